@@ -1,0 +1,1 @@
+"""The from-scratch Adam: the ruler that every framework is held against."""

@@ -1,0 +1,1 @@
+"""Distances between two traces, and what an expectation makes of them."""

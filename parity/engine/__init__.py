@@ -1,0 +1,1 @@
+"""Plan, worker processes, transport and the comparison that runs beside them."""

@@ -1,0 +1,1 @@
+"""Number formats, their bits and their spacing; NumPy only."""

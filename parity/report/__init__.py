@@ -1,0 +1,1 @@
+"""From tables and values to text; computes nothing."""

@@ -1,0 +1,27 @@
+"""What an implementation shows after every step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+QUANTITIES = ("m", "v", "vmax", "w")
+"""In the order in which a step computes them: the first that differs is nearest to the cause."""
+
+
+class State(NamedTuple):
+    """Weights and moments after a step, by parameter name; None for a quantity that stays hidden.
+
+    w: weights; m, v: first and second moment as the implementation stores them (not bias-corrected);
+    vmax: the stored maximum under AMSGrad. Arrays may be live views: the engine copies them before
+    the generator goes on. Shapes and dtype are those of the initial weights.
+    """
+
+    w: Arrays
+    m: Arrays | None = None
+    v: Arrays | None = None
+    vmax: Arrays | None = None
