@@ -21,6 +21,7 @@ class Kind(StrEnum):
     SKIPPED = "SKIPPED"
 
 
+FormatName = Literal["float64", "float32", "float16", "bfloat16"]
 Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -32,7 +33,7 @@ class Budget(BaseModel):
     differing: number of elements that differ.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     differing: Limit | None = None
     max_abs: Limit | None = None
@@ -56,20 +57,25 @@ class Budget(BaseModel):
 class Expectation(BaseModel):
     """The verdict that pairs have to get, and why.
 
-    actual, expected: names or shell patterns of implementations; every pair they match is compared.
-    dtypes: where it holds. verdict: the kind that has to come out; WITHIN needs `within`, a budget
-    for each quantity that both sides show (w, m, v, vmax; "*" for those not named). nonfinite: NaN
-    or inf is expected in the states. moves: the weights are expected to move (false where no
-    gradient asks for it, or where it is known that an implementation stands still).
+    actual, expected: names or shell patterns of implementations, alternatives parted by ``|``;
+    every pair they match is compared. dtypes: where it holds. verdict: the kind that has to come
+    out; WITHIN needs budgets, one for each quantity that both sides show: `within` states them
+    (w, m, v, vmax; "*" for those not named), `rounding` derives those that `within` does not state
+    from what rounding can do at most (see `parity.budget`): "operations" where both sides form
+    their scalars in double and round them once, "scalars" where one of them rounds lr and the betas
+    to float32 and takes powers there. nonfinite: NaN or inf is expected in the states. moves: the
+    weights are expected to move (false where no gradient asks for it, or where at least one side is
+    known to stand still).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     actual: str
     expected: str
-    dtypes: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
+    dtypes: tuple[FormatName, ...] = ("float64", "float32", "float16", "bfloat16")
     verdict: Literal["IDENTICAL", "WITHIN", "DIVERGED", "NOT_COMPARABLE", "CRASHED", "SKIPPED"]
     within: dict[Literal["w", "m", "v", "vmax", "*"], Budget] | None = None
+    rounding: Literal["operations", "scalars"] | None = None
     nonfinite: bool = False
     moves: bool = True
     because: Annotated[str, Field(min_length=10)]
@@ -77,14 +83,19 @@ class Expectation(BaseModel):
 
     @model_validator(mode="after")
     def _budget_belongs_to_within(self) -> Expectation:
-        if (self.verdict == "WITHIN") != (self.within is not None):
-            raise ValueError("'within' belongs to the verdict WITHIN, and WITHIN needs it")
+        if (self.verdict == "WITHIN") != (self.within is not None or self.rounding is not None):
+            raise ValueError("'within' and 'rounding' belong to the verdict WITHIN, and WITHIN needs one")
         return self
 
     def matches(self, actual: str, expected: str, dtype: str) -> bool:
-        """Whether it speaks of this pair in this dtype."""
+        """Whether it speaks of this pair in this dtype; no implementation is a pair with itself."""
         return (
-            dtype in self.dtypes
-            and fnmatchcase(actual, self.actual)
-            and fnmatchcase(expected, self.expected)
+            actual != expected
+            and dtype in self.dtypes
+            and _named(actual, self.actual)
+            and _named(expected, self.expected)
         )
+
+
+def _named(name: str, patterns: str) -> bool:
+    return any(fnmatchcase(name, pattern.strip()) for pattern in patterns.split("|"))

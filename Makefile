@@ -1,0 +1,34 @@
+# make report   run every case on every implementation; tables and report in reports/latest
+# make test     lint, types, tests
+# make bench    speed and memory, as ratios measured side by side
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: report test bench lint reference clean
+
+report: $(READY)
+	$(BIN)/parity run -j 2 -o reports/latest
+
+test: lint
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+reference: $(READY)
+	$(BIN)/python -m reports.reference
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,tensorflow-cpu,report,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) reports/latest runs build dist

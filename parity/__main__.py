@@ -1,0 +1,7 @@
+"""``python -m parity``."""
+
+from __future__ import annotations
+
+from parity.cli.main import main
+
+main()

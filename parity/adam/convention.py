@@ -1,0 +1,52 @@
+"""Choices of an Adam that matter in exact real arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Epsilon(StrEnum):
+    """Where eps stands in the update of the weights.
+
+    With m_hat = m / (1 - beta1^t) and v_hat = v / (1 - beta2^t):
+
+    OUTSIDE: ``w -= lr * m_hat / (sqrt(v_hat) + eps)``; Kingma & Ba 2015, Algorithm 1; torch, optax.
+    HAT: ``w -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)``; the form just before
+    their section 2.1, where eps is their epsilon hat; Keras, TensorFlow. Equal to OUTSIDE with an
+    eps of eps / sqrt(1 - beta2^t): 31.6 times as large at t = 1 with beta2 = 0.999.
+    INSIDE: ``w -= lr * m_hat / sqrt(v_hat + eps)``; optax's ``eps_root``.
+    """
+
+    OUTSIDE = "outside"
+    HAT = "hat"
+    INSIDE = "inside"
+
+
+class StepCount(StrEnum):
+    """What the t of the bias correction counts; they differ once a gradient is missing.
+
+    GLOBAL: the steps taken, one count for all parameters, as in the paper; Keras (`iterations`).
+    PER_PARAMETER: the gradients this parameter has had; torch (`state["step"]`).
+    """
+
+    GLOBAL = "global"
+    PER_PARAMETER = "per_parameter"
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """Which formula carries the name Adam.
+
+    epsilon: where eps stands. bias_correction: whether m and v are divided by 1 - beta^t; where it
+    is False both divisors are 1. step_count: what t counts.
+
+    Two choices are not fields, because torch 2.13 and Keras 3.15 agree: AMSGrad takes the maximum
+    of v before its bias correction, ``vmax = max(vmax, v)``, stores it, and puts vmax in the place of
+    v; a parameter without a gradient keeps w, m, v and vmax, undecayed. Weight decay is asked for
+    by `Hyper`. Differs from: Reddi et al. 2018, Algorithm 2, which has no bias correction.
+    """
+
+    epsilon: Epsilon = Epsilon.OUTSIDE
+    bias_correction: bool = True
+    step_count: StepCount = StepCount.GLOBAL

@@ -1,0 +1,120 @@
+"""The library's front: run cases, compare traces; values and DataFrames come back."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from parity.case import Case
+from parity.catalogue import load_case_file, load_catalogue, shipped_cases
+from parity.compare.traces import Divergence, compare_traces
+from parity.engine.candidates import known_names, select_candidates
+from parity.engine.plan import Cell, Plan, plan_cells
+from parity.engine.record import FILE, Run, record, write_run
+from parity.engine.result import CellResult
+from parity.engine.run import OnCell, Options, execute, part_paths
+from parity.engine.tables import CSV, PARQUET, merge_tables
+from parity.errors import ParityError, UsageError
+from parity.expectation import Expectation
+from parity.files import write_atomically
+from parity.numerics.formats import FORMATS, format_named
+from parity.report.markdown import render
+from parity.selection import matcher
+from parity.trace import read_trace
+from parity.version import VERSION
+
+REPORT = "report.md"
+_OWN = (FILE, PARQUET, CSV, REPORT)
+_OWN_FOLDERS = ("parts", "logs", "traces")
+
+
+def select_cases(paths: Sequence[Path | str] = (), keyword: str = "") -> tuple[Case, ...]:
+    """Cases from files and folders (the shipped catalogue where none is given) whose names match `keyword`."""
+    cases: list[Case] = []
+    for path in [Path(path) for path in paths] or [shipped_cases()]:
+        if path.is_dir():
+            cases += load_catalogue(path)
+        elif path.is_file():
+            cases += load_case_file(path)
+        else:
+            raise ParityError(f"there is no case file or folder {str(path)!r}")
+    matches = matcher(keyword)
+    return tuple(case for case in cases if matches(case.name))
+
+
+def make_plan(
+    paths: Sequence[Path | str], keyword: str, implementations: Sequence[str], dtypes: Iterable[str], logs: Path
+) -> Plan:
+    """What a run with these selections would do."""
+    wanted = [format_named(dtype).name for dtype in dtypes] or list(FORMATS)
+    cases = select_cases(paths, keyword)
+    return plan_cells(cases, select_candidates(implementations, logs), wanted, known_names())
+
+
+def run(
+    cases: Sequence[Path | str] = (),
+    implementations: Sequence[str] = (),
+    dtypes: Iterable[str] = (),
+    output: Path | str = Path("runs/latest"),
+    *,
+    keyword: str = "",
+    options: Options | None = None,
+    on_cell: OnCell | None = None,
+) -> Run:
+    """Run cases on implementations and leave tables, run.json and report.md in `output`.
+
+    cases: files or folders, none for the shipped ones. implementations: names, patterns of names,
+    or plug-ins ('module:attribute', 'file.py:attribute'); none for all that are shipped. Raises
+    ParityError for a bad case or name, NothingCompared where no pair is left.
+    """
+    options = options or Options()
+    folder = Path(output)
+    check_output(folder)
+    with tempfile.TemporaryDirectory(prefix="parity-") as logs:
+        plan = make_plan(cases, keyword, implementations, dtypes, Path(logs))
+    prepare_output(folder, resume=options.resume)
+    progress = execute(plan, folder, options, on_cell or _silent)
+    outcome = record(plan, progress, VERSION)
+    done = {(cell.case, cell.dtype) for cell in progress.results}
+    finished = [cell for cell in plan.cells if (cell.case.name, cell.dtype) in done]
+    merge_tables((part_paths(folder, cell.name)[1] for cell in finished), folder)
+    write_run(outcome, folder)
+    write_atomically(folder / REPORT, render(outcome))
+    return outcome
+
+
+def compare(actual: Path | str, expected: Path | str, expectation: Expectation | None = None) -> Divergence:
+    """Compare two trace folders; ParityError where one is missing, truncated or altered."""
+    return compare_traces(read_trace(Path(actual)), read_trace(Path(expected)), expectation)
+
+
+def divergence_frame(folder: Path | str) -> object:
+    """The divergence table of a run directory as a pandas DataFrame."""
+    return pq.read_table(Path(folder) / PARQUET).to_pandas()
+
+
+def check_output(folder: Path) -> None:
+    """UsageError where a folder holds something that is not a run, so that nothing foreign is replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"-o {folder}: is a file, not a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in (*_OWN, "parts")):
+        raise UsageError(f"-o {folder}: holds files that are no run of parity; name an empty or a new folder")
+
+
+def prepare_output(folder: Path, resume: bool) -> None:
+    """Make the folder; without `resume` an earlier run in it makes room."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume:
+        return
+    for name in _OWN:
+        (folder / name).unlink(missing_ok=True)
+    for name in _OWN_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _silent(cell: Cell, result: CellResult, done: int, total: int) -> None:
+    """No progress is shown."""

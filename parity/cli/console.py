@@ -1,0 +1,39 @@
+"""Where text goes: standard output for answers, standard error for errors and progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+COLORS = ("auto", "always", "never")
+
+
+def console(color: str = "auto", *, stderr: bool = False) -> Console:
+    """A rich console; NO_COLOR and pipes are respected unless colour is asked for."""
+    from rich.console import Console
+
+    force = {"auto": None, "always": True, "never": False}[color]
+    # A table that does not fit a pipe's default of 80 columns would lose its last ones.
+    width = None if sys.stdout.isatty() else 160
+    return Console(
+        stderr=stderr, force_terminal=force, no_color=True if color == "never" else None, highlight=False, width=width
+    )
+
+
+def error_line(text: str) -> None:
+    """One line on standard error."""
+    print(f"parity: {text}", file=sys.stderr)
+
+
+def write_answer(path: str, answer: Any) -> None:
+    """What ``--json FILE`` writes; '-' is standard output."""
+    text = json.dumps(answer, indent=1, sort_keys=True) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+    else:
+        Path(path).write_text(text, encoding="utf-8")

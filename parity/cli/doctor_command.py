@@ -1,0 +1,42 @@
+"""``parity doctor``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from parity.cli import options
+
+PROBE = "constant"
+
+
+@click.command("doctor", short_help="Check this installation by running every implementation once.")
+@options.json_file()
+@options.color()
+def command(json_file: str | None, color: str) -> int:
+    """Run the case 'constant' in float32 on every implementation, and say what works here."""
+    from parity import api
+    from parity.cli.console import console, write_answer
+    from parity.report.terminal import doctor_table, environment_table
+
+    screen = console(color)
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        outcome = api.run(
+            [api.shipped_cases() / f"{PROBE}.toml"], dtypes=["float32"], output=Path(folder) / "run", keyword=PROBE
+        )
+    cell = outcome.cells[0]
+    if json_file:
+        write_answer(
+            json_file,
+            {
+                "environment": outcome.environment,
+                "implementations": {
+                    one.name: one.failure.reason if one.failure else "works" for one in cell.outcomes
+                },
+            },
+        )
+    screen.print(environment_table(outcome.environment))
+    screen.print(doctor_table(cell.outcomes))
+    return 0 if all(one.failure is None for one in cell.outcomes) else 1

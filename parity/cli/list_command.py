@@ -1,0 +1,34 @@
+"""``parity list``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from parity.cli import options
+
+KINDS = ("cases", "implementations", "metrics", "conventions")
+
+
+@click.command("list", short_help="List cases, implementations, metrics or conventions.")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("cases", nargs=-1, metavar="[CASE]...", type=click.Path(path_type=Path))
+@click.option("-k", "keyword", default="", metavar="EXPR", help="Only those whose names match.")
+@options.json_file()
+@options.color()
+def command(kind: str, cases: tuple[Path, ...], keyword: str, json_file: str | None, color: str) -> int:
+    """List what parity knows; imports no framework."""
+    from parity.cli.console import console, write_answer
+    from parity.listing import LISTINGS
+    from parity.report.terminal import plain_table
+    from parity.selection import matcher
+
+    matches = matcher(keyword)
+    rows = [row for row in LISTINGS[kind](cases) if matches(row["name"])]
+    if json_file:
+        write_answer(json_file, rows)
+        if json_file == "-":
+            return 0
+    console(color).print(plain_table(rows))
+    return 0

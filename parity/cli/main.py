@@ -1,0 +1,94 @@
+"""``parity``: the group of commands, and what an error looks like."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from parity.cli.console import error_line
+from parity.errors import ParityError
+from parity.version import VERSION
+
+COMMANDS = {
+    "run": "Run cases on implementations, compare every step.",
+    "compare": "Compare two kept traces, bit by bit.",
+    "report": "Render the report of a run directory again.",
+    "list": "List cases, implementations, metrics or conventions.",
+    "doctor": "Check this installation by running every implementation once.",
+}
+
+INTERNAL_ERROR = 3
+INTERRUPTED = 2
+
+
+class LazyGroup(click.Group):
+    """Commands are imported when they are called, so that help comes at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"parity.cli.{cmd_name}_command").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in ``parity --help``, without importing a command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="parity")
+def cli() -> None:
+    """Is my Adam the same Adam? Step by step, bit by bit, across NumPy, PyTorch and TensorFlow.
+
+    Exit codes: 0 all as expected; 1 something is not; 2 usage or interrupted; 3 internal error;
+    4 bad case or configuration; 5 nothing was compared.
+    """
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run a command and leave with its exit code."""
+    sys.exit(exit_code(arguments))
+
+
+def exit_code(arguments: list[str] | None = None) -> int:
+    """Run a command; every error of a user is one line on standard error."""
+    try:
+        answer = cli.main(arguments, prog_name="parity", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        where = f" (try '{context.command_path} --help')" if context is not None else ""
+        error_line(f"{error.format_message()}{where}")
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        error_line("interrupted")
+        return INTERRUPTED
+    except ParityError as error:
+        error_line(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        error_line(f"{error.filename or 'file system'}: {error.strerror or error}")
+        return INTERNAL_ERROR
+    except Exception:
+        traceback.print_exc()
+        error_line("internal error; this is a bug of parity, the lines above say where")
+        return INTERNAL_ERROR
+    return answer if isinstance(answer, int) else 0
+
+
+if __name__ == "__main__":
+    main()

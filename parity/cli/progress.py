@@ -1,0 +1,60 @@
+"""How a run shows where it is: a bar with ETA on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from parity.engine.plan import Cell
+    from parity.engine.result import CellResult
+    from parity.engine.run import OnCell
+
+PLAIN_SECONDS = 10.0
+
+
+@contextmanager
+def progress(screen: Console, quiet: bool) -> Iterator[OnCell]:
+    """A callback for finished cells."""
+    if quiet:
+        yield lambda cell, result, done, total: None
+    elif screen.is_terminal:
+        with _bar(screen) as on_cell:
+            yield on_cell
+    else:
+        yield _plain_lines(screen)
+
+
+@contextmanager
+def _bar(screen: Console) -> Iterator[OnCell]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("cells"),
+        TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("starting workers", total=None)
+
+        def on_cell(cell: Cell, result: CellResult, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=f"{cell.name[:40]:40}")
+
+        yield on_cell
+
+
+def _plain_lines(screen: Console) -> OnCell:
+    started = last = time.monotonic()
+
+    def on_cell(cell: Cell, result: CellResult, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done == total or now - last >= PLAIN_SECONDS:
+            last = now
+            left = (now - started) / done * (total - done)
+            screen.print(f"{done}/{total} cells, {cell.name}, about {left:.0f} s left", markup=False)
+
+    return on_cell

@@ -1,0 +1,110 @@
+"""``parity run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from parity.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from parity.engine.record import Run
+
+
+@click.command("run", short_help="Run cases on implementations, compare every step.")
+@click.argument("cases", nargs=-1, metavar="[CASE]...", type=click.Path(path_type=Path))
+@click.option("-i", "--implementation", "implementations", multiple=True, metavar="NAME",
+              help="An implementation, a pattern ('torch.adam.*'), or your own: 'file.py:run', 'module:run'. Repeatable.")  # fmt: skip
+@click.option("-d", "--dtype", "dtypes", multiple=True, metavar="DTYPE",
+              help="float64, float32, float16 or bfloat16. Repeatable.  [all]")  # fmt: skip
+@click.option("-k", "keyword", default="", metavar="EXPR", help="Only cases whose names match, e.g. 'epsilon and not long'.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("runs/latest"), show_default=True,
+              metavar="DIR", help="Run directory.")  # fmt: skip
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+              help="Cells side by side, each with worker processes of its own.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
+              metavar="S", help="Seconds a worker may take for one answer.")  # fmt: skip
+@click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first pair that is not as expected.")
+@click.option("--maxfail", type=click.IntRange(min=1), metavar="N", help="Stop after N pairs that are not as expected.")
+@click.option("--keep-traces", is_flag=True, help="Keep the bits of every step under traces/.")
+@click.option("--resume", is_flag=True, help="Take over what the run directory already holds.")
+@options.json_file()
+@options.verbosity()
+@options.color()
+def command(
+    cases: tuple[Path, ...],
+    implementations: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    keyword: str,
+    output: Path,
+    jobs: int,
+    timeout: float,
+    exitfirst: bool,
+    maxfail: int | None,
+    keep_traces: bool,
+    resume: bool,
+    json_file: str | None,
+    verbose: bool,
+    quiet: bool,
+    color: str,
+) -> int:
+    """Run cases on implementations and compare every pair at every step.
+
+    CASE is a case file or a folder of them; none means the catalogue that comes with parity. Your
+    own Adam joins with -i and is held against numpy.adam.outside, Algorithm 1 of the paper.
+    """
+    from parity import api
+    from parity.cli.console import console
+    from parity.cli.progress import progress
+    from parity.engine.run import Options
+
+    with progress(console(color, stderr=True), quiet) as on_cell:
+        outcome = api.run(
+            cases,
+            implementations,
+            dtypes,
+            output,
+            keyword=keyword,
+            options=Options(
+                jobs=jobs,
+                timeout=timeout,
+                keep_traces=keep_traces,
+                resume=resume,
+                max_failures=1 if exitfirst else maxfail or 0,
+            ),
+            on_cell=on_cell,
+        )
+    if json_file:
+        _write_json(json_file, output)
+    _show(outcome, output, console(color), verbose=verbose, quiet=quiet)
+    return outcome.exit_code
+
+
+def _write_json(json_file: str, output: Path) -> None:
+    import json
+
+    from parity.cli.console import write_answer
+    from parity.engine.record import FILE
+
+    write_answer(json_file, json.loads((output / FILE).read_text(encoding="utf-8")))
+
+
+def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: bool) -> None:
+    from rich.markup import escape
+
+    from parity.report.terminal import finding_lines, matrix_table, summary_line, verdict_table
+
+    if not quiet:
+        screen.print(matrix_table(outcome))
+        if verbose:
+            screen.print(verdict_table(outcome.verdicts))
+        elif outcome.unexpected:
+            screen.print(verdict_table(outcome.unexpected))
+        for line in finding_lines(outcome):
+            screen.print(line)
+        screen.print(f"[dim]tables and report: {escape(str(output))}[/dim]")
+    screen.print(summary_line(outcome))

@@ -1,0 +1,134 @@
+"""What is left of a divergence table when all steps and parameters of a quantity are folded into one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import numpy as np
+
+from parity.compare.divergence import Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The greatest value a metric takes, and the first step and parameter where it takes it."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_inf_nan": "strings"}
+
+    value: float | int
+    step: int
+    parameter: str
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """Where two sides part: the earliest step, its first parameter, and there the element that is farthest."""
+
+    step: int
+    parameter: str
+    index: int
+    actual: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """One quantity of one pair over all steps and parameters.
+
+    compared: elements times steps. differing, nonfinite, opposite_zeros: how many of them. worst_*:
+    the table's metrics at their worst; max_steps only for w. first: None where nothing differs.
+    """
+
+    quantity: str
+    compared: int
+    differing: int
+    nonfinite: int
+    opposite_zeros: int
+    first: First | None
+    worst_differing: Worst
+    worst_max_abs: Worst
+    worst_max_rel: Worst
+    worst_max_ulp: Worst
+    worst_p99_ulp: Worst
+    worst_rms_abs: Worst
+    worst_max_steps: Worst | None
+
+    def worst(self, metric: str) -> Worst | None:
+        """The worst of a metric by its column's name."""
+        found: Worst | None = getattr(self, f"worst_{metric}")
+        return found
+
+
+WORST_METRICS = tuple(field.name.removeprefix("worst_") for field in fields(Distance) if field.name.startswith("worst_"))
+
+
+def distance_of(measured: Measured) -> Distance:
+    """Fold the steps of one quantity of one parameter."""
+    metrics = measured.metrics
+
+    def worst(values: np.ndarray) -> Worst:
+        at = int(np.argmax(values))
+        return Worst(values[at].item(), int(measured.steps[at]), measured.parameter)
+
+    return Distance(
+        quantity=measured.quantity,
+        compared=int(metrics.elements.sum()),
+        differing=int(metrics.differing.sum()),
+        nonfinite=int(metrics.nonfinite.sum()),
+        opposite_zeros=int(metrics.opposite_zeros.sum()),
+        first=_first(measured),
+        worst_differing=worst(metrics.differing),
+        worst_max_abs=worst(metrics.max_abs),
+        worst_max_rel=worst(metrics.max_rel),
+        worst_max_ulp=worst(metrics.max_ulp),
+        worst_p99_ulp=worst(metrics.p99_ulp),
+        worst_rms_abs=worst(metrics.rms_abs),
+        worst_max_steps=worst(measured.max_steps) if measured.quantity == "w" else None,
+    )
+
+
+def _first(measured: Measured) -> First | None:
+    differing = np.flatnonzero(measured.metrics.differing)
+    if not differing.size:
+        return None
+    at = int(differing[0])
+    actual, expected = measured.actual_values[at], measured.expected_values[at]
+    assert actual is not None
+    assert expected is not None
+    index = int(measured.metrics.worst_index[at])
+    return First(int(measured.steps[at]), measured.parameter, index, actual, expected)
+
+
+def merge(left: Distance, right: Distance) -> Distance:
+    """Fold two parts of one quantity; ties go to the earlier step, then to the left."""
+    if left.quantity != right.quantity:
+        raise ValueError(f"cannot fold {left.quantity} into {right.quantity}")
+    firsts = [first for first in (left.first, right.first) if first is not None]
+    worsts = {f"worst_{metric}": _worse(left.worst(metric), right.worst(metric)) for metric in WORST_METRICS}
+    return Distance(
+        quantity=left.quantity,
+        compared=left.compared + right.compared,
+        differing=left.differing + right.differing,
+        nonfinite=left.nonfinite + right.nonfinite,
+        opposite_zeros=left.opposite_zeros + right.opposite_zeros,
+        first=min(firsts, key=lambda first: first.step, default=None),
+        **worsts,  # type: ignore[arg-type]
+    )
+
+
+def _worse(left: Worst | None, right: Worst | None) -> Worst | None:
+    if left is None or right is None:
+        return left or right
+    if left.value == right.value:
+        return min(left, right, key=lambda worst: worst.step)
+    return max(left, right, key=lambda worst: worst.value)
+
+
+def fold(measured: Iterable[Measured], into: dict[str, Distance]) -> None:
+    """Add measurements to the distances of a pair, by quantity."""
+    for part in measured:
+        distance = distance_of(part)
+        before = into.get(part.quantity)
+        into[part.quantity] = distance if before is None else merge(before, distance)

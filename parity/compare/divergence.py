@@ -1,0 +1,146 @@
+"""Divergence: the table of distances between two traces of one case, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.compare.metrics import Metrics, measure
+from parity.layout import Layout
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FREE = "free"
+"""Mode of a run in which every implementation goes on from its own state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a part of the table is about."""
+
+    case: str
+    dtype: str
+    actual: str
+    expected: str
+    mode: str = FREE
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One quantity of one parameter over consecutive steps.
+
+    steps: 1-based, (n,). max_steps: max_abs in units of lr, NaN for all quantities but w.
+    actual_values, expected_values: both sides at worst_index as hex floats, None where nothing differs.
+    """
+
+    quantity: str
+    parameter: str
+    steps: np.ndarray
+    metrics: Metrics
+    max_steps: np.ndarray
+    actual_values: list[str | None]
+    expected_values: list[str | None]
+
+
+def measure_batch(
+    quantity: str,
+    actual: np.ndarray,
+    expected: np.ndarray,
+    layout: Layout,
+    steps: range,
+    lr_at: Callable[[int], float],
+    threads: ThreadPoolExecutor | None = None,
+) -> list[Measured]:
+    """Measure rows (len(steps), layout.size) of two sides, parameter by parameter."""
+    if actual.shape != (len(steps), layout.size):
+        raise ValueError(f"{quantity}: rows of shape {actual.shape} for {len(steps)} steps of {layout.size} elements")
+    measured = []
+    for parameter, place in layout.slices():
+        ours, theirs = actual[:, place], expected[:, place]
+        metrics = measure(ours, theirs, threads)
+        measured.append(
+            Measured(
+                quantity=quantity,
+                parameter=parameter.name,
+                steps=np.arange(steps.start, steps.stop, dtype=np.int64),
+                metrics=metrics,
+                max_steps=_in_steps(quantity, metrics.max_abs, steps, lr_at),
+                actual_values=_values_at(ours, metrics.worst_index),
+                expected_values=_values_at(theirs, metrics.worst_index),
+            )
+        )
+    return measured
+
+
+def _in_steps(quantity: str, max_abs: np.ndarray, steps: range, lr_at: Callable[[int], float]) -> np.ndarray:
+    if quantity != "w":
+        return np.full(len(steps), np.nan)
+    lr = np.array([lr_at(step) for step in steps], dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(max_abs == 0, 0.0, max_abs / lr)
+
+
+def _values_at(rows: np.ndarray, indices: np.ndarray) -> list[str | None]:
+    return [None if index < 0 else float(row[index]).hex() for row, index in zip(rows, indices, strict=True)]
+
+
+def schema() -> pa.Schema:
+    """Columns of divergence.parquet and divergence.csv, in order."""
+    import pyarrow as pa
+
+    text, count, real, ulp = pa.dictionary(pa.int32(), pa.string()), pa.int64(), pa.float64(), pa.uint64()
+    return pa.schema(
+        [
+            ("case", text), ("dtype", text), ("mode", text), ("actual", text), ("expected", text),
+            ("quantity", text), ("parameter", text), ("step", count), ("elements", count),
+            ("differing", count), ("max_abs", real), ("max_rel", real), ("max_ulp", ulp), ("p99_ulp", ulp),
+            ("rms_abs", real), ("max_steps", real), ("worst_index", count), ("actual_value", pa.string()),
+            ("expected_value", pa.string()), ("nonfinite", count),
+        ]
+    )  # fmt: skip
+
+
+def to_table(label: Label, measured: Iterable[Measured]) -> pa.Table:
+    """The rows of a divergence table."""
+    import pyarrow as pa
+
+    parts = [pa.table(_columns(label, part), schema=schema()) for part in measured]
+    return pa.concat_tables(parts) if parts else schema().empty_table()
+
+
+def _columns(label: Label, part: Measured) -> dict[str, Any]:
+    import pyarrow as pa
+
+    rows = len(part.steps)
+
+    def constant(value: str) -> pa.DictionaryArray:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value]))
+
+    metrics = part.metrics
+    return {
+        "case": constant(label.case),
+        "dtype": constant(label.dtype),
+        "mode": constant(label.mode),
+        "actual": constant(label.actual),
+        "expected": constant(label.expected),
+        "quantity": constant(part.quantity),
+        "parameter": constant(part.parameter),
+        "step": part.steps,
+        "elements": metrics.elements,
+        "differing": metrics.differing,
+        "max_abs": metrics.max_abs,
+        "max_rel": metrics.max_rel,
+        "max_ulp": metrics.max_ulp,
+        "p99_ulp": metrics.p99_ulp,
+        "rms_abs": metrics.rms_abs,
+        "max_steps": pa.array(part.max_steps, from_pandas=True),
+        "worst_index": metrics.worst_index,
+        "actual_value": pa.array(part.actual_values, pa.string()),
+        "expected_value": pa.array(part.expected_values, pa.string()),
+        "nonfinite": metrics.nonfinite,
+    }

@@ -1,0 +1,139 @@
+"""A divergence held against an expectation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parity.compare.distance import Distance, Worst
+from parity.expectation import Budget, Expectation, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a pair stands, what was expected of it, and why.
+
+    kind: what came out. reason: the figures behind it, one line. wanted: the kind the case expects,
+    None where it states none. because: the case's reason. as_expected: whether the run may be green.
+    """
+
+    kind: Kind
+    reason: str
+    wanted: Kind | None
+    because: str
+    link: str | None
+    as_expected: bool
+
+
+def judge(
+    distances: Sequence[Distance],
+    moved: tuple[bool, bool],
+    expectation: Expectation | None,
+) -> Verdict:
+    """The verdict on a pair that ran to its end.
+
+    distances: one per quantity that both sides show. moved: whether a weight ever left its initial
+    value, for actual and expected. Without an expectation nothing but IDENTICAL is as expected.
+    """
+    kind, reason = _kind(distances, moved, expectation)
+    surprise = _surprise(kind, distances, moved, expectation)
+    return _verdict(kind, f"{surprise}; {reason}" if surprise else reason, expectation, not surprise)
+
+
+def judge_failure(kind: Kind, reason: str, expectation: Expectation | None) -> Verdict:
+    """The verdict on a pair one side of which crashed or was skipped."""
+    expected = expectation is not None and expectation.verdict == kind
+    return _verdict(kind, reason, expectation, expected)
+
+
+def _verdict(kind: Kind, reason: str, expectation: Expectation | None, as_expected: bool) -> Verdict:
+    if expectation is None:
+        return Verdict(kind, reason, None, "", None, as_expected)
+    return Verdict(kind, reason, Kind(expectation.verdict), expectation.because, expectation.link, as_expected)
+
+
+def _kind(
+    distances: Sequence[Distance], moved: tuple[bool, bool], expectation: Expectation | None
+) -> tuple[Kind, str]:
+    if not any(distance.compared for distance in distances):
+        return Kind.NOT_COMPARABLE, "no element was compared"
+    differing = [distance for distance in distances if distance.differing]
+    nonfinite = sum(distance.nonfinite for distance in distances)
+    if not differing:
+        if nonfinite and not (expectation and expectation.nonfinite):
+            return Kind.NOT_COMPARABLE, f"equal, but {nonfinite} elements are NaN or inf on both sides"
+        if not any(moved) and (expectation is None or expectation.moves):
+            return Kind.NOT_COMPARABLE, "equal, but neither side ever moved a weight"
+        return Kind.IDENTICAL, _identical(distances)
+    if expectation is not None and expectation.within is not None:
+        excess = _excess(distances, expectation.within)
+        if nonfinite and not expectation.nonfinite:
+            excess.insert(0, f"{nonfinite} elements are NaN or inf")
+        if not excess:
+            return Kind.WITHIN, _measured(differing)
+        return Kind.DIVERGED, "; ".join(excess)
+    return Kind.DIVERGED, _measured(differing)
+
+
+def _surprise(
+    kind: Kind, distances: Sequence[Distance], moved: tuple[bool, bool], expectation: Expectation | None
+) -> str:
+    """What is not as expected, in words; empty where all is."""
+    if expectation is None:
+        return "" if kind is Kind.IDENTICAL else "no expectation is stated for this pair"
+    wanted = Kind(expectation.verdict)
+    if kind is not wanted and not (wanted is Kind.WITHIN and kind is Kind.IDENTICAL):
+        return f"{wanted} was expected"
+    if kind is Kind.NOT_COMPARABLE:
+        return ""
+    if expectation.moves and not all(moved):
+        side = "actual" if moved[1] else "expected" if moved[0] else "either side"
+        return f"{side} never moved a weight"
+    if not expectation.moves and all(moved):
+        return "the expectation is stale: it says that a side stands still, and both moved"
+    nonfinite = sum(distance.nonfinite for distance in distances)
+    if nonfinite and not expectation.nonfinite:
+        return f"{nonfinite} elements are NaN or inf, which the expectation does not allow"
+    return ""
+
+
+def _identical(distances: Sequence[Distance]) -> str:
+    compared = sum(distance.compared for distance in distances)
+    zeros = sum(distance.opposite_zeros for distance in distances)
+    names = ", ".join(distance.quantity for distance in distances)
+    text = f"all {compared:,} elements of {names} are equal"
+    return f"{text}; {zeros:,} zeros differ in sign" if zeros else text
+
+
+def _measured(differing: Sequence[Distance]) -> str:
+    first = min((distance.first for distance in differing if distance.first), key=lambda first: first.step)
+    parts = [f"{distance.quantity} {_figure(distance)}" for distance in differing]
+    return f"from step {first.step} ({first.parameter}[{first.index}]): " + ", ".join(parts)
+
+
+def _figure(distance: Distance) -> str:
+    text = f"{distance.worst_max_ulp.value:,} ULP"
+    steps = distance.worst_max_steps
+    return f"{text} = {steps.value:.2g} lr" if steps is not None else text
+
+
+def _excess(distances: Sequence[Distance], budgets: dict[str, Budget]) -> list[str]:
+    """One phrase for every limit that does not hold, and for every quantity without one."""
+    phrases = []
+    for distance in distances:
+        budget = budgets.get(distance.quantity) or budgets.get("*")
+        if budget is None:
+            phrases.append(f"{distance.quantity} has no budget")
+            continue
+        for metric, limit in budget.limits().items():
+            worst = distance.worst(metric)
+            if worst is None:
+                phrases.append(f"{distance.quantity} has no {metric} (only w is measured in units of lr)")
+            elif not worst.value <= limit:
+                phrases.append(_over(distance.quantity, metric, worst, limit))
+    return phrases
+
+
+def _over(quantity: str, metric: str, worst: Worst, limit: float) -> str:
+    value = f"{worst.value:,}" if isinstance(worst.value, int) else f"{worst.value:.3g}"
+    return f"{quantity}: {metric} {value} > {limit:g} at step {worst.step} in {worst.parameter}"

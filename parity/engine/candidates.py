@@ -1,0 +1,89 @@
+"""From names on a command line to candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from parity.engine.plan import Candidate
+from parity.engine.process import WorkerFailed, WorkerProcess
+from parity.errors import ParityError
+from parity.implementations.registry import check_target, installed_plugins, is_plugin, shipped_implementations
+from parity.trace import hyper_from_json
+
+REFERENCE = "numpy.adam.outside"
+"""What a plug-in is held against where no other implementation is selected: Algorithm 1 of the paper."""
+
+DESCRIBE_SECONDS = 120.0
+
+
+def shipped_candidates() -> tuple[Candidate, ...]:
+    """Every implementation of parity's own, from the registry alone."""
+    return tuple(
+        Candidate(
+            name=implementation.name,
+            target=implementation.name,
+            worker=implementation.framework,
+            dtypes=implementation.dtypes,
+            convention=implementation.convention,
+            defaults=implementation.defaults,
+        )
+        for implementation in shipped_implementations().values()
+    )
+
+
+def select_candidates(targets: Sequence[str], logs: Path) -> tuple[Candidate, ...]:
+    """The candidates that targets name: shipped names, patterns of them, entry points, plug-ins.
+
+    No target: all that is shipped. Plug-ins alone: the reference joins them. A plug-in is described
+    by a worker, so that its code never runs in the engine; ParityError where it cannot be loaded.
+    """
+    shipped = {candidate.name: candidate for candidate in shipped_candidates()}
+    if not targets:
+        return tuple(shipped.values())
+    chosen: dict[str, Candidate] = {}
+    plugins: list[str] = []
+    for target in targets:
+        matching = [name for name in shipped if fnmatchcase(name, target)]
+        if matching:
+            chosen.update({name: shipped[name] for name in matching})
+        else:
+            check_target(target)
+            plugins.append(target)
+    described = [describe_plugin(target, logs) for target in dict.fromkeys(plugins)]
+    if described and not chosen:
+        chosen[REFERENCE] = shipped[REFERENCE]
+    ordered = [shipped[name] for name in shipped if name in chosen]
+    return (*ordered, *described)
+
+
+def known_names() -> list[str]:
+    """Names of all implementations there are, without loading a plug-in; 'user.*' stands for those to come."""
+    return [*shipped_implementations(), *(f"user.{name}" for name in installed_plugins()), "user.plugin"]
+
+
+def describe_plugin(target: str, logs: Path) -> Candidate:
+    """What a plug-in says of itself, asked in a process of its own."""
+    assert is_plugin(target)
+    log = logs / "describe.log"
+    try:
+        worker = WorkerProcess("describe", log)
+        try:
+            answer = worker.ask({"op": "describe", "target": target}, DESCRIBE_SECONDS)
+        finally:
+            worker.close()
+    except WorkerFailed as failure:
+        raise ParityError(f"implementation {target!r} cannot be loaded: {failure.reason}") from None
+    if not answer["ok"]:
+        reason = answer["reason"]
+        raise ParityError(reason if repr(target) in reason else f"implementation {target!r} cannot be loaded: {reason}")
+    return Candidate(
+        name=answer["name"],
+        target=target,
+        worker=answer["name"],
+        dtypes=tuple(answer["dtypes"]),
+        convention=answer["convention"],
+        defaults=hyper_from_json(answer["defaults"]),
+        plugin=True,
+    )

@@ -1,0 +1,119 @@
+"""What is going to be run: cells of one case in one dtype, each with its implementations and pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from parity.case import Case, unmatched_expectations
+from parity.errors import NothingCompared, ParityError
+from parity.hyper import Hyper
+from parity.numerics.formats import FORMATS, format_named
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An implementation as the engine knows it, without having imported it.
+
+    name: dotted, as in every table. target: what the worker resolves. worker: the process that
+    serves it; plug-ins get one of their own.
+    """
+
+    name: str
+    target: str
+    worker: str
+    dtypes: tuple[str, ...]
+    convention: str | None
+    defaults: Hyper
+    plugin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One case in one dtype; pairs are (actual, expected) by name, each with an expectation."""
+
+    case: Case
+    dtype: str
+    candidates: tuple[Candidate, ...]
+    pairs: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        """As shown while it runs."""
+        return f"{self.case.name} {self.dtype}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All cells, and expectations that no pair of the catalogue answers to."""
+
+    cells: tuple[Cell, ...]
+    stale: tuple[str, ...]
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every implementation that takes part, once."""
+        return tuple({candidate.name: candidate for cell in self.cells for candidate in cell.candidates}.values())
+
+
+def plan_cells(
+    cases: Sequence[Case], candidates: Sequence[Candidate], dtypes: Iterable[str], known: Sequence[str]
+) -> Plan:
+    """Cells for cases x dtypes with the pairs that expectations name among the candidates.
+
+    known: names of all implementations there are, selected or not; an expectation of a case that
+    matches no pair of them is stale. NothingCompared where no pair is left.
+    """
+    wanted = [format_named(dtype).name for dtype in dtypes]
+    names = [candidate.name for candidate in candidates]
+    _check_unique(names)
+    cells = []
+    for case in cases:
+        for dtype in (dtype for dtype in FORMATS if dtype in wanted and dtype in case.dtypes):
+            pairs = pairs_of(case, names, dtype)
+            taking_part = {name for pair in pairs for name in pair}
+            if pairs:
+                chosen = tuple(candidate for candidate in candidates if candidate.name in taking_part)
+                cells.append(Cell(case, dtype, chosen, pairs))
+    if not cells:
+        raise NothingCompared(_why_nothing(cases, names, wanted))
+    return Plan(tuple(cells), stale_expectations(cases, [*known, *names]))
+
+
+def pairs_of(case: Case, names: Sequence[str], dtype: str) -> tuple[tuple[str, str], ...]:
+    """Pairs for which the case states an expectation; a pair stands once, never turned round."""
+    pairs: list[tuple[str, str]] = []
+    for actual in names:
+        for expected in names:
+            if actual == expected or (expected, actual) in pairs:
+                continue
+            if case.expectation_for(actual, expected, dtype) is not None:
+                pairs.append((actual, expected))
+    return tuple(pairs)
+
+
+def stale_expectations(cases: Sequence[Case], known: Sequence[str]) -> tuple[str, ...]:
+    """One line for every expectation of a case that no pair of known implementations answers to."""
+    pairs = [(actual, expected) for actual in known for expected in known if actual != expected]
+    return tuple(
+        f"{case.name}: the expectation {entry.actual} / {entry.expected} ({entry.verdict}) matches no pair"
+        for case in cases
+        for entry in unmatched_expectations(case, pairs, case.dtypes)
+    )
+
+
+def _check_unique(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ParityError(f"two implementations are called {twice[0]!r}; give one of them another name")
+
+
+def _why_nothing(cases: Sequence[Case], names: Sequence[str], dtypes: Sequence[str]) -> str:
+    if not cases:
+        return "nothing to compare: no case is selected"
+    if len(names) < 2:
+        return f"nothing to compare: only {names[0] if names else 'no implementation'} is selected; it takes two"
+    return (
+        f"nothing to compare: no expectation of {len(cases)} case(s) names a pair of "
+        f"{', '.join(names)} in {', '.join(dtypes) or 'no dtype'}"
+    )

@@ -1,0 +1,132 @@
+"""A worker process seen from the engine: start it, ask it, notice its death or its silence."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import parity
+from parity.engine.protocol import DIED, HUNG, PROTOCOL
+from parity.errors import ParityError
+
+START_SECONDS = 120.0
+
+
+class WorkerFailed(Exception):
+    """The process is gone: it died, or was ended because it did not answer in time."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind, self.reason = kind, reason
+
+
+class WorkerProcess:
+    """One worker under one interpreter; answers come in the order of the requests."""
+
+    def __init__(self, name: str, log: Path, python: str = sys.executable) -> None:
+        self.name, self.log = name, log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        package_root = str(Path(parity.__file__).resolve().parent.parent)
+        environment = dict(os.environ)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [python, "-m", "parity.engine.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                # A Ctrl-C of the terminal is the engine's to handle: it must end with a readable run.
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._answers, selectors.EVENT_READ)
+        self._buffer = b""
+        hello = self.ask({"op": "hello"}, START_SECONDS)
+        if hello.get("protocol") != PROTOCOL:
+            self.kill()
+            raise ParityError(f"worker {name!r} speaks protocol {hello.get('protocol')!r}; this engine speaks {PROTOCOL}")
+        self.environment: dict[str, Any] = hello["environment"]
+
+    @property
+    def process_id(self) -> int:
+        """The operating system's number of the process."""
+        return self._process.pid
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Put a request on its way; WorkerFailed where the process is gone."""
+        try:
+            self._requests.write(json.dumps(message).encode() + b"\n")
+            self._requests.flush()
+        except (BrokenPipeError, OSError, ValueError):
+            raise self._died() from None
+
+    def receive(self, timeout: float | None) -> dict[str, Any]:
+        """The next answer; WorkerFailed after `timeout` seconds (the process is then ended) or at its death."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not self._selector.select(left):
+                self.kill()
+                raise WorkerFailed(HUNG, f"no answer in {timeout:g} s (--timeout); the process was ended")
+            piece = os.read(self._answers.fileno(), 1 << 16)
+            if not piece:
+                raise self._died()
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, message: dict[str, Any], timeout: float | None) -> dict[str, Any]:
+        """Send and receive."""
+        self.send(message)
+        return self.receive(timeout)
+
+    def close(self) -> None:
+        """Ask the process to end, and end it where it does not."""
+        if self._process.poll() is None:
+            try:
+                self.send({"op": "quit"})
+                self._process.wait(timeout=5)
+            except (WorkerFailed, subprocess.TimeoutExpired):
+                pass
+        self.kill()
+
+    def end(self) -> None:
+        """End the process without waiting; whoever is waiting for its answer sees it die."""
+        if self._process.poll() is None:
+            self._process.kill()
+
+    def kill(self) -> None:
+        """End the process now, and let go of its pipes."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._selector.close()
+        for pipe in (self._requests, self._answers):
+            try:
+                pipe.close()
+            except OSError:
+                continue
+
+    def _died(self) -> WorkerFailed:
+        code = self._process.wait()
+        self.kill()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        last = self._last_words()
+        return WorkerFailed(DIED, f"the worker process died ({how})" + (f": {last}" if last else ""))
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n") if self.log.exists() else []
+        spoken = [line.strip() for line in lines if line.strip()]
+        return spoken[-1][:200] if spoken else ""

@@ -1,0 +1,41 @@
+"""The messages between engine and worker.
+
+A worker is any program that reads one JSON object a line on standard input and answers each with
+one line on its original standard output, in order. Arrays never travel: both sides map the same
+files (`.npy`, integer bits). Requests, by their ``op``:
+
+``hello``
+    -> ``{"ok": true, "protocol": 1, "environment": {...}}``
+``describe``: ``target``
+    -> name, dtypes, needs, missing (modules that cannot be found), convention, defaults (hex floats)
+``start``: ``run`` (an id), ``target``, ``dtype``, ``parameters`` (name, shape, offset), ``hyper``
+    (hex floats), ``steps``, ``batch``, ``rows``, ``input`` (folder with weights.npy and
+    gradients.npy), ``output`` (folder with w.npy, m.npy, v.npy, vmax.npy)
+    -> ``{"ok": true}``; nothing has been computed yet
+``advance``: ``run``, ``until`` (1-based step), ``none`` (step -> names whose gradient is None)
+    -> ``{"ok": true, "step": until, "quantities": [...]}`` once the rows of all steps are written
+``finish``: ``run`` -> ``{"ok": true}`` where the implementation ends with its gradients
+``drop``: ``run`` -> ``{"ok": true}``; forget a run
+``quit`` -> the worker ends
+
+A failure is ``{"ok": false, "kind": ..., "step": ..., "reason": one line}`` and ends that run only.
+Kinds: ``unsupported`` and ``missing`` (the cell is SKIPPED), ``raised`` and ``contract`` (CRASHED).
+Rows: see `parity.engine.window.Window.row`.
+"""
+
+from __future__ import annotations
+
+PROTOCOL = 1
+
+UNSUPPORTED = "unsupported"
+MISSING = "missing"
+RAISED = "raised"
+CONTRACT = "contract"
+DIED = "died"
+HUNG = "hung"
+
+SKIPPING_KINDS = frozenset({UNSUPPORTED, MISSING})
+"""Failures that leave a cell SKIPPED; all others leave it CRASHED."""
+
+WEIGHTS = "weights"
+GRADIENTS = "gradients"

@@ -1,0 +1,158 @@
+"""The record of a run: what was asked, what was compared, every verdict; run.json is this value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from parity.compare.verdict import Verdict
+from parity.engine.findings import Finding, find
+from parity.engine.plan import Plan
+from parity.engine.result import CellResult, PairResult, judge_pair
+from parity.engine.run import Progress
+from parity.environment import describe_environment
+from parity.errors import ParityError
+from parity.expectation import Kind
+from parity.files import write_atomically
+
+SCHEMA = 1
+FILE = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PairVerdict:
+    """The verdict on one pair in one case and dtype."""
+
+    case: str
+    dtype: str
+    actual: str
+    expected: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much was asked for and how much was compared.
+
+    steps: optimizer steps over all implementations and cells. tensors: parameters times quantities
+    times pairs. elements: elements compared, over all pairs, quantities and steps. rows: of the table.
+    """
+
+    cells_planned: int
+    cells: int
+    pairs: int
+    as_expected: int
+    steps: int
+    tensors: int
+    elements: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A whole run. stopped: why it ended early, empty where it did not. stale: expectations that match nothing."""
+
+    schema: int
+    version: str
+    complete: bool
+    stopped: str
+    counts: Counts
+    environment: dict[str, Any]
+    workers: dict[str, dict[str, Any]]
+    cases: dict[str, dict[str, str]]
+    stale: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    verdicts: tuple[PairVerdict, ...]
+    cells: tuple[CellResult, ...]
+
+    @property
+    def unexpected(self) -> tuple[PairVerdict, ...]:
+        """Verdicts that are not as expected."""
+        return tuple(one for one in self.verdicts if not one.verdict.as_expected)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all as expected, 1 something is not, 2 interrupted, 5 nothing was compared."""
+        if self.stopped == "interrupted":
+            return 2
+        if not self.counts.elements and all(one.verdict.kind is not Kind.CRASHED for one in self.verdicts):
+            return 5
+        return 1 if self.unexpected or self.stale or not self.complete else 0
+
+    def pair(self, verdict: PairVerdict) -> PairResult:
+        """The distances behind a verdict."""
+        cell = next(one for one in self.cells if (one.case, one.dtype) == (verdict.case, verdict.dtype))
+        return next(one for one in cell.pairs if (one.actual, one.expected) == (verdict.actual, verdict.expected))
+
+
+_RUN = TypeAdapter(Run)
+
+
+def record(plan: Plan, progress: Progress, version: str) -> Run:
+    """Judge what was computed and write down what it was."""
+    cells = {cell.name: cell for cell in plan.cells}
+    verdicts = []
+    for result in progress.results:
+        case = cells[f"{result.case} {result.dtype}"].case
+        for pair in result.pairs:
+            expectation = case.expectation_for(pair.actual, pair.expected, result.dtype)
+            verdict = judge_pair(result, pair, expectation)
+            verdicts.append(PairVerdict(result.case, result.dtype, pair.actual, pair.expected, verdict))
+    workers = {name: facts for result in progress.results for name, facts in result.environments.items()}
+    return Run(
+        schema=SCHEMA,
+        version=version,
+        complete=progress.complete,
+        stopped=progress.stopped,
+        counts=_count(progress, verdicts),
+        environment=describe_environment(),
+        workers=workers,
+        cases={
+            cell.case.name: {"summary": cell.case.summary, "why": cell.case.why, "digest": cell.case.digest()}
+            for cell in plan.cells
+        },
+        stale=plan.stale,
+        findings=find(progress.results, [(one.case, one.dtype, one.actual, one.expected, one.verdict) for one in verdicts]),
+        verdicts=tuple(verdicts),
+        cells=progress.results,
+    )
+
+
+def _count(progress: Progress, verdicts: list[PairVerdict]) -> Counts:
+    results = progress.results
+    return Counts(
+        cells_planned=progress.planned,
+        cells=len(results),
+        pairs=len(verdicts),
+        as_expected=sum(one.verdict.as_expected for one in verdicts),
+        steps=sum(cell.steps * sum(one.failure is None for one in cell.outcomes) for cell in results),
+        tensors=sum(cell.parameters * len(pair.distances) for cell in results for pair in cell.pairs),
+        elements=sum(cell.compared for cell in results),
+        rows=sum(cell.rows for cell in results),
+    )
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Write run.json atomically."""
+    write_atomically(folder / FILE, _RUN.dump_json(run, indent=1).decode() + "\n")
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run directory's run.json; ParityError where it is missing, altered or of another schema."""
+    path = folder / FILE
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise ParityError(f"{folder}: no run here, {FILE} is missing") from None
+    try:
+        run = _RUN.validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the file"
+        raise ParityError(f"{path}: altered, truncated or of another schema ({key}: {first['msg']})") from None
+    if run.schema != SCHEMA:
+        raise ParityError(f"{path}: schema {run.schema}; this parity reads schema {SCHEMA}")
+    return run

@@ -1,0 +1,96 @@
+"""What came out of a cell, as it is kept in a run directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parity.compare.distance import Distance
+from parity.compare.verdict import Verdict, judge, judge_failure
+from parity.engine.protocol import SKIPPING_KINDS
+from parity.expectation import Expectation, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an implementation did not reach the end; kind as in the protocol, step 0 before the first."""
+
+    kind: str
+    reason: str
+    step: int
+
+    @property
+    def verdict(self) -> Kind:
+        """What it makes of the pairs of this implementation."""
+        return Kind.SKIPPED if self.kind in SKIPPING_KINDS else Kind.CRASHED
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One implementation in one cell.
+
+    hyper: what it was asked for, as hex floats. quantities: those it shows. moved: whether a weight
+    ever left its initial value. nonfinite: NaN or inf elements in its last state. digests: of the
+    bits of its last state, by quantity. failure: None where it ran to the end.
+    """
+
+    name: str
+    hyper: dict[str, str | bool | list[str]]
+    quantities: tuple[str, ...]
+    moved: bool
+    nonfinite: int
+    digests: dict[str, str]
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """The distances of one pair in one cell, one per quantity that both sides show."""
+
+    actual: str
+    expected: str
+    steps: int
+    distances: tuple[Distance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """Everything a cell leaves but its table.
+
+    key: digest of what determines it; a cell with the same key need not be run again. compared:
+    elements times steps over all pairs and quantities.
+    """
+
+    key: str
+    case: str
+    dtype: str
+    steps: int
+    parameters: int
+    elements: int
+    input_digest: str
+    outcomes: tuple[Outcome, ...]
+    pairs: tuple[PairResult, ...]
+    rows: int
+    environments: dict[str, dict[str, object]]
+
+    def outcome(self, name: str) -> Outcome:
+        """That of an implementation by name."""
+        return next(outcome for outcome in self.outcomes if outcome.name == name)
+
+    @property
+    def compared(self) -> int:
+        """Elements compared: over all pairs, quantities and steps."""
+        return sum(distance.compared for pair in self.pairs for distance in pair.distances)
+
+
+def judge_pair(cell: CellResult, pair: PairResult, expectation: Expectation | None) -> Verdict:
+    """The verdict on a pair of a cell: a failure of either side first, then its distances."""
+    for side in (pair.actual, pair.expected):
+        failure = cell.outcome(side).failure
+        if failure is not None:
+            at = f" at step {failure.step}" if failure.step else ""
+            return judge_failure(failure.verdict, f"{side}{at}: {failure.reason}", expectation)
+    moved = (cell.outcome(pair.actual).moved, cell.outcome(pair.expected).moved)
+    if pair.steps != cell.steps:
+        reason = f"{pair.steps} of {cell.steps} steps were compared"
+        return judge_failure(Kind.NOT_COMPARABLE, reason, expectation)
+    return judge(pair.distances, moved, expectation)

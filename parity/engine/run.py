@@ -1,0 +1,207 @@
+"""Execute a plan: cells in lanes, each lane with its own worker processes, results kept as they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from pydantic import TypeAdapter, ValidationError
+
+from parity.digest import digest_of
+from parity.engine.cell import Interrupted, run_cell
+from parity.engine.plan import Cell, Plan
+from parity.engine.result import CellResult, judge_pair
+from parity.engine.window import plan_window
+from parity.engine.workers import Workers
+from parity.environment import describe_environment
+from parity.errors import ParityError
+from parity.files import write_atomically
+from parity.numerics.formats import format_named
+from parity.state import QUANTITIES
+from parity.trace import hyper_to_json
+
+RESULT_SCHEMA = 1
+SHARED_MEMORY = Path("/dev/shm")
+
+_RESULT = TypeAdapter(CellResult)
+
+OnCell = Callable[[Cell, CellResult, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a plan is executed.
+
+    jobs: lanes. timeout: seconds a worker may take for one answer, None for ever. keep_traces: keep
+    whole traces under traces/. resume: take over what the folder already holds. max_failures: stop
+    after so many pairs that are not as expected, 0 for never.
+    """
+
+    jobs: int = 1
+    timeout: float | None = 300.0
+    keep_traces: bool = False
+    resume: bool = False
+    max_failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an execution came; complete only where every cell of the plan has its result."""
+
+    results: tuple[CellResult, ...]
+    planned: int
+    stopped: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned cell was run."""
+        return len(self.results) == self.planned
+
+
+def part_paths(folder: Path, cell_name: str) -> tuple[Path, Path]:
+    """Result and table of a cell inside a run directory."""
+    stem = cell_name.replace(" ", "__")
+    return folder / "parts" / f"{stem}.json", folder / "parts" / f"{stem}.parquet"
+
+
+def cell_key(cell: Cell, keep_traces: bool) -> str:
+    """Digest of everything that determines a cell's result: question, implementations, surroundings."""
+    surroundings = describe_environment()
+    parts = {
+        "schema": RESULT_SCHEMA,
+        "case": cell.case.digest(),
+        "name": cell.name,
+        "candidates": [
+            [one.name, one.target, hyper_to_json(cell.case.hyper_for(one.defaults))] for one in cell.candidates
+        ],
+        "plugins": [_source_digest(one.target) for one in cell.candidates if one.plugin],
+        "pairs": cell.pairs,
+        "environment": surroundings,
+        "traces": keep_traces,
+    }
+    return digest_of(json.dumps(parts, sort_keys=True).encode())
+
+
+def _source_digest(target: str) -> str:
+    path = Path(target.rpartition(":")[0])
+    return digest_of(path.read_bytes()) if path.is_file() else ""
+
+
+def execute(plan: Plan, folder: Path, options: Options, on_cell: OnCell) -> Progress:
+    """Run every cell that the folder does not hold yet; Ctrl-C and max_failures end it early, in order.
+
+    Results are written cell by cell under parts/, so nothing that was computed is ever lost.
+    """
+    done: dict[str, CellResult] = {}
+    waiting: list[Cell] = []
+    for cell in plan.cells:
+        kept = load_part(folder, cell, options.keep_traces) if options.resume else None
+        if kept is None:
+            waiting.append(cell)
+        else:
+            done[cell.name] = kept
+    for number, (name, result) in enumerate(done.items(), start=1):
+        on_cell(next(cell for cell in plan.cells if cell.name == name), result, number, len(plan.cells))
+    stopped = _run_lanes(waiting, done, folder, options, on_cell, len(plan.cells)) if waiting else ""
+    results = tuple(done[cell.name] for cell in plan.cells if cell.name in done)
+    return Progress(results, len(plan.cells), stopped)
+
+
+def _run_lanes(
+    waiting: list[Cell], done: dict[str, CellResult], folder: Path, options: Options, on_cell: OnCell, total: int
+) -> str:
+    lanes = [Workers(folder / "logs", lane) for lane in range(max(1, min(options.jobs, len(waiting))))]
+    free: SimpleQueue[Workers] = SimpleQueue()
+    for lane in lanes:
+        free.put(lane)
+    halt = threading.Event()
+    failures = 0
+    stopped = ""
+    with ThreadPoolExecutor(os.cpu_count()) as threads, ThreadPoolExecutor(len(lanes)) as pool:
+
+        def work(cell: Cell) -> tuple[Cell, CellResult]:
+            if halt.is_set():
+                raise Interrupted
+            workers = free.get()
+            try:
+                return cell, _run_one(cell, workers, folder, options, threads)
+            finally:
+                free.put(workers)
+
+        pending: set[Future[tuple[Cell, CellResult]]] = {pool.submit(work, cell) for cell in waiting}
+        try:
+            while pending and not stopped:
+                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    cell, result = future.result()
+                    done[cell.name] = result
+                    on_cell(cell, result, len(done), total)
+                    failures += _unexpected(cell, result)
+                    if options.max_failures and failures >= options.max_failures:
+                        stopped = f"stopped after {failures} pairs that are not as expected"
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+        finally:
+            halt.set()
+            for future in pending:
+                future.cancel()
+            for lane in lanes:
+                lane.stop() if pending else lane.close()
+    return stopped
+
+
+def _unexpected(cell: Cell, result: CellResult) -> int:
+    verdicts = (
+        judge_pair(result, pair, cell.case.expectation_for(pair.actual, pair.expected, cell.dtype))
+        for pair in result.pairs
+    )
+    return sum(not verdict.as_expected for verdict in verdicts)
+
+
+def _run_one(cell: Cell, workers: Workers, folder: Path, options: Options, threads: ThreadPoolExecutor) -> CellResult:
+    json_path, table_path = part_paths(folder, cell.name)
+    traces = folder / "traces" / cell.case.name / cell.dtype if options.keep_traces else None
+    key = cell_key(cell, options.keep_traces)
+    with _scratch(cell, folder, options.keep_traces) as scratch:
+        result = run_cell(
+            cell, key, workers, table_path, scratch, traces=traces, timeout=options.timeout, threads=threads
+        )
+    write_atomically(json_path, _RESULT.dump_json(result, indent=1).decode() + "\n")
+    return result
+
+
+@contextmanager
+def _scratch(cell: Cell, folder: Path, keep_traces: bool) -> Iterator[Path]:
+    """A folder for rows in flight: in shared memory where they fit, else beside the results."""
+    layout = cell.case.layout()
+    row_bytes = layout.size * format_named(cell.dtype).dtype.itemsize
+    rows = plan_window(cell.case.steps, row_bytes, False).rows
+    needed = rows * row_bytes * (1 + len(QUANTITIES) * len(cell.candidates))
+    roomy = not keep_traces and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * needed
+    parent = SHARED_MEMORY if roomy else folder
+    path = Path(tempfile.mkdtemp(prefix=".parity-", dir=parent))
+    try:
+        yield path / "rows"
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def load_part(folder: Path, cell: Cell, keep_traces: bool) -> CellResult | None:
+    """The kept result of a cell, None where there is none or it answers another question."""
+    json_path, table_path = part_paths(folder, cell.name)
+    if not json_path.is_file() or not table_path.is_file():
+        return None
+    try:
+        result = _RESULT.validate_json(json_path.read_bytes())
+    except ValidationError as error:
+        raise ParityError(f"{json_path}: altered or truncated ({error.errors()[0]['msg']}); remove it") from None
+    return result if result.key == cell_key(cell, keep_traces) else None

@@ -1,0 +1,131 @@
+"""The worker: ``python -m parity.engine.worker`` under any interpreter that has the framework.
+
+Needs the standard library, NumPy, ml_dtypes and that framework. The protocol is described in
+`parity.engine.protocol`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from parity.engine.orbit import ContractBroken, Orbit
+from parity.engine.protocol import CONTRACT, MISSING, PROTOCOL, RAISED, UNSUPPORTED
+from parity.engine.window import Window
+from parity.environment import describe_environment
+from parity.errors import ParityError, Unsupported
+from parity.implementations.registry import is_plugin, resolve
+from parity.numerics.formats import format_named
+from parity.trace import hyper_from_json, hyper_to_json, layout_from_json
+
+Message = dict[str, Any]
+
+
+def main() -> None:
+    """Serve requests until ``quit`` or the end of standard input."""
+    # Whatever a framework or a plug-in prints must not end up among the answers.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        serve(sys.stdin, answers)
+
+
+def serve(requests: TextIO, answers: TextIO) -> None:
+    """Answer every line of requests with one line."""
+    orbits: dict[int, Orbit] = {}
+    operations: dict[str, Callable[[Message], Message]] = {
+        "hello": lambda _: {"protocol": PROTOCOL, "environment": describe_environment()},
+        "describe": _describe,
+        "start": lambda message: _start(orbits, message),
+        "advance": lambda message: _advance(orbits[message["run"]], message),
+        "finish": lambda message: _finish(orbits.pop(message["run"])),
+        "drop": lambda message: _drop(orbits, message["run"]),
+    }
+    for line in requests:
+        message = json.loads(line)
+        if message["op"] == "quit":
+            return
+        answer = _answer(operations[message["op"]], message)
+        if not answer["ok"] and "run" in message:
+            orbits.pop(message["run"], None)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _answer(operation: Callable[[Message], Message], message: Message) -> Message:
+    try:
+        return {"ok": True, **operation(message)}
+    except Unsupported as error:
+        return {"ok": False, "kind": UNSUPPORTED, "reason": str(error)}
+    except ContractBroken as error:
+        return {"ok": False, "kind": CONTRACT, "reason": str(error)}
+    except ParityError as error:
+        return {"ok": False, "kind": MISSING if isinstance(error, _Missing) else RAISED, "reason": str(error)}
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        return {"ok": False, "kind": RAISED, "reason": _one_line(error)}
+
+
+class _Missing(ParityError):
+    """A module that an implementation needs is not installed."""
+
+
+def _one_line(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}{where}"
+
+
+def _describe(message: Message) -> Message:
+    implementation = resolve(message["target"])
+    return {
+        "name": implementation.name,
+        "dtypes": list(implementation.dtypes),
+        "needs": list(implementation.needs),
+        "missing": [module for module in implementation.needs if importlib.util.find_spec(module) is None],
+        "convention": implementation.convention,
+        "defaults": hyper_to_json(implementation.defaults),
+    }
+
+
+def _start(orbits: dict[int, Orbit], message: Message) -> Message:
+    implementation = resolve(message["target"])
+    for module in implementation.needs:
+        if importlib.util.find_spec(module) is None:
+            raise _Missing(f"{module} is not installed")
+    orbits[message["run"]] = Orbit(
+        implementation,
+        format=format_named(message["dtype"]),
+        layout=layout_from_json(message["parameters"]),
+        hyper=hyper_from_json(message["hyper"]),
+        window=Window(message["steps"], message["batch"], message["rows"]),
+        input=Path(message["input"]),
+        output=Path(message["output"]),
+        trusted=not is_plugin(message["target"]),
+    )
+    return {}
+
+
+def _advance(orbit: Orbit, message: Message) -> Message:
+    orbit.advance(message["until"], message["none"])
+    return {"step": message["until"], "quantities": list(orbit.quantities or ())}
+
+
+def _finish(orbit: Orbit) -> Message:
+    orbit.finish()
+    return {}
+
+
+def _drop(orbits: dict[int, Orbit], run: int) -> Message:
+    orbits.pop(run, None)
+    return {}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The from-scratch Adam as rows of the list of implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from parity.adam.arithmetic import Arithmetic
+from parity.adam.convention import Convention, Epsilon, StepCount
+from parity.adam.step import counted, initial_state, step_in_place
+from parity.adam.workspace import Workspace
+from parity.hyper import Hyper
+from parity.implementations.implementation import Gradients, Implementation
+from parity.numerics.formats import FORMATS
+from parity.state import State
+
+
+def run(
+    weights: Mapping[str, np.ndarray],
+    gradients: Gradients,
+    hyper: Hyper,
+    *,
+    epsilon: Epsilon = Epsilon.OUTSIDE,
+    arithmetic: Arithmetic = Arithmetic.EACH_OPERATION,
+) -> Iterator[State]:
+    """The orbit of the from-scratch Adam; every State shows the same live arrays.
+
+    t is counted as the framework of that epsilon does: OUTSIDE per parameter (torch), HAT and INSIDE
+    globally (Keras, optax). vmax is shown under AMSGrad.
+    """
+    count = StepCount.PER_PARAMETER if epsilon is Epsilon.OUTSIDE else StepCount.GLOBAL
+    convention = Convention(epsilon, step_count=count)
+    state = initial_state(weights, hyper)
+    counts = dict.fromkeys(weights, 0)
+    with Workspace() as workspace:
+        for t, gradient in enumerate(gradients, start=1):
+            counts = counted(counts, gradient, convention)
+            step_in_place(state, gradient, hyper, convention, arithmetic, t, counts, workspace)
+            yield state
+
+
+def _row(epsilon: Epsilon, arithmetic: Arithmetic, suffix: str, dtypes: tuple[str, ...]) -> Implementation:
+    return Implementation(
+        name=f"numpy.adam.{epsilon}{suffix}",
+        run=run,
+        framework="numpy",
+        needs=("numpy",),
+        dtypes=dtypes,
+        options=MappingProxyType({"epsilon": epsilon, "arithmetic": arithmetic}),
+        convention=epsilon.value,
+    )
+
+
+IMPLEMENTATIONS: tuple[Implementation, ...] = (
+    *(_row(epsilon, Arithmetic.EACH_OPERATION, "", tuple(FORMATS)) for epsilon in Epsilon),
+    *(_row(epsilon, Arithmetic.AT_STORE, ".store", ("float16", "bfloat16")) for epsilon in Epsilon),
+)

@@ -1,0 +1,115 @@
+"""Which implementations there are, and what a name on the command line means."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from parity.errors import ParityError, nearest
+from parity.implementations.implementation import Implementation
+
+ENTRY_POINT_GROUP = "parity.implementations"
+USER_PREFIX = "user."
+_SHIPPED_MODULES = ("numpy_", "torch_", "keras_")
+
+
+@cache
+def shipped_implementations() -> dict[str, Implementation]:
+    """Every implementation that comes with parity, by name; imports no framework."""
+    found: dict[str, Implementation] = {}
+    for module in _SHIPPED_MODULES:
+        for implementation in importlib.import_module(f"parity.implementations.{module}").IMPLEMENTATIONS:
+            found[implementation.name] = implementation
+    return found
+
+
+def installed_plugins() -> dict[str, importlib.metadata.EntryPoint]:
+    """Entry points of other packages by name, not loaded."""
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def is_plugin(target: str) -> bool:
+    """Whether a target has to be loaded from a user's code."""
+    return target not in shipped_implementations()
+
+
+def check_target(target: str) -> None:
+    """ParityError where a target can mean nothing; runs no code of the user."""
+    if target in shipped_implementations() or target in installed_plugins():
+        return
+    place, colon, attribute = target.rpartition(":")
+    if not colon:
+        allowed = [*shipped_implementations(), *installed_plugins()]
+        raise ParityError(
+            f"implementation {target!r} is unknown; a name, 'module:attribute' or 'file.py:attribute'; "
+            f"{nearest(target, allowed)}"
+        )
+    if not attribute.isidentifier():
+        raise ParityError(f"implementation {target!r}: {attribute!r} after the colon is no attribute name")
+    if place.endswith(".py") and not Path(place).is_file():
+        raise ParityError(f"implementation {target!r}: there is no file {place!r}")
+
+
+def resolve(target: str) -> Implementation:
+    """The implementation a target names: shipped, entry point, 'module:attribute' or 'file.py:attribute'.
+
+    Runs the user's module for the last three, so it belongs in a worker. A plug-in's name gets the
+    prefix 'user.'. ParityError where the target names nothing, or no implementation.
+    """
+    check_target(target)
+    if target in shipped_implementations():
+        return shipped_implementations()[target]
+    if target in installed_plugins():
+        return _as_implementation(installed_plugins()[target].load(), target, target)
+    place, _, attribute = target.rpartition(":")
+    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place, target)
+    try:
+        value = getattr(module, attribute)
+    except AttributeError:
+        names = [name for name in vars(module) if not name.startswith("_")]
+        raise ParityError(f"implementation {target!r}: no attribute {attribute!r}; {nearest(attribute, names)}") from None
+    return _as_implementation(value, attribute, target)
+
+
+def _as_implementation(value: Any, name: str, target: str) -> Implementation:
+    if isinstance(value, Implementation):
+        return replace(value, name=USER_PREFIX + value.name.removeprefix(USER_PREFIX))
+    if callable(value):
+        return Implementation(USER_PREFIX + name, value)
+    raise ParityError(
+        f"implementation {target!r} is a {type(value).__name__}; allowed: a parity.Implementation or a run function"
+    )
+
+
+def _load_module(name: str, target: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise ParityError(f"implementation {target!r}: there is no module {name!r}") from None
+        raise
+
+
+def _load_file(path: Path) -> ModuleType:
+    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ParityError(f"implementation file {str(path)!r} cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,154 @@
+"""The metrics of a tile whose numbers lie near each other, but for a few: no rounding, few passes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from parity.numerics.far import measure_far
+from parity.numerics.squares import add_sums, sum_of_squares
+from parity.numerics.tiles import Grid, Partial, Scratch
+from parity.numerics.widen import widen
+
+FEW = 16
+"""A tile of one row may hold one element that is not near in so many."""
+
+
+def measure_near(
+    actual: np.ndarray,
+    expected: np.ndarray,
+    grid: Grid,
+    scratch: Scratch,
+    relative_floor: float,
+    ulp_floor: int,
+) -> tuple[Partial, np.ndarray] | None:
+    """Metrics and ULP distances (size,) of a tile; None where too many are not near or not finite.
+
+    actual, expected: (size,) unsigned bits as `grid` lays them out. relative_floor, ulp_floor: what
+    a row of several tiles has reached already; a tile of one row that stays below them does not say
+    where, or how much. In a tile of one row a few elements may be anything: they are set apart,
+    measured by `measure_far`, and counted in; a tile of several rows may hold none.
+
+    Near means that the bits differ by at most 2**(p-1), p the precision. Bits of opposite sign
+    differ by more, modulo the width, because magnitudes stay below inf; so signs are equal, the
+    difference of bits is the distance in ULPs, and the numbers are within a factor of two, or both
+    below twice the smallest normal number. Then their difference is exact in their own format
+    (Sterbenz 1974), and finite unless one of them is not.
+    """
+    format = scratch.format
+    distance = scratch.distance[: grid.size]
+    signed = distance.view(format.signed)
+    np.subtract(actual.view(format.signed), expected.view(format.signed), out=signed)
+    np.absolute(signed, out=signed)
+    ulp = np.maximum.reduce(grid.of(distance), axis=1)
+    near = int(ulp.max()) <= _reach(scratch)
+    difference = scratch.first[: grid.size]
+    if format.dtype.itemsize == 2:
+        finite = _finite(actual, scratch) and _finite(expected, scratch)
+        if finite and not ulp.any():
+            return _equal(grid, ulp), distance
+        left = widen(actual.view(np.int16), format, difference)
+        right = widen(expected.view(np.int16), format, scratch.second[: grid.size])
+    else:
+        left, right = actual.view(format.dtype), expected.view(format.dtype)
+    np.subtract(left, right, out=difference)
+    np.absolute(difference, out=difference)
+    high = np.maximum.reduce(grid.of(difference), axis=1)
+    if format.dtype.itemsize > 2:
+        finite = bool(np.isfinite(high).all())
+        if finite and not ulp.any():
+            return _equal(grid, ulp), distance
+    places = None
+    if not (near and finite):
+        places = _places_apart(actual, expected, difference, grid, scratch)
+        if places is None:
+            return None
+        apart, distance_apart = measure_far(actual[places], expected[places], Grid(1, places.size), format)
+        distance[places], difference[places] = 0, 0.0
+        ulp, high = distance.max(keepdims=True), difference.max(keepdims=True)
+    high = high.astype(np.float64)
+    relative = _relative(difference, right, expected, ulp, grid, scratch, relative_floor)
+    values = difference
+    if format.dtype.itemsize < 8:
+        values = scratch.wide[: grid.size]
+        np.copyto(values, difference)
+    squares, exponent = sum_of_squares(grid.of(values), high)
+    nonfinite = opposite_zeros = np.zeros(grid.rows, np.int64)
+    if places is not None:
+        distance[places] = distance_apart
+        ulp, high = np.maximum(ulp, apart.ulp), np.maximum(high, apart.high)
+        relative = np.maximum(relative, apart.relative)
+        squares, exponent = add_sums(np.r_[squares, apart.squares], np.r_[exponent, apart.exponent])
+        nonfinite, opposite_zeros = apart.nonfinite, apart.opposite_zeros
+    worst = np.full(grid.rows, -1, np.int64)
+    if int(ulp.max()) > ulp_floor:
+        worst = np.where(ulp > 0, grid.of(distance).argmax(axis=1), -1)
+    differing = grid.count_nonzero(distance, scratch.mask)
+    return Partial(
+        differing, high, relative, ulp, squares, exponent, worst, nonfinite, opposite_zeros
+    ), distance
+
+
+def _reach(scratch: Scratch) -> int:
+    return 1 << (scratch.format.precision - 1)
+
+
+def _places_apart(
+    actual: np.ndarray, expected: np.ndarray, difference: np.ndarray, grid: Grid, scratch: Scratch
+) -> np.ndarray | None:
+    """Where elements are not near or not finite; None where these are many, or in many rows."""
+    if grid.rows > 1:
+        return None
+    format = scratch.format
+    apart = scratch.distance[: grid.size] > format.unsigned.type(_reach(scratch))
+    if format.dtype.itemsize == 2:
+        for side in (actual, expected):
+            magnitude = side & format.unsigned.type(format.sign_bit - 1)
+            apart |= magnitude >= format.unsigned.type(format.infinity_bits)
+    else:
+        apart |= ~np.isfinite(difference)
+    places: np.ndarray = apart.nonzero()[0]
+    return places if places.size * FEW <= grid.size else None
+
+
+def _finite(bits: np.ndarray, scratch: Scratch) -> bool:
+    format = scratch.format
+    magnitudes = scratch.first.view(format.unsigned)[: len(bits)]
+    np.bitwise_and(bits, format.unsigned.type(format.sign_bit - 1), out=magnitudes)
+    return int(np.maximum.reduce(magnitudes)) < format.infinity_bits
+
+
+def _equal(grid: Grid, ulp: np.ndarray) -> Partial:
+    zero, nothing = np.zeros(grid.rows), np.zeros(grid.rows, np.int64)
+    return Partial(nothing, zero, zero, ulp, zero, nothing, nothing - 1, nothing, nothing)
+
+
+def _relative(
+    difference: np.ndarray,
+    right: np.ndarray,
+    expected: np.ndarray,
+    ulp: np.ndarray,
+    grid: Grid,
+    scratch: Scratch,
+    floor: float,
+) -> np.ndarray:
+    """Greatest ``difference / |expected|`` of each row, rounded once to float64.
+
+    float32 quotients find the candidates: rounding keeps the order, so the greatest is among those
+    whose float32 quotient is the greatest. 0/0 is NaN, which fmax passes over.
+    """
+    quotient = scratch.second[: grid.size]
+    np.absolute(right, out=quotient)
+    np.divide(difference, quotient, out=quotient)
+    top = np.fmax.reduce(grid.of(quotient), axis=1)
+    if quotient.dtype == np.float64:
+        known: np.ndarray = np.fmax(top, 0.0)
+        return known
+    relative = np.zeros(grid.rows)
+    if grid.rows == 1 and float(top[0]) * (1 + 2.0**-22) < floor:
+        return relative
+    hit = scratch.mask[: grid.size]
+    np.equal(grid.of(quotient), np.where(ulp > 0, top, np.float32(np.nan))[:, None], out=grid.of(hit))
+    places = hit.nonzero()[0]
+    divisor = np.abs(expected[places].view(scratch.format.dtype).astype(np.float64))
+    np.maximum.at(relative, grid.rows_of(places), difference[places].astype(np.float64) / divisor)
+    return relative

@@ -1,0 +1,35 @@
+"""How figures are written: no more digits than mean something, units always there."""
+
+from __future__ import annotations
+
+from parity.engine.matrix import Entry
+
+NO_DISTANCE = 2**64 - 1
+
+
+def ulp_text(ulp: int) -> str:
+    """A distance in ULP; large ones with an exponent, the mark of NaN or inf in words."""
+    if ulp == NO_DISTANCE:
+        return "NaN/inf"
+    return f"{ulp:,} ULP" if ulp < 1_000_000 else f"{ulp:.1e} ULP"
+
+
+def steps_text(steps: float) -> str:
+    """A difference of weights in units of lr."""
+    return f"{steps:.1e} lr" if 0 < steps < 1e-3 else f"{steps:.3g} lr"
+
+
+def value_text(hexadecimal: str) -> str:
+    """A stored value in decimal and hex."""
+    return f"{float.fromhex(hexadecimal):.9g} ({hexadecimal})"
+
+
+def entry_lines(entry: Entry) -> list[str]:
+    """What a cell of the matrix says, line by line."""
+    lines = [", ".join(f"{count} {kind}" for kind, count in entry.kinds)]
+    if entry.first_step is not None:
+        lines.append(f"from step {entry.first_step}")
+        lines.append(f"{ulp_text(entry.worst_ulp)}, {steps_text(entry.worst_steps)}")
+    if entry.as_expected < entry.cases:
+        lines.append(f"{entry.cases - entry.as_expected} NOT AS EXPECTED")
+    return lines

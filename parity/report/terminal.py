@@ -1,0 +1,153 @@
+"""A run on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from parity.compare.distance import Distance
+from parity.compare.verdict import Verdict
+from parity.engine.findings import Severity
+from parity.engine.matrix import build_matrix
+from parity.engine.record import PairVerdict, Run
+from parity.engine.result import Outcome
+from parity.expectation import Kind
+from parity.report.figures import entry_lines, steps_text, ulp_text, value_text
+
+STYLES = {
+    Kind.IDENTICAL: "green",
+    Kind.WITHIN: "green",
+    Kind.EXPLAINED: "cyan",
+    Kind.DIVERGED: "yellow",
+    Kind.NOT_COMPARABLE: "magenta",
+    Kind.CRASHED: "red",
+    Kind.SKIPPED: "dim",
+}
+
+FINDING_STYLES = {Severity.ALARM: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
+
+
+def matrix_table(run: Run) -> Table:
+    """Pairs by dtype with verdicts, first diverging step, worst ULP and worst difference in units of lr."""
+    matrix = build_matrix(run)
+    table = Table(title="Verdicts by pair and dtype (worst of all cases)", title_justify="left", show_lines=True)
+    table.add_column("actual against expected")
+    for dtype in matrix.dtypes:
+        table.add_column(dtype, justify="right")
+    for (actual, expected), row in matrix.rows.items():
+        cells = []
+        for dtype in matrix.dtypes:
+            if dtype not in row:
+                cells.append("")
+                continue
+            entry = row[dtype]
+            style = "bold red" if entry.as_expected < entry.cases else STYLES[entry.worst]
+            cells.append(f"[{style}]" + "\n".join(entry_lines(entry)) + f"[/{style}]")
+        table.add_row(f"{escape(actual)}\n[dim]{escape(expected)}[/dim]", *cells)
+    return table
+
+
+def verdict_table(verdicts: Sequence[PairVerdict]) -> Table:
+    """One row per case, dtype and pair."""
+    table = Table(title=f"{len(verdicts):,} pair(s)", title_justify="left")
+    for column in ("case", "dtype", "pair", "verdict"):
+        table.add_column(column, overflow="fold")
+    table.add_column("figures", overflow="fold", ratio=1)
+    for one in verdicts:
+        verdict = one.verdict
+        style = STYLES[verdict.kind] if verdict.as_expected else "bold red"
+        table.add_row(
+            escape(one.case),
+            one.dtype,
+            f"{escape(one.actual)}\n[dim]{escape(one.expected)}[/dim]",
+            f"[{style}]{verdict.kind}[/{style}]",
+            escape(verdict.reason),
+        )
+    return table
+
+
+def finding_lines(run: Run) -> Iterable[str]:
+    """Findings, worst first; then stale expectations."""
+    for finding in run.findings:
+        style = FINDING_STYLES[finding.severity]
+        yield f"[{style}]{finding.severity}[/{style}] {escape(finding.title)}: {escape(finding.detail)}"
+    for line in run.stale:
+        yield f"[bold red]stale[/bold red] {escape(line)}"
+
+
+def summary_line(run: Run) -> str:
+    """The last line: how much was compared and how it came out."""
+    counts = run.counts
+    parts = [f"{counts.as_expected:,} of {counts.pairs:,} pairs as expected"]
+    if run.stale:
+        parts.append(f"{len(run.stale)} stale expectation(s)")
+    if not run.complete:
+        parts.append(f"{run.stopped or 'incomplete'}: {counts.cells} of {counts.cells_planned} cells")
+    parts.append(f"{counts.cells} cells, {counts.steps:,} steps, {counts.elements:,} elements compared")
+    style = "green" if run.exit_code == 0 else "bold red"
+    return f"[{style}]" + "; ".join(parts) + f"[/{style}]"
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """A verdict in one line."""
+    style = STYLES[verdict.kind] if verdict.as_expected else "bold red"
+    return f"[{style}]{verdict.kind}[/{style}] {escape(verdict.reason)}"
+
+
+def distance_table(distances: Sequence[Distance]) -> Table:
+    """The distances of one pair."""
+    table = Table()
+    for column in ("quantity", "compared", "differing", "max abs", "max rel", "max ULP", "99 % ULP", "lr", "first differs"):
+        table.add_column(column, justify="left" if column in ("quantity", "first differs") else "right")
+    for one in distances:
+        steps = steps_text(one.worst_max_steps.value) if one.worst_max_steps else ""
+        table.add_row(
+            one.quantity, f"{one.compared:,}", f"{one.differing:,}", f"{one.worst_max_abs.value:.3g}",
+            f"{one.worst_max_rel.value:.3g}", ulp_text(int(one.worst_max_ulp.value)),
+            ulp_text(int(one.worst_p99_ulp.value)), steps, _first(one),
+        )  # fmt: skip
+    return table
+
+
+def _first(distance: Distance) -> str:
+    first = distance.first
+    if first is None:
+        return ""
+    place = escape(f"step {first.step} {first.parameter}[{first.index}]")
+    return f"{place}\nactual   {value_text(first.actual)}\nexpected {value_text(first.expected)}"
+
+
+def plain_table(rows: Sequence[dict[str, str]]) -> Table:
+    """Rows of text under their keys."""
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for row in rows:
+        table.add_row(*(escape(value) for value in row.values()))
+    return table
+
+
+def environment_table(environment: dict[str, Any]) -> Table:
+    """What surrounds a run."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in environment.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {one}" for key, one in value.items())
+        elif isinstance(value, list):
+            value = " ".join(map(str, value))
+        table.add_row(f"[dim]{escape(name)}[/dim]", escape(str(value)))
+    return table
+
+
+def doctor_table(outcomes: Sequence[Outcome]) -> Table:
+    """Which implementations work here."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("implementation")
+    table.add_column("here")
+    for one in outcomes:
+        said = "[green]works[/green]" if one.failure is None else f"[red]{escape(one.failure.reason)}[/red]"
+        table.add_row(escape(one.name), said)
+    return table

@@ -1,0 +1,5 @@
+"""The version, as the package metadata has it."""
+
+from __future__ import annotations
+
+VERSION = "0.1.0"

@@ -1,0 +1,385 @@
+"""The Keras rows show what a user's own loop with keras.optimizers.Adam gets, bit for bit."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from parity.errors import Unsupported
+from parity.hyper import Hyper
+from parity.implementations import keras_
+from parity.implementations.implementation import Implementation
+from parity.numerics.formats import FORMATS, to_bits
+from parity.state import State
+
+pytestmark = pytest.mark.frameworks
+
+SHAPES = {"matrix": (3, 4), "vector": (7,), "scalar": (), "empty": (0,)}
+STEPS = 10
+NAMES = ("keras.adam.eager", "keras.adam.function", "keras.adam.xla")
+SCHEDULE = tuple(0.1 / step for step in range(1, STEPS + 1))
+HYPERS = {
+    "defaults": Hyper(eps=1e-7),
+    "decoupled": Hyper(lr=SCHEDULE, beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.1, decoupled=True),
+    "amsgrad": Hyper(lr=1e-2, beta2=0.5, eps=1e-3, amsgrad=True),
+}
+MISSING = {2: ("matrix",), 5: ("scalar", "vector"), 6: ("matrix",)}
+"""Parameters without a gradient, by step."""
+
+FLOAT32 = np.dtype(np.float32)
+
+Gradients = list[dict[str, np.ndarray | None]]
+
+
+def frozen(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+def draw(dtype: np.dtype, seed: int = 20) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {
+        name: frozen(np.asarray(random.standard_normal(shape)).astype(dtype))
+        for name, shape in SHAPES.items()
+    }
+
+
+def draw_gradients(dtype: np.dtype, missing: dict[int, tuple[str, ...]] | None = None) -> Gradients:
+    random = np.random.default_rng(21)
+    gradients: Gradients = []
+    for step in range(1, STEPS + 1):
+        drawn = {
+            name: np.asarray(random.standard_normal(shape) * 2.0 ** (3 - step))
+            for name, shape in SHAPES.items()
+        }
+        gone = (missing or {}).get(step, ())
+        gradients.append(
+            {name: None if name in gone else frozen(array.astype(dtype)) for name, array in drawn.items()}
+        )
+    return gradients
+
+
+def user_loop(name: str, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> list[State]:
+    """What a user writes: Keras variables and `optimizer.apply(gradients, variables)`, arrays by numpy()."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras
+    import tensorflow as tf
+
+    variables = [keras.Variable(array, dtype=array.dtype.name) for array in weights.values()]
+    optimizer = keras.optimizers.Adam(
+        learning_rate=0.5,
+        beta_1=hyper.beta1,
+        beta_2=hyper.beta2,
+        epsilon=hyper.eps,
+        amsgrad=hyper.amsgrad,
+        weight_decay=hyper.weight_decay if hyper.decoupled else None,
+    )
+
+    def apply(tensors: list[object]) -> None:
+        optimizer.apply(tensors, variables)
+
+    if name == "keras.adam.function":
+        apply = tf.function(apply)
+    if name == "keras.adam.xla":
+        apply = tf.function(apply, jit_compile=True)
+    states = []
+    for index, gradient in enumerate(gradients):
+        optimizer.learning_rate = hyper.lr[index] if isinstance(hyper.lr, tuple) else hyper.lr
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
+            apply([None if array is None else tf.constant(array) for array in gradient.values()])
+
+        # The optimizer's public list: iteration, learning rate, then one group per parameter or per quantity.
+        def arrays(quantity: str) -> dict[str, np.ndarray]:
+            found = [v for v in optimizer.variables if v.path.endswith("_" + quantity)]
+            return {key: np.array(v.numpy()) for key, v in zip(weights, found, strict=True)}
+
+        w = {key: np.array(v.numpy()) for key, v in zip(weights, variables, strict=True)}
+        vmax = arrays("velocity_hat") if hyper.amsgrad else None
+        states.append(State(w, arrays("momentum"), arrays("velocity"), vmax))
+    return states
+
+
+def orbit(states: Iterator[State]) -> list[State]:
+    """All states, copied as the engine does."""
+    return [State(*(part and {k: a.copy() for k, a in part.items()} for part in state)) for state in states]
+
+
+def assert_same_bits(actual: list[State], expected: list[State]) -> None:
+    assert len(actual) == len(expected) > 0
+    for step, (left, right) in enumerate(zip(actual, expected, strict=True), start=1):
+        for quantity in State._fields:
+            ours, theirs = getattr(left, quantity), getattr(right, quantity)
+            assert (ours is None) == (theirs is None), quantity
+            if theirs is None:
+                continue
+            assert list(ours) == list(theirs)
+            for name, array in theirs.items():
+                assert ours[name].dtype == array.dtype, (quantity, name)
+                assert ours[name].shape == array.shape, (quantity, name)
+                assert to_bits(ours[name]).tolist() == to_bits(array).tolist(), (step, quantity, name)
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One entry for every parameter each time Keras's Python code of the update runs."""
+    next(keras_.IMPLEMENTATIONS[0].states(draw(FLOAT32), draw_gradients(FLOAT32), Hyper()))
+    import keras
+
+    seen: list[str] = []
+    update_step = keras.optimizers.Adam.update_step
+
+    def counting(self, gradient, variable, learning_rate):  # type: ignore[no-untyped-def]
+        seen.append(variable.name)
+        return update_step(self, gradient, variable, learning_rate)
+
+    monkeypatch.setattr(keras.optimizers.Adam, "update_step", counting)
+    return seen
+
+
+def each_row(function):  # type: ignore[no-untyped-def]
+    rows = keras_.IMPLEMENTATIONS
+    return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])(function)
+
+
+each_dtype = pytest.mark.parametrize("dtype", [form.dtype for form in FORMATS.values()], ids=list(FORMATS))
+
+
+@each_row
+@each_dtype
+@pytest.mark.parametrize("hyper", HYPERS.values(), ids=list(HYPERS))
+def test_orbit_is_the_user_loop(row: Implementation, dtype: np.dtype, hyper: Hyper) -> None:
+    weights, gradients = draw(dtype), draw_gradients(dtype)
+    assert_same_bits(
+        orbit(row.states(weights, gradients, hyper)), user_loop(row.name, weights, gradients, hyper)
+    )
+
+
+@each_row
+@pytest.mark.parametrize("dtype", [FLOAT32, FORMATS["bfloat16"].dtype], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["decoupled", "amsgrad"])
+def test_missing_gradients_are_as_in_the_user_loop(row: Implementation, dtype: np.dtype, name: str) -> None:
+    weights, gradients = draw(dtype), draw_gradients(dtype, MISSING)
+    actual = orbit(row.states(weights, gradients, HYPERS[name]))
+    assert_same_bits(actual, user_loop(row.name, weights, gradients, HYPERS[name]))
+    for quantity in ("w", "m", "v"):  # no gradient: no update and no decay
+        before, after = getattr(actual[0], quantity)["matrix"], getattr(actual[1], quantity)["matrix"]
+        assert np.array_equal(before, after)
+
+
+@each_row
+def test_steps_are_counted_for_all_parameters_together(row: Implementation) -> None:
+    weights, (gradient, *_) = draw(FLOAT32), draw_gradients(FLOAT32)
+    alone = {name: array if name == "vector" else None for name, array in gradient.items()}
+    *_, late = orbit(row.states(weights, [alone, alone, gradient], HYPERS["defaults"]))
+    first, *_ = orbit(row.states(weights, [gradient], HYPERS["defaults"]))
+    assert np.array_equal(late.m["matrix"], first.m["matrix"])  # type: ignore[index]
+    change = np.abs(late.w["matrix"] - weights["matrix"]) / np.abs(first.w["matrix"] - weights["matrix"])
+    expected = np.sqrt(1 - 0.999**3) / (1 - 0.9**3) / (np.sqrt(1 - 0.999) / (1 - 0.9))
+    assert change == pytest.approx(np.full((3, 4), expected), rel=1e-3)
+
+
+@each_row
+def test_a_step_without_any_gradient_is_unsupported(row: Implementation) -> None:
+    weights, (gradient, *_) = draw(FLOAT32), draw_gradients(FLOAT32)
+    states = row.states(weights, [gradient, dict.fromkeys(weights)], Hyper())
+    next(states)
+    with pytest.raises(Unsupported, match=r"^keras: no parameter has a gradient at step 2, "):
+        next(states)
+
+
+def test_keras_itself_refuses_a_step_without_any_gradient() -> None:
+    with pytest.raises(ValueError, match="No gradients provided for any variable"):
+        user_loop("keras.adam.eager", draw(FLOAT32), [dict.fromkeys(SHAPES)], Hyper())
+
+
+@each_row
+@each_dtype
+def test_inputs_are_only_read(row: Implementation, dtype: np.dtype) -> None:
+    weights, gradients = draw(dtype), draw_gradients(dtype)
+    inputs = [array for arrays in (weights, *gradients) for array in arrays.values() if array is not None]
+    before = [to_bits(array).tolist() for array in inputs]
+    for state in row.states(weights, gradients, HYPERS["amsgrad"]):
+        assert not any(np.shares_memory(state.w[name], weights[name]) for name in weights)
+    assert [to_bits(array).tolist() for array in inputs] == before
+
+
+@each_row
+@pytest.mark.parametrize("shift", [0, 4], ids=["aligned", "unaligned"])
+def test_a_gradient_buffer_may_be_reused_by_the_next_step(row: Implementation, shift: int) -> None:
+    """The engine writes the next gradients where the last ones were; TensorFlow reads some in place."""
+    memory = np.zeros(4 * STEPS + 128, np.uint8)
+    offset = -memory.ctypes.data % 64 + shift
+    buffer = memory[offset : offset + 4 * STEPS].view(np.float32)
+    read_only = frozen(buffer.view())
+    drawn = np.random.default_rng(23).standard_normal((STEPS, buffer.size)).astype(np.float32)
+
+    def reused() -> Iterator[dict[str, np.ndarray | None]]:
+        for values in drawn:
+            buffer[:] = values
+            yield {"w": read_only}
+            assert np.array_equal(buffer, values)
+        buffer[:] = np.nan
+
+    weights = {"w": np.ones(buffer.size, np.float32)}
+    actual = orbit(row.run(weights, reused(), Hyper(), **row.options))
+    assert_same_bits(actual, user_loop(row.name, weights, [{"w": values} for values in drawn], Hyper()))
+
+
+@each_row
+def test_strided_arrays_are_read_in_their_order(row: Implementation) -> None:
+    weights = {"w": frozen(np.arange(12, dtype=np.float32).reshape(4, 3)).T}
+    gradient = frozen(np.arange(24, dtype=np.float32).reshape(3, 8))[:, ::-2]
+    dense = user_loop(
+        row.name, {"w": np.ascontiguousarray(weights["w"])}, [{"w": np.ascontiguousarray(gradient)}], Hyper()
+    )
+    assert_same_bits(orbit(row.states(weights, [{"w": gradient}], Hyper())), dense)
+
+
+@each_row
+def test_a_run_after_an_abandoned_one_is_fresh_and_shares_nothing_with_it(row: Implementation) -> None:
+    weights, gradients = draw(FLOAT32), draw_gradients(FLOAT32)
+    hyper = HYPERS["amsgrad"]
+    abandoned = row.states(weights, gradients, hyper)
+    next(abandoned)
+    next(abandoned)
+    expected = user_loop(row.name, weights, gradients, hyper)
+    assert_same_bits(orbit(row.states(weights, gradients, hyper)), expected)
+    assert_same_bits(orbit(abandoned), expected[2:])
+    again = row.states(weights, gradients, hyper)
+    next(again)
+    del again
+    assert_same_bits(orbit(row.states(weights, gradients, hyper)), expected)
+
+
+@each_row
+def test_a_step_is_compiled_once_for_many_runs(row: Implementation, traced: list[str]) -> None:
+    gradients = draw_gradients(FLOAT32)
+    for seed, lr in ((1, 1e-3), (2, tuple(0.1 * step for step in range(STEPS)))):
+        hyper = Hyper(lr=lr, beta2=0.987)
+        actual = orbit(row.states(draw(FLOAT32, seed), gradients, hyper))
+        compiled = len(traced)
+        assert_same_bits(actual, user_loop(row.name, draw(FLOAT32, seed), gradients, hyper))
+        del traced[compiled:]
+    assert len(traced) == len(SHAPES) * (2 * STEPS if row.name == "keras.adam.eager" else 1)
+
+
+@each_row
+@pytest.mark.parametrize(
+    "other",
+    [
+        Hyper(beta1=0.8),
+        Hyper(beta2=0.9),
+        Hyper(eps=1e-2),
+        Hyper(amsgrad=True),
+        Hyper(weight_decay=0.1, decoupled=True),
+    ],
+    ids=["beta1", "beta2", "eps", "amsgrad", "weight_decay"],
+)
+def test_what_is_compiled_in_is_not_reused_for_other_values(row: Implementation, other: Hyper) -> None:
+    weights, gradients = draw(FLOAT32), draw_gradients(FLOAT32)[:3]
+    orbit(row.states(weights, gradients, Hyper()))
+    assert_same_bits(
+        orbit(row.states(weights, gradients, other)), user_loop(row.name, weights, gradients, other)
+    )
+
+
+@each_row
+def test_l2_decay_is_unsupported(row: Implementation) -> None:
+    with pytest.raises(Unsupported, match=r"^keras: Adam has no L2 weight decay, only decoupled"):
+        next(row.states(draw(FLOAT32), draw_gradients(FLOAT32), Hyper(weight_decay=0.1)))
+
+
+@each_row
+def test_bfloat16_weights_never_move(row: Implementation) -> None:
+    """beta2 = 0.999 is 1 in bfloat16, so alpha = lr * sqrt(1 - 1) / (1 - beta1**t) is 0."""
+    dtype = FORMATS["bfloat16"].dtype
+    weights = draw(dtype)
+    last = orbit(row.states(weights, draw_gradients(dtype), Hyper(lr=0.1)))[-1]
+    assert last.m is not None
+    assert last.v is not None
+    for name in ("matrix", "vector", "scalar"):
+        assert to_bits(last.w[name]).tolist() == to_bits(weights[name]).tolist()
+        assert last.m[name].astype(float).all()
+        assert last.v[name].astype(float).all()
+
+
+@each_row
+def test_float64_is_computed_with_a_float32_learning_rate(row: Implementation) -> None:
+    weights: dict[str, np.ndarray] = {"w": np.zeros(3)}
+    gradients: Gradients = [{"w": np.full(3, 2.0)}]
+    (double,) = orbit(row.states(weights, gradients, Hyper(lr=1e-3)))
+    (single,) = orbit(row.states(weights, gradients, Hyper(lr=float(np.float32(1e-3)))))
+    assert_same_bits([double], [single])
+
+
+@each_row
+def test_defaults_are_those_of_keras(row: Implementation) -> None:
+    next(row.states(draw(FLOAT32), draw_gradients(FLOAT32), row.defaults))
+    import keras
+
+    default = {name: p.default for name, p in inspect.signature(keras.optimizers.Adam).parameters.items()}
+    assert default["weight_decay"] is None
+    assert row.defaults == Hyper(
+        lr=default["learning_rate"],
+        beta1=default["beta_1"],
+        beta2=default["beta_2"],
+        eps=default["epsilon"],
+        amsgrad=default["amsgrad"],
+    )
+
+
+def test_rows() -> None:
+    assert tuple(row.name for row in keras_.IMPLEMENTATIONS) == NAMES
+    for row in keras_.IMPLEMENTATIONS:
+        assert (row.framework, row.needs, row.convention) == ("keras", ("tensorflow", "keras"), "hat")
+        assert row.dtypes == tuple(FORMATS)
+
+
+def test_xla_differs_from_eager() -> None:
+    """XLA contracts to fma, so a row that silently ran eagerly would show."""
+    random = np.random.default_rng(22)
+    weights = {"w": random.standard_normal(1000).astype(np.float32)}
+    gradients: Gradients = [{"w": random.standard_normal(1000).astype(np.float32)} for _ in range(5)]
+    last = {row.name: orbit(row.states(weights, gradients, Hyper()))[-1] for row in keras_.IMPLEMENTATIONS}
+    assert not np.array_equal(last["keras.adam.xla"].w["w"], last["keras.adam.eager"].w["w"])
+
+
+def python(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_importing_the_file_imports_no_framework() -> None:
+    frameworks = "{'torch', 'tensorflow', 'keras'}"
+    program = f"import sys, parity.implementations.keras_; print(*sorted({frameworks} & {{*sys.modules}}))"
+    assert python(program) == ""
+
+
+def test_keras_with_another_backend_is_unsupported() -> None:
+    program = """
+import keras, numpy as np
+from parity.errors import Unsupported
+from parity.hyper import Hyper
+from parity.implementations.keras_ import IMPLEMENTATIONS
+try:
+    next(IMPLEMENTATIONS[0].states({"w": np.ones(1)}, [{"w": np.ones(1)}], Hyper()))
+except Unsupported as error:
+    print(error)
+"""
+    told = python(program, KERAS_BACKEND="torch")
+    assert told == "keras: imported with the torch backend, needs tensorflow"
