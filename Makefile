@@ -1,7 +1,7 @@
 # make report   run every case on every implementation; tables and report in reports/latest
 # make test     lint, types, tests
 # make bench    speed and memory, as ratios measured side by side
-PYTHON ?= python3.11
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -60,7 +60,8 @@ def _torch(gradient: np.ndarray) -> dict[str, Callable[[], object]]:
     def step(**options: bool) -> Callable[[], object]:
         weights = torch.zeros(SIZE, requires_grad=True)
         weights.grad = torch.from_numpy(gradient)
-        return torch.optim.Adam([weights], **options).step
+        optimizer = torch.optim.Adam([weights], **options)
+        return lambda: optimizer.step()
 
     return {"torch.adam": step(), "torch.adam.fused": step(fused=True)}
 

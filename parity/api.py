@@ -14,9 +14,9 @@ from parity.catalogue import load_case_file, load_catalogue, shipped_cases
 from parity.compare.traces import Divergence, compare_traces
 from parity.engine.candidates import known_names, select_candidates
 from parity.engine.plan import Cell, Plan, plan_cells
-from parity.engine.record import FILE, Run, record, write_run
+from parity.engine.record import FILE, Run, read_run, record, write_run
 from parity.engine.result import CellResult
-from parity.engine.run import OnCell, Options, execute, part_paths
+from parity.engine.run import PARTS, OnCell, Options, execute, part_paths
 from parity.engine.tables import CSV, PARQUET, merge_tables
 from parity.errors import ParityError, UsageError
 from parity.expectation import Expectation
@@ -29,7 +29,7 @@ from parity.version import VERSION
 
 REPORT = "report.md"
 _OWN = (FILE, PARQUET, CSV, REPORT)
-_OWN_FOLDERS = ("parts", "logs", "traces")
+_OWN_FOLDERS = (PARTS, "logs", "traces")
 
 
 def select_cases(paths: Sequence[Path | str] = (), keyword: str = "") -> tuple[Case, ...]:
@@ -43,7 +43,12 @@ def select_cases(paths: Sequence[Path | str] = (), keyword: str = "") -> tuple[C
         else:
             raise ParityError(f"there is no case file or folder {str(path)!r}")
     matches = matcher(keyword)
-    return tuple(case for case in cases if matches(case.name))
+    chosen: list[Case] = []
+    for case in cases:
+        # The same file twice, or a file and its folder, asks the question once.
+        if matches(case.name) and case not in chosen:
+            chosen.append(case)
+    return tuple(chosen)
 
 
 def make_plan(
@@ -76,6 +81,8 @@ def run(
     check_output(folder)
     with tempfile.TemporaryDirectory(prefix="parity-") as logs:
         plan = make_plan(cases, keyword, implementations, dtypes, Path(logs))
+    if options.resume:
+        check_resumed(folder, plan)
     prepare_output(folder, resume=options.resume)
     progress = execute(plan, folder, options, on_cell or _silent)
     outcome = record(plan, progress, VERSION)
@@ -101,19 +108,48 @@ def check_output(folder: Path) -> None:
     """UsageError where a folder holds something that is not a run, so that nothing foreign is replaced."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"-o {folder}: is a file, not a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in (*_OWN, "parts")):
+    if folder.is_dir() and any(folder.iterdir()) and not _holds_run(folder):
         raise UsageError(f"-o {folder}: holds files that are no run of parity; name an empty or a new folder")
+
+
+def _holds_run(folder: Path) -> bool:
+    """Whether the folder is known by its parts, or by a run.json of ours, to be a run directory."""
+    parts = folder / PARTS
+    if parts.is_dir():
+        return all(part.suffix in (".json", ".parquet", ".tmp") for part in parts.iterdir())
+    try:
+        read_run(folder)
+    except ParityError:
+        return False
+    return True
+
+
+def check_resumed(folder: Path, plan: Plan) -> None:
+    """UsageError where the run to be resumed holds what the plan leaves out: fewer cases must not turn it green."""
+    if not (folder / FILE).exists():
+        return
+    before = read_run(folder)
+    planned = {
+        (cell.case.name, cell.dtype, actual, expected) for cell in plan.cells for actual, expected in cell.pairs
+    }
+    held = {(one.case, one.dtype, one.actual, one.expected) for one in before.verdicts}
+    missing = [name for name in before.cases if name not in {cell.case.name for cell in plan.cells}]
+    missing += [f"{' '.join(one[:2])} {one[2]} / {one[3]}" for one in sorted(held - planned)]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UsageError(
+            f"--resume: the run in {folder} also holds {missing[0]}{more}; select at least the same, or leave out --resume"
+        )
 
 
 def prepare_output(folder: Path, resume: bool) -> None:
     """Make the folder; without `resume` an earlier run in it makes room."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if resume:
-        return
-    for name in _OWN:
-        (folder / name).unlink(missing_ok=True)
-    for name in _OWN_FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
+    if not resume:
+        for name in _OWN:
+            (folder / name).unlink(missing_ok=True)
+        for name in _OWN_FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / PARTS).mkdir(parents=True, exist_ok=True)
 
 
 def _silent(cell: Cell, result: CellResult, done: int, total: int) -> None:

@@ -3,93 +3,122 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
-from parity.expectation import Budget
+from parity.expectation import Budget, Rounding
 from parity.hyper import Hyper
-from parity.numerics.formats import Format
+from parity.numerics.formats import FORMATS, Format
 
 Quantity = Literal["w", "m", "v", "vmax", "*"]
 
-ROUNDINGS_OF_V = 3
-"""Per step on the way from v to v: beta2, its product with v, the sum."""
 
-ROUNDINGS_OF_M = 3
-"""Per step, in units of the largest gradient: beta1, two products and the sum, or those of a lerp."""
+@dataclass(frozen=True, slots=True)
+class Magnitudes:
+    """What a case feeds: number of elements, largest weight, smallest (not zero) and largest gradient."""
 
-ROUNDINGS_OF_UPDATE = 8
-"""lr, both bias corrections, square root, eps, its sum, division, product with lr."""
+    elements: int
+    weight: float
+    smallest: float
+    largest: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Roundings:
+    """Unit roundoff, and how often a step rounds: v on its way to v, m, the update; u of the scalars."""
+
+    u: float
+    of_v: int
+    of_m: int
+    of_update: int
+    scalar_u: float
 
 
 def rounding_budget(
-    format: Format,
-    hyper: Hyper,
-    steps: int,
-    largest_weight: float,
-    largest_gradient: float,
-    scalars_rounded_first: bool = False,
+    format: Format, hyper: Hyper, steps: int, magnitudes: Magnitudes, rounding: Rounding
 ) -> dict[Quantity, Budget]:
     """First-order worst-case distance of two runs of one formula that differ in rounding only.
 
-    With unit roundoff u, G the largest gradient and W the largest weight, each side against exact
-    arithmetic, after t steps:
+    With unit roundoff u, largest gradient G and largest weight W, each side is after t steps away
+    from exact arithmetic by at most
 
         v: relative (3 t + 1) u, as all its terms are non-negative; one ULP is at least u
         m: absolute 3 u G (1 - beta1^t) / (1 - beta1), as its terms may cancel
         w: the sum over the steps of  u W  and of
            lr ( 3 u K / (1 - beta1) + R ( (3 t + 1) / 2 + 8 ) u + R s )
 
-    where K bounds |g| and R bounds |m_hat| against sqrt(v_hat) over all gradient sequences
-    (Cauchy-Schwarz), and s is the relative error of the bias corrections where the betas are
-    rounded and raised to powers in min(precision, float32): half of (t + 1) u beta2^t / (1 - beta2^t)
-    and the same of beta1 in full. The budget is twice that, one for each side, at the last step.
-    L2 decay adds lambda W to the gradients, and since its sum may cancel, v is bounded absolutely.
-    w is limited in units of lr (`max_steps`), or absolutely where lr is a schedule or 0.
-    Catches every wrong Adam that is further off than that; nothing is tuned to what is measured.
+    where 3 counts the roundings of a step (beta, product, sum), 8 those of an update (lr, both bias
+    corrections, root, eps, sum, quotient, product), K bounds |g| and R bounds |m_hat| against
+    sqrt(v_hat) over all gradient sequences (Cauchy-Schwarz), and s, for "scalars" only, is the relative
+    error of bias corrections whose betas were rounded and raised to powers in min(dtype, float32):
+    (t + 1) u beta^t / (1 - beta^t), of beta2 half. "store" rounds once where "operations" rounds 3 times.
+    The budget is twice that, one for each side. w is limited in units of lr (`max_steps`), or
+    absolutely where lr is a schedule or 0.
+
+    L2 decay adds lambda W to the gradients; their sum may cancel, so v is then limited absolutely.
+    No limit (every element may differ): of w where v may be subnormal, as its relative error is then
+    unbounded, and under "moments"; of anything where g * g may overflow, or where such a w enters the
+    gradients by L2 decay.
+    Catches every wrong Adam that is further off; nothing here is tuned to what was measured.
     """
-    u = 2.0**-format.precision
-    gradient = largest_gradient + (0.0 if hyper.decoupled else hyper.weight_decay * largest_weight)
-    smallest = _smallest(format)
-    v_roundings = ROUNDINGS_OF_V * steps + 1
-    m_limit = 2 * ROUNDINGS_OF_M * (u * gradient * _geometric(hyper.beta1, steps) + smallest * steps)
-    w_limit, lr = _weights_limit(format, hyper, steps, largest_weight, scalars_rounded_first)
-    l2 = hyper.weight_decay > 0 and not hyper.decoupled
-    if l2:
-        drift = 2 * u * gradient + hyper.weight_decay * w_limit
+    roundings = _roundings(format, rounding)
+    coupled = hyper.weight_decay > 0 and not hyper.decoupled
+    gradient = magnitudes.largest + (hyper.weight_decay * magnitudes.weight if coupled else 0.0)
+    tiny, smallest_normal, largest = _range(format)
+    anything = Budget(differing=float(magnitudes.elements))
+    subnormal = (1 - hyper.beta2) * magnitudes.smallest**2 < smallest_normal
+    if gradient > math.sqrt(largest) or (coupled and (subnormal or rounding == "moments")):
+        return {"w": anything, "m": anything, "v": anything, "vmax": anything}
+    per_side = roundings.of_v * steps + 1
+    m_limit = 2 * roundings.of_m * (roundings.u * gradient * _geometric(hyper.beta1, steps) + tiny * steps)
+    w_limit = _weights_limit(hyper, steps, magnitudes.weight, roundings)
+    v = Budget(max_ulp=float(2 * per_side))
+    if coupled:
+        drift = 2 * roundings.u * gradient + hyper.weight_decay * w_limit
         m_limit += drift
-        v = Budget(max_abs=2 * gradient * drift + 2 * (v_roundings * u * gradient**2 + smallest * steps))
+        v = Budget(max_abs=2 * gradient * drift + 2 * (per_side * roundings.u * gradient**2 + tiny * steps))
+    if rounding == "moments" or subnormal:
+        w = anything
+    elif isinstance(hyper.lr, tuple) or hyper.lr == 0:
+        w = Budget(max_abs=w_limit)
     else:
-        v = Budget(max_ulp=float(2 * v_roundings))
-    w = Budget(max_abs=w_limit) if lr is None else Budget(max_steps=w_limit / lr)
+        w = Budget(max_steps=w_limit / hyper.lr)
     return {"w": w, "m": Budget(max_abs=m_limit), "v": v, "vmax": v}
 
 
-def _weights_limit(
-    format: Format, hyper: Hyper, steps: int, largest_weight: float, scalars_rounded_first: bool
-) -> tuple[float, float | None]:
+def _roundings(format: Format, rounding: Rounding) -> _Roundings:
     u = 2.0**-format.precision
-    scalar_u = max(u, 2.0**-24)
-    b1, b2 = hyper.beta1, hyper.beta2
-    limit = 0.0
-    rate = walked = 0.0
+    match rounding:
+        case "store":
+            # A rounding in float32 is nothing beside one at the store; eight of them are counted as one.
+            return _Roundings(u, of_v=1, of_m=1, of_update=1, scalar_u=0.0)
+        case "scalars":
+            return _Roundings(u, 3, 3, 8, scalar_u=max(u, 2.0 ** -FORMATS["float32"].precision))
+        case _:
+            return _Roundings(u, 3, 3, 8, scalar_u=0.0)
+
+
+def _weights_limit(hyper: Hyper, steps: int, weight: float, roundings: _Roundings) -> float:
+    u, b1, b2 = roundings.u, hyper.beta1, hyper.beta2
+    stores = 1 if hyper.weight_decay == 0 else 3
+    limit = walked = 0.0
     for step in range(1, steps + 1):
         p1, p2 = b1**step, b2**step
-        gradient_over_root = math.sqrt((1 - p2) / ((1 - b2) * b2 ** (step - 1))) if b2 else 1.0
+        gradient = math.sqrt((1 - p2) / (1 - b2) / max(b2 ** (step - 1), u * u))
         update = _largest_update(b1, b2, step)
-        relative = ((ROUNDINGS_OF_V * step + 1) / 2 + ROUNDINGS_OF_UPDATE) * u
-        if scalars_rounded_first:
-            relative += (step + 1) * scalar_u * (p2 / (1 - p2) / 2 + p1 / (1 - p1)) + scalar_u
-        moment = ROUNDINGS_OF_M * u * min(gradient_over_root, 1 / u) / (1 - b1)
+        relative = ((roundings.of_v * step + 1) / 2 + roundings.of_update) * u
+        relative += (step + 1) * roundings.scalar_u * (p2 / (1 - p2) / 2 + p1 / (1 - p1)) + roundings.scalar_u
         rate = hyper.lr_at(step)
         walked += rate * update
-        stores = 1 if hyper.weight_decay == 0 else 3
-        limit += 2 * (stores * u * (largest_weight + walked) + rate * (moment + update * relative))
-    return limit, (rate if rate > 0 and not isinstance(hyper.lr, tuple) else None)
+        limit += stores * u * (weight + walked)
+        limit += rate * (roundings.of_m * u * gradient / (1 - b1) + update * relative)
+    return 2 * limit
 
 
 def _largest_update(b1: float, b2: float, step: int) -> float:
+    """R: largest |m_hat| / sqrt(v_hat) after so many steps."""
     if b2 == 0:
-        return 1 / (1 - b1**step) if b1 else 1.0
+        return (1 - b1) / (1 - b1**step) * _geometric(b1, step)
     spread = _geometric(b1 * b1 / b2, step)
     return math.sqrt((1 - b1) ** 2 / (1 - b2) * spread * (1 - b2**step)) / (1 - b1**step)
 
@@ -99,6 +128,8 @@ def _geometric(ratio: float, terms: int) -> float:
     return float(terms) if ratio == 1 else (1 - ratio**terms) / (1 - ratio)
 
 
-def _smallest(format: Format) -> float:
-    exponent_bias = 2 ** (format.exponent_bits - 1) - 1
-    return math.ldexp(1.0, 2 - exponent_bias - format.precision)
+def _range(format: Format) -> tuple[float, float, float]:
+    """Smallest subnormal, smallest normal and largest number of a format."""
+    bias = 2 ** (format.exponent_bits - 1) - 1
+    largest = math.ldexp(2.0 - 2.0 ** (1 - format.precision), bias)
+    return math.ldexp(1.0, 2 - bias - format.precision), math.ldexp(1.0, 1 - bias), largest

@@ -7,18 +7,20 @@ import json
 import math
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal, LiteralString
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from parity.budget import rounding_budget
+from parity.budget import Magnitudes, rounding_budget
 from parity.errors import ParityError
 from parity.expectation import Expectation, FormatName
 from parity.hyper import Hyper
 from parity.layout import Layout, Parameter
 from parity.numerics.formats import format_named
 from parity.program import Gradients, Recorded, RecordedWeights, Weights
+from parity.recording import check_recording
 
 Default = Literal["default"]
 DEFAULT: Default = "default"
@@ -158,29 +160,37 @@ class Case(BaseModel):
 
     def expectation_for(self, actual: str, expected: str, dtype: str) -> Expectation | None:
         """What this pair has to come to, its budgets filled in; None where it is not to be compared."""
-        for expectation in self.expect:
-            if expectation.matches(actual, expected, dtype):
-                if expectation.rounding is None:
-                    return expectation
-                derived = rounding_budget(
-                    format_named(dtype),
-                    self.hyper_for(Hyper()),
-                    self.steps,
-                    largest_weight=max(one.weights.largest() for one in self.parameters),
-                    largest_gradient=max(one.gradients.largest() for one in self.parameters),
-                    scalars_rounded_first=expectation.rounding == "scalars",
-                )
-                return expectation.model_copy(update={"within": {**derived, **(expectation.within or {})}})
-        return None
+        place = _place(self, actual, expected, dtype)
+        if place is None or self.expect[place].rounding is None:
+            return None if place is None else self.expect[place]
+        expectation = self.expect[place]
+        magnitudes = Magnitudes(
+            elements=self.layout().size,
+            weight=max(one.weights.largest() for one in self.parameters),
+            smallest=min(one.gradients.smallest() for one in self.parameters),
+            largest=max(one.gradients.largest() for one in self.parameters),
+        )
+        derived = rounding_budget(
+            format_named(dtype),
+            self.hyper_for(Hyper()),
+            self.steps,
+            magnitudes,
+            expectation.rounding or "operations",
+        )
+        return expectation.model_copy(update={"within": {**derived, **(expectation.within or {})}})
 
 
 def check_recorded(case: Case) -> None:
     """ParityError where a case asks a recording for what it does not hold, or the recording is damaged."""
+    checked: set[Path] = set()
     for place, parameter in enumerate(case.parameters):
         for key, program in (("weights", parameter.weights), ("gradients", parameter.gradients)):
             if not isinstance(program, RecordedWeights | Recorded):
                 continue
             recording = program.recording()
+            if recording.folder not in checked:
+                check_recording(recording)
+                checked.add(recording.folder)
             shape = recording.parameter(parameter.name).shape
             if shape != parameter.shape:
                 raise ParityError(
@@ -208,14 +218,23 @@ def used_expectations(
     case: Case, pairs: list[tuple[str, str]], dtypes: tuple[str, ...] | None = None
 ) -> frozenset[int]:
     """Places in `case.expect` that are the first match of at least one pair in at least one dtype."""
-    used = set()
-    for dtype in case.dtypes if dtypes is None else dtypes:
-        for actual, expected in pairs:
-            for place, expectation in enumerate(case.expect):
-                if expectation.matches(actual, expected, dtype):
-                    used.add(place)
-                    break
-    return frozenset(used)
+    places = {
+        _place(case, actual, expected, dtype)
+        for dtype in (case.dtypes if dtypes is None else dtypes)
+        for actual, expected in pairs
+    }
+    return frozenset(place for place in places if place is not None)
+
+
+def _place(case: Case, actual: str, expected: str, dtype: str) -> int | None:
+    """Where the first expectation stands that speaks of a pair; one that restates needs a later one."""
+    first = None
+    for place, expectation in enumerate(case.expect):
+        if expectation.matches(actual, expected, dtype):
+            first = place if first is None else first
+            if not expectation.restates:
+                return first
+    return None
 
 
 def own_expectations(case: Case) -> tuple[Expectation, ...]:

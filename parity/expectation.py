@@ -21,6 +21,15 @@ class Kind(StrEnum):
     SKIPPED = "SKIPPED"
 
 
+Rounding = Literal["operations", "scalars", "store", "moments"]
+"""Where two runs of one formula may round differently.
+
+operations: in every operation; scalars (lr, bias corrections) are formed in double and rounded once.
+scalars: there, and one side rounds lr and the betas to float32 and takes powers there. store: in
+float32, and once more when m, v and w are stored. moments: as operations for m and v, and no
+statement about w, as between formulas that differ in epsilon only.
+"""
+
 FormatName = Literal["float64", "float32", "float16", "bfloat16"]
 Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -61,11 +70,9 @@ class Expectation(BaseModel):
     every pair they match is compared. dtypes: where it holds. verdict: the kind that has to come
     out; WITHIN needs budgets, one for each quantity that both sides show: `within` states them
     (w, m, v, vmax; "*" for those not named), `rounding` derives those that `within` does not state
-    from what rounding can do at most (see `parity.budget`): "operations" where both sides form
-    their scalars in double and round them once, "scalars" where one of them rounds lr and the betas
-    to float32 and takes powers there. nonfinite: NaN or inf is expected in the states. moves: the
-    weights are expected to move (false where no gradient asks for it, or where at least one side is
-    known to stand still).
+    from what rounding can do at most (see `parity.budget`). nonfinite: NaN or inf may occur in the
+    states. moves: the weights of both sides have to move; false says that at least one side stands
+    still. restates: it speaks only of pairs that a later expectation names too, and adds none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -75,9 +82,10 @@ class Expectation(BaseModel):
     dtypes: tuple[FormatName, ...] = ("float64", "float32", "float16", "bfloat16")
     verdict: Literal["IDENTICAL", "WITHIN", "DIVERGED", "NOT_COMPARABLE", "CRASHED", "SKIPPED"]
     within: dict[Literal["w", "m", "v", "vmax", "*"], Budget] | None = None
-    rounding: Literal["operations", "scalars"] | None = None
+    rounding: Rounding | None = None
     nonfinite: bool = False
     moves: bool = True
+    restates: bool = False
     because: Annotated[str, Field(min_length=10)]
     link: str | None = None
 

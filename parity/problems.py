@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,17 @@ def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One line for each problem: key path, what was given, what was allowed, the nearest of it."""
     schema = model.model_json_schema()
     lines: list[str] = []
-    for one in error.errors(include_url=False):
+    found = error.errors(include_url=False)
+    for one in found:
+        # pydantic counts only the good items of a list, and so also calls it too short for a bad one.
+        inside = (other["loc"][: len(one["loc"])] for other in found if other is not one)
+        if one["type"] == "too_short" and one["loc"] in inside:
+            continue
+        # A key that is misspelt is also missing; one line is enough.
+        strangers = [other["loc"] for other in found if other["type"] == "extra_forbidden"]
+        beside = [str(loc[-1]) for loc in strangers if loc[:-1] == one["loc"][:-1]]
+        if one["type"] == "missing" and difflib.get_close_matches(str(one["loc"][-1]), beside, cutoff=0.5):
+            continue
         line = _line(one, schema)
         if line not in lines:
             lines.append(line)

@@ -19,6 +19,7 @@ from parity.state import QUANTITIES
 
 SCHEMA = 1
 HEADER = "trace.json"
+SEAL = "seal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def write_header(
     quantities: tuple[str, ...],
     environment: dict[str, Any],
 ) -> Trace:
-    """Digest the rows that are there and seal the folder with trace.json."""
+    """Digest the rows that are there and seal the folder with trace.json, its own digest in it."""
     digests = {quantity: row_digests(open_rows(folder, quantity, "r")) for quantity in quantities}
     header = {
         "schema": SCHEMA,
@@ -135,8 +136,14 @@ def write_header(
         "digests": digests,
         "environment": environment,
     }
-    write_json(folder / HEADER, header)
+    write_json(folder / HEADER, {**header, SEAL: _seal(header)})
     return _trace(folder, header)
+
+
+def _seal(header: dict[str, Any]) -> str:
+    """Digest of everything in a header but the seal, as JSON with sorted keys and no spaces."""
+    unsealed = {key: value for key, value in header.items() if key != SEAL}
+    return digest_of(json.dumps(unsealed, sort_keys=True, separators=(",", ":")).encode())
 
 
 def row_digests(rows: np.ndarray) -> list[str]:
@@ -160,6 +167,8 @@ def read_trace(folder: Path) -> Trace:
     schema = header.get("schema") if isinstance(header, dict) else None
     if schema != SCHEMA:
         raise ParityError(f"{path}: schema {schema!r}; this parity reads schema {SCHEMA}")
+    if header.get(SEAL) != _seal(header):
+        raise ParityError(f"{path}: altered (its content does not belong to its seal)")
     try:
         trace = _trace(folder, header)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -194,8 +203,8 @@ def _check_rows(trace: Trace, quantity: str) -> None:
         rows = open_rows(trace.folder, quantity, "r")
     except FileNotFoundError:
         raise ParityError(f"{path}: missing, though {HEADER} lists it") from None
-    except (ValueError, OSError) as error:
-        raise ParityError(f"{path}: truncated or altered ({error})") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise ParityError(f"{path}: truncated or altered ({' '.join(str(error).split())})") from None
     if rows.shape != shape or rows.dtype != trace.format.unsigned:
         raise ParityError(f"{path}: {rows.dtype} {rows.shape} where {trace.format.unsigned} {shape} was written")
     if len(trace.digests[quantity]) != trace.steps + 1:

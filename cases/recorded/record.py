@@ -42,7 +42,12 @@ def dense_one() -> Training:
         gradients = tape.gradient(loss, variables)
         steps.append(_arrays(names, gradients))
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
-    return weights, steps, "Keras Dense(1), x = 1, 2, 3, y = 2, 4, 6, MSE, Adam(0.01), GradientTape", ("keras",)
+    return (
+        weights,
+        steps,
+        "Keras Dense(1), x = 1, 2, 3, y = 2, 4, 6, MSE, Adam(0.01), GradientTape",
+        ("keras",),
+    )
 
 
 def dense_softmax() -> Training:
@@ -74,7 +79,9 @@ def dense_softmax() -> Training:
 
     steps: list[Arrays] = []
     model.optimizer.apply = apply_and_keep
-    keep = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(_arrays(names, taps)))
+    keep = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: steps.append(_arrays(names, taps))
+    )
     model.fit(x, y, batch_size=32, epochs=10, verbose=0, callbacks=[keep])
     told = "Keras Dense(128, relu), Dense(10, softmax) on 320 random samples, model.fit, optimizer='adam'"
     return weights, steps, told, ("keras",)
@@ -99,7 +106,9 @@ def digits_mlp() -> Training:
         torch.nn.functional.cross_entropy(model(x[chosen]), y[chosen]).backward()
         steps.append(_arrays(tuple(named), [one.grad for one in named.values()]))
         optimizer.step()
-    told = "torch Linear(64, 32), ReLU, Linear(32, 10) on scikit-learn's digits, torch.optim.Adam, batches of 64"
+    told = (
+        "torch Linear(64, 32), ReLU, Linear(32, 10) on scikit-learn's digits, torch.optim.Adam, batches of 64"
+    )
     return weights, steps, told, ("torch", "scikit-learn")
 
 

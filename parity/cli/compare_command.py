@@ -36,7 +36,7 @@ def command(actual: Path, expected: Path, within: tuple[str, ...], json_file: st
     found = api.compare(actual, expected, _expectation(within))
     if json_file:
         write_answer(json_file, _answer(found))
-    screen = console(color)
+    screen = console(color, stderr=json_file == "-")
     if found.distances:
         screen.print(distance_table(found.distances))
     screen.print(verdict_line(found.verdict))
@@ -48,8 +48,9 @@ def command(actual: Path, expected: Path, within: tuple[str, ...], json_file: st
 def _expectation(within: tuple[str, ...]) -> Expectation | None:
     from pydantic import ValidationError
 
-    from parity.errors import UsageError
-    from parity.expectation import Expectation
+    from parity.errors import UsageError, nearest
+    from parity.expectation import Budget, Expectation
+    from parity.state import QUANTITIES
 
     if not within:
         return None
@@ -57,12 +58,15 @@ def _expectation(within: tuple[str, ...]) -> Expectation | None:
     for text in within:
         quantity, colon, rest = text.partition(":")
         metric, equals, limit = rest.partition("=")
+        if not colon or not equals:
+            raise UsageError(f"--within {text!r}: allowed: QUANTITY:METRIC=LIMIT, e.g. w:max_steps=1e-3")
+        for word, allowed in ((quantity, (*QUANTITIES, "*")), (metric, Budget.model_fields)):
+            if word not in allowed:
+                raise UsageError(f"--within {text!r}: {word!r} is unknown; {nearest(word, allowed)}")
         try:
             budgets.setdefault(quantity, {})[metric] = float(limit)
         except ValueError:
-            colon = ""
-        if not colon or not equals:
-            raise UsageError(f"--within {text!r}: allowed: QUANTITY:METRIC=LIMIT, e.g. w:max_steps=1e-3")
+            raise UsageError(f"--within {text!r}: {limit!r} is not a number") from None
     try:
         return Expectation.model_validate(
             {"actual": "*", "expected": "*", "verdict": "WITHIN", "within": budgets, "because": "asked for by --within"}

@@ -21,7 +21,7 @@ def command(json_file: str | None, color: str) -> int:
     from parity.cli.console import console, write_answer
     from parity.report.terminal import doctor_table, environment_table
 
-    screen = console(color)
+    screen = console(color, stderr=json_file == "-")
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         outcome = api.run(
             [api.shipped_cases() / f"{PROBE}.toml"], dtypes=["float32"], output=Path(folder) / "run", keyword=PROBE

@@ -80,7 +80,7 @@ def command(
         )
     if json_file:
         _write_json(json_file, output)
-    _show(outcome, output, console(color), verbose=verbose, quiet=quiet)
+    _show(outcome, output, console(color, stderr=json_file == "-"), verbose=verbose, quiet=quiet)
     return outcome.exit_code
 
 

@@ -64,6 +64,32 @@ class Distance:
 WORST_METRICS = tuple(field.name.removeprefix("worst_") for field in fields(Distance) if field.name.startswith("worst_"))
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far an optimizer that never steps is from one quantity of a last state, by metric.
+
+    Its weights are the initial ones and its moments 0. A budget that admits it admits anything.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_inf_nan": "strings"}
+
+    quantity: str
+    differing: int
+    max_abs: float
+    max_rel: float
+    max_ulp: int
+    p99_ulp: int
+    rms_abs: float
+    max_steps: float | None
+
+
+def reach_of(distance: Distance) -> Reach:
+    """From the distance between such an optimizer and a last state."""
+    worsts = {metric: distance.worst(metric) for metric in WORST_METRICS}
+    values = {metric: None if worst is None else worst.value for metric, worst in worsts.items()}
+    return Reach(distance.quantity, **values)  # type: ignore[arg-type]
+
+
 def distance_of(measured: Measured) -> Distance:
     """Fold the steps of one quantity of one parameter."""
     metrics = measured.metrics

@@ -77,6 +77,20 @@ def measure_batch(
     return measured
 
 
+def measure_standstill(
+    quantity: str,
+    initial: np.ndarray,
+    last: np.ndarray,
+    layout: Layout,
+    step: int,
+    lr_at: Callable[[int], float],
+    threads: ThreadPoolExecutor | None = None,
+) -> list[Measured]:
+    """Measure an optimizer that never steps against a last state (layout.size,): initial weights, moments 0."""
+    still = initial if quantity == "w" else np.broadcast_to(np.zeros(1, last.dtype), last.shape)
+    return measure_batch(quantity, still[None], last[None], layout, range(step, step + 1), lr_at, threads)
+
+
 def _in_steps(quantity: str, max_abs: np.ndarray, steps: range, lr_at: Callable[[int], float]) -> np.ndarray:
     if quantity != "w":
         return np.full(len(steps), np.nan)

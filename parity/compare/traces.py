@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.compare.distance import Distance, fold
-from parity.compare.divergence import Label, measure_batch, schema, to_table
+from parity.compare.distance import Distance, Reach, fold, reach_of
+from parity.compare.divergence import Label, measure_batch, measure_standstill, schema, to_table
 from parity.compare.verdict import Verdict, judge, judge_failure
 from parity.expectation import Expectation, Kind
+from parity.state import QUANTITIES
 from parity.trace import Trace
 
 if TYPE_CHECKING:
@@ -59,7 +60,13 @@ def compare_traces(actual: Trace, expected: Trace, expectation: Expectation | No
                 measured = measure_batch(quantity, ours, theirs, expected.layout, steps, expected.hyper.lr_at, threads)
                 fold(measured, distances)
                 tables.append(to_table(label, measured))
-    verdict = judge(tuple(distances.values()), (_moved(actual), _moved(expected)), expectation)
+    verdict = judge(
+        tuple(distances.values()),
+        (_moved(actual), _moved(expected)),
+        expectation,
+        reaches=_reaches(expected),
+        one_sided=[one for one in QUANTITIES if (one in actual.quantities) != (one in expected.quantities)],
+    )
     return Divergence(
         actual.implementation, expected.implementation, pa.concat_tables(tables), tuple(distances.values()), verdict
     )
@@ -90,6 +97,15 @@ def _batches(trace: Trace) -> Iterator[range]:
     batch = max(1, BATCH_BYTES // max(1, trace.layout.size * trace.format.dtype.itemsize))
     for first in range(1, trace.steps + 1, batch):
         yield range(first, min(first + batch, trace.steps + 1))
+
+
+def _reaches(trace: Trace) -> tuple[Reach, ...]:
+    initial = trace.array("w")[0]
+    distances: dict[str, Distance] = {}
+    for quantity in trace.quantities:
+        last = trace.array(quantity)[-1]
+        fold(measure_standstill(quantity, initial, last, trace.layout, trace.steps, trace.hyper.lr_at), distances)
+    return tuple(map(reach_of, distances.values()))
 
 
 def _moved(trace: Trace) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parity.compare.distance import Distance, Worst
+from parity.compare.distance import Distance, Reach, Worst
 from parity.expectation import Budget, Expectation, Kind
 
 
@@ -29,14 +29,21 @@ def judge(
     distances: Sequence[Distance],
     moved: tuple[bool, bool],
     expectation: Expectation | None,
+    *,
+    reaches: Sequence[Reach] = (),
+    one_sided: Sequence[str] = (),
 ) -> Verdict:
     """The verdict on a pair that ran to its end.
 
     distances: one per quantity that both sides show. moved: whether a weight ever left its initial
-    value, for actual and expected. Without an expectation nothing but IDENTICAL is as expected.
+    value, for actual and expected. reaches: of the expected side, by which a stated budget is held to
+    mean something. one_sided: quantities that only one side shows. Without an expectation nothing but
+    IDENTICAL is as expected.
     """
     kind, reason = _kind(distances, moved, expectation)
-    surprise = _surprise(kind, distances, moved, expectation)
+    if one_sided:
+        reason += f"; not compared, as one side hides it: {', '.join(one_sided)}"
+    surprise = _surprise(kind, distances, moved, expectation) or _void(kind, reaches, expectation)
     return _verdict(kind, f"{surprise}; {reason}" if surprise else reason, expectation, not surprise)
 
 
@@ -95,6 +102,25 @@ def _surprise(
     if nonfinite and not expectation.nonfinite:
         return f"{nonfinite} elements are NaN or inf, which the expectation does not allow"
     return ""
+
+
+def _void(kind: Kind, reaches: Sequence[Reach], expectation: Expectation | None) -> str:
+    """Which stated budgets would admit an optimizer that never steps; empty where none would.
+
+    Budgets that `rounding` derives are exempt: theory says how wide they are, not the case's author.
+    """
+    if kind is not Kind.WITHIN or expectation is None or expectation.within is None or expectation.rounding:
+        return ""
+    phrases = []
+    for reach in reaches:
+        budget = expectation.within.get(reach.quantity) or expectation.within.get("*")
+        if budget is None or not reach.differing:
+            continue
+        limits = {metric: (getattr(reach, metric), limit) for metric, limit in budget.limits().items()}
+        if all(value is not None and value <= limit for value, limit in limits.values()):
+            told = ", ".join(f"{metric} {limit:g}" for metric, (_, limit) in limits.items())
+            phrases.append(f"the budget of {reach.quantity} ({told}) would admit an optimizer that never steps")
+    return "; ".join(phrases)
 
 
 def _identical(distances: Sequence[Distance]) -> str:

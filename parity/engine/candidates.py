@@ -36,7 +36,7 @@ def shipped_candidates() -> tuple[Candidate, ...]:
 def select_candidates(targets: Sequence[str], logs: Path) -> tuple[Candidate, ...]:
     """The candidates that targets name: shipped names, patterns of them, entry points, plug-ins.
 
-    No target: all that is shipped. Plug-ins alone: the reference joins them. A plug-in is described
+    No target: all that is shipped. Where there is a plug-in, the reference joins. A plug-in is described
     by a worker, so that its code never runs in the engine; ParityError where it cannot be loaded.
     """
     shipped = {candidate.name: candidate for candidate in shipped_candidates()}
@@ -52,7 +52,7 @@ def select_candidates(targets: Sequence[str], logs: Path) -> tuple[Candidate, ..
             check_target(target)
             plugins.append(target)
     described = [describe_plugin(target, logs) for target in dict.fromkeys(plugins)]
-    if described and not chosen:
+    if described:
         chosen[REFERENCE] = shipped[REFERENCE]
     ordered = [shipped[name] for name in shipped if name in chosen]
     return (*ordered, *described)

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from parity.case import Case
-from parity.compare.distance import Distance, fold
-from parity.compare.divergence import Label, measure_batch, to_table
+from parity.compare.distance import Distance, Reach, fold, reach_of
+from parity.compare.divergence import Label, measure_batch, measure_standstill, to_table
 from parity.digest import digest_of
 from parity.engine.plan import Candidate, Cell
 from parity.engine.process import WorkerFailed
-from parity.engine.protocol import GRADIENTS, UNSUPPORTED, WEIGHTS
+from parity.engine.protocol import GRADIENTS, PROGRESS, SKIPPING_KINDS, UNSUPPORTED, WEIGHTS
 from parity.engine.result import CellResult, Failure, Outcome, PairResult
 from parity.engine.tables import TableWriter
 from parity.engine.window import Window, plan_window
@@ -42,12 +42,18 @@ class Rerun(Exception):
 
 @dataclass
 class _Participant:
-    """An implementation on its way: where its rows are, and how far it came."""
+    """An implementation on its way: where its rows are, what it was asked last, how far it came.
+
+    stored: (1,), the last step whose state is stored, written by the worker. done: the last step it
+    has answered for.
+    """
 
     number: int
     candidate: Candidate
     folder: Path
     rows: dict[str, np.ndarray]
+    stored: np.ndarray
+    asked: str = ""
     quantities: tuple[str, ...] = ()
     moved: bool = False
     done: int = 0
@@ -159,7 +165,7 @@ class _Attempt:
         if before is not None and self.window.overlaps:
             self._compare(before, weights[0], writer)
         self._ask_all(_finish_message)
-        return self._result(key, writer.rows)
+        return self._result(key, weights[0], writer.rows)
 
     def _participant(self, number: int, candidate: Candidate, root: Path) -> _Participant:
         folder = root / candidate.name
@@ -167,7 +173,9 @@ class _Attempt:
             quantity: create_rows(folder, quantity, self.window.rows, self.layout, self.format)
             for quantity in QUANTITIES
         }
-        return _Participant(number, candidate, folder, rows)
+        path = folder / f"{PROGRESS}.npy"
+        stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint64, shape=(1,))
+        return _Participant(number, candidate, folder, rows, stored)
 
     def _start_message(self, participant: _Participant) -> dict[str, Any]:
         return {
@@ -207,12 +215,14 @@ class _Attempt:
                 continue
             try:
                 worker = self.workers.get(participant.candidate.worker)
-                self.environments[participant.candidate.worker] = worker.environment
-                worker.send(message_for(participant))
             except WorkerFailed as failure:
                 self._lose(name, failure)
-            else:
-                asked.append(name)
+                continue
+            self.environments[participant.candidate.worker] = worker.environment
+            message = message_for(participant)
+            participant.asked = message["op"]
+            worker.send(message)
+            asked.append(name)
         return asked
 
     def _receive_all(self, asked: Iterable[str]) -> None:
@@ -227,16 +237,23 @@ class _Attempt:
                 self._lose(name, failure)
                 continue
             if not answer["ok"]:
-                self._fail(name, Failure(answer["kind"], answer["reason"], participant.done))
+                self._fail(name, answer["kind"], answer["reason"])
             elif "step" in answer:
                 participant.quantities, participant.done = tuple(answer["quantities"]), answer["step"]
         if self.bystanders:
             self._drop_all()
             raise Rerun
 
-    def _fail(self, name: str, failure: Failure) -> None:
-        self.failures[name] = failure
+    def _fail(self, name: str, kind: str, reason: str) -> None:
+        participant = self.participants[name]
+        step = 0
+        if participant.asked != "start" and kind not in SKIPPING_KINDS:
+            step = int(participant.stored[0]) + 1
+            reason = f"step {step}: {reason}" if step <= self.case.steps else f"after step {step - 1}: {reason}"
+        self.failures[name] = Failure(kind, reason, step)
         self.alive.remove(name)
+        if self.traces is not None:
+            shutil.rmtree(participant.folder, ignore_errors=True)
 
     def _lose(self, name: str, failure: WorkerFailed) -> None:
         """A process is gone: the implementation it was busy with failed, the others it held are bystanders."""
@@ -244,7 +261,7 @@ class _Attempt:
             raise Interrupted
         participant = self.participants[name]
         self.workers.discard(participant.candidate.worker)
-        self._fail(name, Failure(failure.kind, failure.reason, participant.done))
+        self._fail(name, failure.kind, failure.reason)
         for other in list(self.alive):
             if self.participants[other].candidate.worker == participant.candidate.worker:
                 self.alive.remove(other)
@@ -283,13 +300,13 @@ class _Attempt:
         fold(measured, pair.distances)
         return to_table(Label(self.case.name, self.cell.dtype, pair.actual, pair.expected), measured)
 
-    def _result(self, key: str, rows: int) -> CellResult:
+    def _result(self, key: str, initial: np.ndarray, rows: int) -> CellResult:
         digest = self.input_digest.hexdigest()[:32]
         outcomes = []
         for candidate in self.cell.candidates:
             participant = self.participants.get(candidate.name)
-            outcomes.append(self._outcome(candidate, participant))
-            if participant is not None and self.traces is not None:
+            outcomes.append(self._outcome(candidate, participant, initial))
+            if participant is not None and self.traces is not None and candidate.name not in self.failures:
                 self._seal(participant, digest)
         return CellResult(
             key=key,
@@ -307,25 +324,38 @@ class _Attempt:
             environments=self.environments,
         )
 
-    def _outcome(self, candidate: Candidate, participant: _Participant | None) -> Outcome:
+    def _outcome(self, candidate: Candidate, participant: _Participant | None, initial: np.ndarray) -> Outcome:
         hyper = hyper_to_json(self.case.hyper_for(candidate.defaults))
         failure = self.failures.get(candidate.name)
         if participant is None or failure is not None:
             moved = participant is not None and participant.moved
-            return Outcome(candidate.name, hyper, (), moved, 0, {}, failure)
+            return Outcome(candidate.name, hyper, (), moved, 0, {}, (), failure)
         last = self.window.row(self.case.steps)
         states = {quantity: participant.rows[quantity][last] for quantity in participant.quantities}
         nonfinite = sum(int(np.count_nonzero(~np.isfinite(bits.view(self.format.dtype)))) for bits in states.values())
         digests = {quantity: digest_of(bits) for quantity, bits in states.items()}
-        return Outcome(candidate.name, hyper, participant.quantities, participant.moved, nonfinite, digests, None)
+        reaches = self._reaches(candidate, states, initial)
+        return Outcome(
+            candidate.name, hyper, participant.quantities, participant.moved, nonfinite, digests, reaches, None
+        )
+
+    def _reaches(
+        self, candidate: Candidate, states: dict[str, np.ndarray], initial: np.ndarray
+    ) -> tuple[Reach, ...]:
+        lr_at = self.case.hyper_for(candidate.defaults).lr_at
+        distances: dict[str, Distance] = {}
+        for quantity, bits in states.items():
+            before, last = initial.view(self.format.dtype), bits.view(self.format.dtype)
+            fold(
+                measure_standstill(quantity, before, last, self.layout, self.case.steps, lr_at, self.threads),
+                distances,
+            )
+        return tuple(map(reach_of, distances.values()))
 
     def _seal(self, participant: _Participant, digest: str) -> None:
-        """A trace that reached its end gets its header; what is left of another is removed."""
-        if participant.candidate.name in self.failures:
-            shutil.rmtree(participant.folder)
-            return
-        for quantity in set(QUANTITIES) - set(participant.quantities):
-            (participant.folder / f"{quantity}.npy").unlink()
+        """Give the trace of an implementation that reached its end its header."""
+        for surplus in (*(set(QUANTITIES) - set(participant.quantities)), PROGRESS):
+            (participant.folder / f"{surplus}.npy").unlink()
         write_header(
             participant.folder,
             case=self.case.name,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.engine.protocol import GRADIENTS, WEIGHTS
+from parity.engine.protocol import GRADIENTS, PROGRESS, WEIGHTS
 from parity.engine.window import Window
+from parity.errors import Unsupported
 from parity.hyper import Hyper
 from parity.implementations.implementation import Implementation
 from parity.layout import Layout
@@ -45,7 +46,6 @@ class Orbit:
         self.quantities: tuple[str, ...] | None = None
         self._step = 0
         self._available = 0
-        self._ended = False
         self._none: Mapping[str, list[str]] = {}
         # A private mapping ('c'): a plug-in that writes through the read-only flag hurts only itself.
         self._weights = open_rows(input, WEIGHTS, "c")
@@ -55,7 +55,11 @@ class Orbit:
         self._rows = {quantity: open_rows(output, quantity, "r+") for quantity in QUANTITIES}
         if window.kept:
             self._rows["w"][0] = self._original_weights[0]
-        self._states = implementation.states(self._views(self._weights[0]), self._sequence(), hyper)
+        self._progress = open_rows(output, PROGRESS, "r+")
+        states = implementation.states(self._views(self._weights[0]), self._sequence(), hyper)
+        if not isinstance(states, Iterator):
+            raise ContractBroken(f"returned a {type(states).__name__}, not a generator of parity.State")
+        self._states = states
 
     def advance(self, until: int, none: Mapping[str, list[str]]) -> None:
         """Make every state up to a 1-based step; ContractBroken or the implementation's own exception."""
@@ -68,14 +72,18 @@ class Orbit:
                 raise ContractBroken(
                     f"yielded {self._step} states for {self.window.steps} gradients: too few"
                 ) from None
+            except Unsupported as error:
+                if self._step:
+                    raise ContractBroken(f"raised Unsupported after its first state: {error}") from error
+                raise
             self._step += 1
             self._store(state)
             if not self.trusted:
                 self._check_inputs()
+            self._progress[0] = self._step
 
     def finish(self) -> None:
         """Let the generator run out; ContractBroken where it yields once more."""
-        self._ended = True
         try:
             next(self._states)
         except StopIteration:
@@ -100,46 +108,45 @@ class Orbit:
 
     def _store(self, state: State) -> None:
         if not isinstance(state, State):
-            raise ContractBroken(f"step {self._step}: yielded a {type(state).__name__}, not a parity.State")
+            raise ContractBroken(f"yielded a {type(state).__name__}, not a parity.State")
         shown = tuple(quantity for quantity in QUANTITIES if getattr(state, quantity) is not None)
         if "w" not in shown:
-            raise ContractBroken(f"step {self._step}: yielded no weights (w is None)")
+            raise ContractBroken("yielded no weights (w is None)")
         if self.quantities is None:
             self.quantities = shown
         elif shown != self.quantities:
-            raise ContractBroken(
-                f"step {self._step}: shows {', '.join(shown)} where it showed {', '.join(self.quantities)} before"
-            )
+            raise ContractBroken(f"shows {', '.join(shown)} where it showed {', '.join(self.quantities)} before")
         for quantity in shown:
             self._copy(quantity, getattr(state, quantity))
 
     def _copy(self, quantity: str, arrays: Arrays) -> None:
-        where = f"step {self._step}: {quantity}"
         target = self._rows[quantity][self.window.row(self._step)]
+        if not isinstance(arrays, Mapping):
+            raise ContractBroken(f"{quantity} is a {type(arrays).__name__}, not a dict of arrays by parameter name")
         surplus = sorted(set(arrays) - {parameter.name for parameter in self.layout.parameters})
         if surplus:
-            raise ContractBroken(f"{where} has {surplus[0]!r}, which is no parameter of the case")
+            raise ContractBroken(f"{quantity} has {surplus[0]!r}, which is no parameter of the case")
         for parameter, place in self.layout.slices():
             if parameter.name not in arrays:
-                raise ContractBroken(f"{where} lacks the parameter {parameter.name!r}")
+                raise ContractBroken(f"{quantity} lacks the parameter {parameter.name!r}")
             array = arrays[parameter.name]
             if not isinstance(array, np.ndarray) and not isinstance(array, np.generic):
                 raise ContractBroken(
-                    f"{where}[{parameter.name!r}] is a {type(array).__name__}, not a NumPy array"
+                    f"{quantity}[{parameter.name!r}] is a {type(array).__name__}, not a NumPy array"
                 )
             if array.dtype != self.format.dtype:
                 raise ContractBroken(
-                    f"{where}[{parameter.name!r}] is {array.dtype.name}, the case runs in {self.format.name}"
+                    f"{quantity}[{parameter.name!r}] is {array.dtype.name}, the case runs in {self.format.name}"
                 )
             if array.shape != parameter.shape:
                 raise ContractBroken(
-                    f"{where}[{parameter.name!r}] has shape {array.shape}, the case has {parameter.shape}"
+                    f"{quantity}[{parameter.name!r}] has shape {array.shape}, the case has {parameter.shape}"
                 )
             target[place].reshape(parameter.shape).view(self.format.dtype)[...] = array
 
     def _check_inputs(self) -> None:
         row = self.window.row(self._step)
         if not np.array_equal(self._gradients[row], self._original_gradients[row]):
-            raise ContractBroken(f"step {self._step}: wrote into its gradients")
+            raise ContractBroken("wrote into its gradients")
         if not np.array_equal(self._weights, self._original_weights):
-            raise ContractBroken(f"step {self._step}: wrote into the initial weights it was given")
+            raise ContractBroken("wrote into the initial weights it was given")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,8 @@ def plan_cells(
     """
     wanted = [format_named(dtype).name for dtype in dtypes]
     names = [candidate.name for candidate in candidates]
-    _check_unique(names)
+    _check_unique("implementations", names)
+    _check_unique("cases", [case.name for case in cases])
     cells = []
     for case in cases:
         for dtype in (dtype for dtype in FORMATS if dtype in wanted and dtype in case.dtypes):
@@ -77,6 +79,7 @@ def plan_cells(
                 cells.append(Cell(case, dtype, chosen, pairs))
     if not cells:
         raise NothingCompared(_why_nothing(cases, names, wanted))
+    _check_plugins(candidates, cells)
     return Plan(tuple(cells), stale_expectations(cases, [*known, *names]))
 
 
@@ -93,19 +96,31 @@ def pairs_of(case: Case, names: Sequence[str], dtype: str) -> tuple[tuple[str, s
 
 
 def stale_expectations(cases: Sequence[Case], known: Sequence[str]) -> tuple[str, ...]:
-    """One line for every expectation of a case that no pair of known implementations answers to."""
+    """One line for every case without an expectation, and for every expectation that no known pair answers to."""
     pairs = [(actual, expected) for actual in known for expected in known if actual != expected]
-    return tuple(
+    silent = tuple(f"{case.name}: no expectation is stated, so nothing of it is compared" for case in cases if not case.expect)
+    return silent + tuple(
         f"{case.name}: the expectation {entry.actual} / {entry.expected} ({entry.verdict}) matches no pair"
         for case in cases
         for entry in unmatched_expectations(case, pairs, case.dtypes)
     )
 
 
-def _check_unique(names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+def _check_unique(what: str, names: Sequence[str]) -> None:
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
-        raise ParityError(f"two implementations are called {twice[0]!r}; give one of them another name")
+        raise ParityError(f"two {what} are called {twice[0]!r}; give one of them another name")
+
+
+def _check_plugins(candidates: Sequence[Candidate], cells: Sequence[Cell]) -> None:
+    """NothingCompared where a user's own implementation would be left out without a word."""
+    compared = {candidate.name for cell in cells for candidate in cell.candidates}
+    for candidate in candidates:
+        if candidate.plugin and candidate.name not in compared:
+            raise NothingCompared(
+                f"nothing to compare {candidate.name} with: no expectation pairs it with "
+                f"{', '.join(other.name for other in candidates if other is not candidate)}"
+            )
 
 
 def _why_nothing(cases: Sequence[Case], names: Sequence[str], dtypes: Sequence[str]) -> str:

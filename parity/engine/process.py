@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ class WorkerProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         package_root = str(Path(parity.__file__).resolve().parent.parent)
         environment = dict(os.environ)
+        # Workers share the cores: a thread that spins for its next task takes them from the others.
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
         with log.open("ab") as errors:
+            self._log_start = errors.tell()
             self._process = subprocess.Popen(
                 [python, "-m", "parity.engine.worker"],
                 stdin=subprocess.PIPE,
@@ -64,12 +68,10 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, message: dict[str, Any]) -> None:
-        """Put a request on its way; WorkerFailed where the process is gone."""
-        try:
+        """Put a request on its way; where the process is gone, `receive` says so after its last answers."""
+        with suppress(BrokenPipeError):
             self._requests.write(json.dumps(message).encode() + b"\n")
             self._requests.flush()
-        except (BrokenPipeError, OSError, ValueError):
-            raise self._died() from None
 
     def receive(self, timeout: float | None) -> dict[str, Any]:
         """The next answer; WorkerFailed after `timeout` seconds (the process is then ended) or at its death."""
@@ -95,11 +97,9 @@ class WorkerProcess:
     def close(self) -> None:
         """Ask the process to end, and end it where it does not."""
         if self._process.poll() is None:
-            try:
-                self.send({"op": "quit"})
+            self.send({"op": "quit"})
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
-            except (WorkerFailed, subprocess.TimeoutExpired):
-                pass
         self.kill()
 
     def end(self) -> None:
@@ -114,10 +114,8 @@ class WorkerProcess:
         self._process.wait()
         self._selector.close()
         for pipe in (self._requests, self._answers):
-            try:
+            with suppress(OSError):
                 pipe.close()
-            except OSError:
-                continue
 
     def _died(self) -> WorkerFailed:
         code = self._process.wait()
@@ -127,6 +125,10 @@ class WorkerProcess:
         return WorkerFailed(DIED, f"the worker process died ({how})" + (f": {last}" if last else ""))
 
     def _last_words(self) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n") if self.log.exists() else []
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode(errors="replace").split("\n")
         spoken = [line.strip() for line in lines if line.strip()]
         return spoken[-1][:200] if spoken else ""

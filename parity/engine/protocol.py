@@ -10,7 +10,8 @@ files (`.npy`, integer bits). Requests, by their ``op``:
     -> name, dtypes, needs, missing (modules that cannot be found), convention, defaults (hex floats)
 ``start``: ``run`` (an id), ``target``, ``dtype``, ``parameters`` (name, shape, offset), ``hyper``
     (hex floats), ``steps``, ``batch``, ``rows``, ``input`` (folder with weights.npy and
-    gradients.npy), ``output`` (folder with w.npy, m.npy, v.npy, vmax.npy)
+    gradients.npy), ``output`` (folder with w.npy, m.npy, v.npy, vmax.npy, and progress.npy, into which
+    the worker writes the last step that is stored: the engine reads it where the process dies)
     -> ``{"ok": true}``; nothing has been computed yet
 ``advance``: ``run``, ``until`` (1-based step), ``none`` (step -> names whose gradient is None)
     -> ``{"ok": true, "step": until, "quantities": [...]}`` once the rows of all steps are written
@@ -18,7 +19,7 @@ files (`.npy`, integer bits). Requests, by their ``op``:
 ``drop``: ``run`` -> ``{"ok": true}``; forget a run
 ``quit`` -> the worker ends
 
-A failure is ``{"ok": false, "kind": ..., "step": ..., "reason": one line}`` and ends that run only.
+A failure is ``{"ok": false, "kind": ..., "reason": one line}`` and ends that run only.
 Kinds: ``unsupported`` and ``missing`` (the cell is SKIPPED), ``raised`` and ``contract`` (CRASHED).
 Rows: see `parity.engine.window.Window.row`.
 """
@@ -39,3 +40,4 @@ SKIPPING_KINDS = frozenset({UNSUPPORTED, MISSING})
 
 WEIGHTS = "weights"
 GRADIENTS = "gradients"
+PROGRESS = "progress"

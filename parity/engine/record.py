@@ -78,7 +78,7 @@ class Run:
         """0 all as expected, 1 something is not, 2 interrupted, 5 nothing was compared."""
         if self.stopped == "interrupted":
             return 2
-        if not self.counts.elements and all(one.verdict.kind is not Kind.CRASHED for one in self.verdicts):
+        if not self.counts.elements and not any(one.verdict.kind is Kind.CRASHED for one in self.unexpected):
             return 5
         return 1 if self.unexpected or self.stale or not self.complete else 0
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.compare.distance import Distance
+from parity.compare.distance import Distance, Reach
 from parity.compare.verdict import Verdict, judge, judge_failure
 from parity.engine.protocol import SKIPPING_KINDS
 from parity.expectation import Expectation, Kind
+from parity.state import QUANTITIES
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an implementation did not reach the end; kind as in the protocol, step 0 before the first."""
+    """Why an implementation did not reach the end; kind as in the protocol, step 0 where no step was asked for."""
 
     kind: str
     reason: str
@@ -30,7 +31,8 @@ class Outcome:
 
     hyper: what it was asked for, as hex floats. quantities: those it shows. moved: whether a weight
     ever left its initial value. nonfinite: NaN or inf elements in its last state. digests: of the
-    bits of its last state, by quantity. failure: None where it ran to the end.
+    bits of its last state, by quantity. reaches: of its last state, by quantity. failure: None where
+    it ran to the end.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Outcome:
     moved: bool
     nonfinite: int
     digests: dict[str, str]
+    reaches: tuple[Reach, ...]
     failure: Failure | None
 
 
@@ -87,10 +90,15 @@ def judge_pair(cell: CellResult, pair: PairResult, expectation: Expectation | No
     for side in (pair.actual, pair.expected):
         failure = cell.outcome(side).failure
         if failure is not None:
-            at = f" at step {failure.step}" if failure.step else ""
-            return judge_failure(failure.verdict, f"{side}{at}: {failure.reason}", expectation)
-    moved = (cell.outcome(pair.actual).moved, cell.outcome(pair.expected).moved)
+            return judge_failure(failure.verdict, f"{side}: {failure.reason}", expectation)
+    actual, expected = cell.outcome(pair.actual), cell.outcome(pair.expected)
     if pair.steps != cell.steps:
         reason = f"{pair.steps} of {cell.steps} steps were compared"
         return judge_failure(Kind.NOT_COMPARABLE, reason, expectation)
-    return judge(pair.distances, moved, expectation)
+    return judge(
+        pair.distances,
+        (actual.moved, expected.moved),
+        expectation,
+        reaches=expected.reaches,
+        one_sided=[one for one in QUANTITIES if (one in actual.quantities) != (one in expected.quantities)],
+    )

@@ -18,8 +18,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from parity.digest import digest_of
 from parity.engine.cell import Interrupted, run_cell
-from parity.engine.plan import Cell, Plan
+from parity.engine.plan import Candidate, Cell, Plan
 from parity.engine.result import CellResult, judge_pair
+from parity.engine.tables import check_table
 from parity.engine.window import plan_window
 from parity.engine.workers import Workers
 from parity.environment import describe_environment
@@ -28,9 +29,11 @@ from parity.files import write_atomically
 from parity.numerics.formats import format_named
 from parity.state import QUANTITIES
 from parity.trace import hyper_to_json
+from parity.version import VERSION
 
 RESULT_SCHEMA = 1
 SHARED_MEMORY = Path("/dev/shm")
+PARTS = "parts"
 
 _RESULT = TypeAdapter(CellResult)
 
@@ -70,7 +73,7 @@ class Progress:
 def part_paths(folder: Path, cell_name: str) -> tuple[Path, Path]:
     """Result and table of a cell inside a run directory."""
     stem = cell_name.replace(" ", "__")
-    return folder / "parts" / f"{stem}.json", folder / "parts" / f"{stem}.parquet"
+    return folder / PARTS / f"{stem}.json", folder / PARTS / f"{stem}.parquet"
 
 
 def cell_key(cell: Cell, keep_traces: bool) -> str:
@@ -78,12 +81,13 @@ def cell_key(cell: Cell, keep_traces: bool) -> str:
     surroundings = describe_environment()
     parts = {
         "schema": RESULT_SCHEMA,
+        "version": VERSION,
         "case": cell.case.digest(),
         "name": cell.name,
         "candidates": [
             [one.name, one.target, hyper_to_json(cell.case.hyper_for(one.defaults))] for one in cell.candidates
         ],
-        "plugins": [_source_digest(one.target) for one in cell.candidates if one.plugin],
+        "plugins": [_source_digest(one) for one in cell.candidates if one.plugin],
         "pairs": cell.pairs,
         "environment": surroundings,
         "traces": keep_traces,
@@ -91,8 +95,9 @@ def cell_key(cell: Cell, keep_traces: bool) -> str:
     return digest_of(json.dumps(parts, sort_keys=True).encode())
 
 
-def _source_digest(target: str) -> str:
-    path = Path(target.rpartition(":")[0])
+def _source_digest(plugin: Candidate) -> str:
+    """Of the file a plug-in stands in; empty for a module, whose code may change without a trace here."""
+    path = Path(plugin.target.rpartition(":")[0])
     return digest_of(path.read_bytes()) if path.is_file() else ""
 
 
@@ -200,8 +205,13 @@ def load_part(folder: Path, cell: Cell, keep_traces: bool) -> CellResult | None:
     json_path, table_path = part_paths(folder, cell.name)
     if not json_path.is_file() or not table_path.is_file():
         return None
+    if any(one.plugin and not _source_digest(one) for one in cell.candidates):
+        return None
     try:
         result = _RESULT.validate_json(json_path.read_bytes())
     except ValidationError as error:
         raise ParityError(f"{json_path}: altered or truncated ({error.errors()[0]['msg']}); remove it") from None
-    return result if result.key == cell_key(cell, keep_traces) else None
+    if result.key != cell_key(cell, keep_traces):
+        return None
+    check_table(table_path, result.rows)
+    return result

@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from parity.compare.divergence import schema
+from parity.errors import ParityError
 
 ROWS_IN_MEMORY = 50_000
 
@@ -70,6 +71,16 @@ def merge_tables(parts: Iterable[Path], folder: Path) -> int:
                 rows += table.num_rows
     csv_beside.replace(folder / CSV)
     return rows
+
+
+def check_table(path: Path, rows: int) -> None:
+    """ParityError where a part file cannot be read or does not hold so many rows."""
+    try:
+        held = pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise ParityError(f"{path}: altered or truncated ({' '.join(str(error).split())}); remove it") from None
+    if held != rows:
+        raise ParityError(f"{path}: altered, {held} rows where {rows} were written; remove it")
 
 
 def _plain_schema() -> pa.Schema:

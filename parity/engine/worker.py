@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,7 +19,7 @@ from parity.engine.orbit import ContractBroken, Orbit
 from parity.engine.protocol import CONTRACT, MISSING, PROTOCOL, RAISED, UNSUPPORTED
 from parity.engine.window import Window
 from parity.environment import describe_environment
-from parity.errors import ParityError, Unsupported
+from parity.errors import ParityError, Unsupported, nearest
 from parity.implementations.registry import is_plugin, resolve
 from parity.numerics.formats import format_named
 from parity.trace import hyper_from_json, hyper_to_json, layout_from_json
@@ -30,9 +30,11 @@ Message = dict[str, Any]
 def main() -> None:
     """Serve requests until ``quit`` or the end of standard input."""
     # Whatever a framework or a plug-in prints must not end up among the answers.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+    # Nor may a plug-in that asks for input take a request for it.
+    with os.fdopen(os.dup(0), encoding="utf-8") as requests, os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
-        serve(sys.stdin, answers)
+        serve(requests, answers)
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
@@ -50,16 +52,18 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         message = json.loads(line)
         if message["op"] == "quit":
             return
-        answer = _answer(operations[message["op"]], message)
+        answer = _answer(operations, message)
         if not answer["ok"] and "run" in message:
             orbits.pop(message["run"], None)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
-def _answer(operation: Callable[[Message], Message], message: Message) -> Message:
+def _answer(operations: Mapping[str, Callable[[Message], Message]], message: Message) -> Message:
     try:
-        return {"ok": True, **operation(message)}
+        if message["op"] not in operations:
+            raise ParityError(f"op {message['op']!r} is unknown; {nearest(message['op'], operations)}")
+        return {"ok": True, **operations[message["op"]](message)}
     except Unsupported as error:
         return {"ok": False, "kind": UNSUPPORTED, "reason": str(error)}
     except ContractBroken as error:

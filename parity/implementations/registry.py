@@ -36,6 +36,11 @@ def installed_plugins() -> dict[str, importlib.metadata.EntryPoint]:
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
 
 
+def _entry_name(target: str) -> str:
+    """The name of an entry point, with or without the prefix under which it is listed."""
+    return target.removeprefix(USER_PREFIX)
+
+
 def is_plugin(target: str) -> bool:
     """Whether a target has to be loaded from a user's code."""
     return target not in shipped_implementations()
@@ -43,11 +48,11 @@ def is_plugin(target: str) -> bool:
 
 def check_target(target: str) -> None:
     """ParityError where a target can mean nothing; runs no code of the user."""
-    if target in shipped_implementations() or target in installed_plugins():
+    if target in shipped_implementations() or _entry_name(target) in installed_plugins():
         return
     place, colon, attribute = target.rpartition(":")
     if not colon:
-        allowed = [*shipped_implementations(), *installed_plugins()]
+        allowed = [*shipped_implementations(), *(USER_PREFIX + name for name in installed_plugins())]
         raise ParityError(
             f"implementation {target!r} is unknown; a name, 'module:attribute' or 'file.py:attribute'; "
             f"{nearest(target, allowed)}"
@@ -67,8 +72,9 @@ def resolve(target: str) -> Implementation:
     check_target(target)
     if target in shipped_implementations():
         return shipped_implementations()[target]
-    if target in installed_plugins():
-        return _as_implementation(installed_plugins()[target].load(), target, target)
+    entry = _entry_name(target)
+    if entry in installed_plugins():
+        return _as_implementation(installed_plugins()[entry].load(), entry, target)
     place, _, attribute = target.rpartition(":")
     module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place, target)
     try:

@@ -9,9 +9,6 @@ from parity.numerics.squares import sum_of_squares
 from parity.numerics.tiles import Grid, Partial
 from parity.numerics.ulp import distance_of_bits
 
-BLOCK = 1 << 14
-"""Elements whose temporaries stay in the nearest caches."""
-
 
 def measure_far(
     actual: np.ndarray, expected: np.ndarray, grid: Grid, format: Format
@@ -22,21 +19,18 @@ def measure_far(
     float64; where such a difference overflows it is inf, but its quotient and its square are taken
     from the difference of the halves.
     """
-    distance = np.empty_like(actual)
-    for start in range(0, grid.size, BLOCK):
-        block = slice(start, start + BLOCK)
-        distance[block] = distance_of_bits(actual[block], expected[block], format)
+    distance = distance_of_bits(actual, expected, format)
     differing = grid.count(distance != 0)
     left, right = (side.view(format.dtype).astype(np.float64) for side in (actual, expected))
     difference = np.subtract(left, right)
     np.absolute(difference, out=difference)
-    high = np.maximum.reduce(grid.of(difference), axis=1)
+    high = grid.greatest(difference)
     if np.isfinite(high).all():
         nonfinite = np.zeros(grid.rows, np.int64)
         opposite_zeros = grid.count(actual != expected) - differing
         np.absolute(right, out=right)
         quotient = np.divide(difference, right, out=right)
-        relative = np.fmax(np.fmax.reduce(grid.of(quotient), axis=1), 0.0)
+        relative = np.fmax(grid.greatest(quotient, np.fmax), 0.0)
         squares, exponent = sum_of_squares(grid.of(difference), high)
     else:
         unusual = np.maximum(np.abs(left), np.abs(right))
@@ -45,13 +39,13 @@ def measure_far(
         opposite_zeros = grid.count((left == 0) & (right == 0) & (actual != expected))
         difference[unusual & (distance == 0)] = 0.0
         difference[unusual & (distance != 0)] = np.inf
-        high = np.maximum.reduce(grid.of(difference), axis=1)
-        relative = np.maximum.reduce(grid.of(_quotients(left, right, difference, unusual)), axis=1)
+        high = grid.greatest(difference)
+        relative = grid.greatest(_quotients(left, right, difference, unusual))
         squares, exponent = _squares(left, right, unusual, grid)
         squares[grid.count(unusual & (distance != 0)) > 0] = np.inf
 
-    ulp = np.maximum.reduce(grid.of(distance), axis=1)
-    worst = np.where(ulp > 0, grid.of(distance).argmax(axis=1), -1)
+    ulp = grid.greatest(distance)
+    worst = grid.worst(distance, ulp)
     found = Partial(differing, high, relative, ulp, squares, exponent, worst, nonfinite, opposite_zeros)
     return found, distance
 
@@ -79,5 +73,5 @@ def _squares(
         values = left * 0.5 - right * 0.5
         values[unusual] = 0.0
     np.absolute(values, out=values)
-    squares, exponent = sum_of_squares(grid.of(values), np.maximum.reduce(grid.of(values), axis=1))
+    squares, exponent = sum_of_squares(grid.of(values), grid.greatest(values))
     return squares, exponent + halved

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from parity.numerics.far import measure_far
-from parity.numerics.squares import add_sums, sum_of_squares
+from parity.numerics.squares import add_sums, plain_sum_of_squares, sum_of_squares
 from parity.numerics.tiles import Grid, Partial, Scratch
 from parity.numerics.widen import widen
 
@@ -39,12 +41,13 @@ def measure_near(
     signed = distance.view(format.signed)
     np.subtract(actual.view(format.signed), expected.view(format.signed), out=signed)
     np.absolute(signed, out=signed)
-    ulp = np.maximum.reduce(grid.of(distance), axis=1)
-    near = int(ulp.max()) <= _reach(scratch)
+    ulp = grid.greatest(distance)
+    farthest = int(ulp[0] if grid.rows == 1 else ulp.max())
+    near = farthest <= _reach(scratch)
     difference = scratch.first[: grid.size]
     if format.dtype.itemsize == 2:
         finite = _finite(actual, scratch) and _finite(expected, scratch)
-        if finite and not ulp.any():
+        if finite and farthest == 0:
             return _equal(grid, ulp), distance
         left = widen(actual.view(np.int16), format, difference)
         right = widen(expected.view(np.int16), format, scratch.second[: grid.size])
@@ -52,10 +55,10 @@ def measure_near(
         left, right = actual.view(format.dtype), expected.view(format.dtype)
     np.subtract(left, right, out=difference)
     np.absolute(difference, out=difference)
-    high = np.maximum.reduce(grid.of(difference), axis=1)
+    high = grid.greatest(difference)
     if format.dtype.itemsize > 2:
-        finite = bool(np.isfinite(high).all())
-        if finite and not ulp.any():
+        finite = math.isfinite(high[0] if grid.rows == 1 else high.max())
+        if finite and farthest == 0:
             return _equal(grid, ulp), distance
     places = None
     if not (near and finite):
@@ -64,24 +67,24 @@ def measure_near(
             return None
         apart, distance_apart = measure_far(actual[places], expected[places], Grid(1, places.size), format)
         distance[places], difference[places] = 0, 0.0
-        ulp, high = distance.max(keepdims=True), difference.max(keepdims=True)
+        ulp, high = grid.greatest(distance), grid.greatest(difference)
     high = high.astype(np.float64)
     relative = _relative(difference, right, expected, ulp, grid, scratch, relative_floor)
-    values = difference
-    if format.dtype.itemsize < 8:
-        values = scratch.wide[: grid.size]
-        np.copyto(values, difference)
-    squares, exponent = sum_of_squares(grid.of(values), high)
-    nonfinite = opposite_zeros = np.zeros(grid.rows, np.int64)
+    if format.dtype.itemsize == 8:
+        squares, exponent = sum_of_squares(grid.of(difference), high)
+    else:
+        wide = scratch.wide[: grid.size]
+        np.copyto(wide, difference)
+        squares, exponent = plain_sum_of_squares(grid.of(wide)), np.zeros(grid.rows, np.int64)
+    nonfinite = opposite_zeros = nothing = np.zeros(grid.rows, np.int64)
     if places is not None:
         distance[places] = distance_apart
         ulp, high = np.maximum(ulp, apart.ulp), np.maximum(high, apart.high)
         relative = np.maximum(relative, apart.relative)
         squares, exponent = add_sums(np.r_[squares, apart.squares], np.r_[exponent, apart.exponent])
         nonfinite, opposite_zeros = apart.nonfinite, apart.opposite_zeros
-    worst = np.full(grid.rows, -1, np.int64)
-    if int(ulp.max()) > ulp_floor:
-        worst = np.where(ulp > 0, grid.of(distance).argmax(axis=1), -1)
+    below = grid.rows == 1 and int(ulp[0]) <= ulp_floor
+    worst = nothing - 1 if below else grid.worst(distance, ulp)
     differing = grid.count_nonzero(distance, scratch.mask)
     return Partial(
         differing, high, relative, ulp, squares, exponent, worst, nonfinite, opposite_zeros
@@ -139,7 +142,7 @@ def _relative(
     quotient = scratch.second[: grid.size]
     np.absolute(right, out=quotient)
     np.divide(difference, quotient, out=quotient)
-    top = np.fmax.reduce(grid.of(quotient), axis=1)
+    top = grid.greatest(quotient, np.fmax)
     if quotient.dtype == np.float64:
         known: np.ndarray = np.fmax(top, 0.0)
         return known

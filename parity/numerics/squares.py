@@ -24,22 +24,29 @@ def sum_of_squares(values: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np
     if unsafe.any():
         exponent[unsafe] = np.frexp(high[unsafe])[1]
         values[unsafe] = np.ldexp(values[unsafe], -exponent[unsafe, None])
-    return _plain(values), exponent
+    return plain_sum_of_squares(values), exponent
 
 
-def _plain(values: np.ndarray) -> np.ndarray:
+def plain_sum_of_squares(values: np.ndarray) -> np.ndarray:
+    """Row sums of squares of (rows, n) float64 whose squares can neither underflow nor overflow."""
     if values.strides[0] < values.strides[1]:
         across: np.ndarray = np.square(values).sum(axis=1)
         return across
     rows, columns = values.shape
     # OpenBLAS starts threads of its own for dot products of more than 10000 elements.
     whole = columns - columns % _BLAS_BLOCK if columns > _BLAS_BLOCK else 0
-    rest = values[:, whole:]
-    total: np.ndarray = np.matmul(rest[:, None, :], rest[:, :, None])[:, 0, 0]
+    total: np.ndarray = np.zeros(rows)
     if whole:
         blocks = values[:, :whole].reshape(rows, -1, _BLAS_BLOCK)
-        total = total + np.matmul(blocks[:, :, None, :], blocks[:, :, :, None])[:, :, 0, 0].sum(axis=1)
+        total = _dots(blocks).sum(axis=1)
+    if whole < columns:
+        total = total + _dots(values[:, whole:])
     return total
+
+
+def _dots(values: np.ndarray) -> np.ndarray:
+    products: np.ndarray = np.matmul(values[..., None, :], values[..., :, None])
+    return products[..., 0, 0]
 
 
 def root_mean_square(total: np.ndarray, exponent: np.ndarray, size: int) -> np.ndarray:

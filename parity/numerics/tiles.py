@@ -54,6 +54,18 @@ class Grid:
             return flat.reshape(self.columns, self.rows).T
         return flat.reshape(self.rows, self.columns)
 
+    def greatest(self, flat: np.ndarray, ufunc: np.ufunc = np.maximum) -> np.ndarray:
+        """Greatest element of each row: maximum passes NaN on, fmax passes over it."""
+        if self.rows == 1:
+            return np.asarray(ufunc.reduce(flat, keepdims=True))
+        return np.asarray(ufunc.reduce(self.of(flat), axis=1))
+
+    def worst(self, distance: np.ndarray, ulp: np.ndarray) -> np.ndarray:
+        """Place in its row of the first element at the greatest distance; -1 where that is 0."""
+        if self.rows == 1:
+            return np.array([distance.argmax() if ulp[0] else -1], np.int64)
+        return np.where(ulp > 0, self.of(distance).argmax(axis=1), -1)
+
     def rows_of(self, places: np.ndarray) -> np.ndarray:
         """Row of each place in flat memory."""
         return places % self.rows if self.transposed else places // self.columns

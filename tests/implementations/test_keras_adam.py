@@ -212,13 +212,18 @@ def test_inputs_are_only_read(row: Implementation, dtype: np.dtype) -> None:
     assert [to_bits(array).tolist() for array in inputs] == before
 
 
+def memory(elements: int, shift: int = 0) -> np.ndarray:
+    """float32 zeros that begin so many bytes behind a multiple of 64."""
+    block = np.zeros(4 * elements + 128, np.uint8)
+    offset = -block.ctypes.data % 64 + shift
+    return block[offset : offset + 4 * elements].view(np.float32)
+
+
 @each_row
 @pytest.mark.parametrize("shift", [0, 4], ids=["aligned", "unaligned"])
 def test_a_gradient_buffer_may_be_reused_by_the_next_step(row: Implementation, shift: int) -> None:
     """The engine writes the next gradients where the last ones were; TensorFlow reads some in place."""
-    memory = np.zeros(4 * STEPS + 128, np.uint8)
-    offset = -memory.ctypes.data % 64 + shift
-    buffer = memory[offset : offset + 4 * STEPS].view(np.float32)
+    buffer = memory(STEPS, shift)
     read_only = frozen(buffer.view())
     drawn = np.random.default_rng(23).standard_normal((STEPS, buffer.size)).astype(np.float32)
 
@@ -230,14 +235,23 @@ def test_a_gradient_buffer_may_be_reused_by_the_next_step(row: Implementation, s
         buffer[:] = np.nan
 
     weights = {"w": np.ones(buffer.size, np.float32)}
-    actual = orbit(row.run(weights, reused(), Hyper(), **row.options))
-    assert_same_bits(actual, user_loop(row.name, weights, [{"w": values} for values in drawn], Hyper()))
+    hyper = Hyper(lr=1e-2, beta1=0.0, beta2=0.0, eps=1e-3)  # m = g: TensorFlow must not store g itself
+    actual = orbit(row.run(weights, reused(), hyper, **row.options))
+    assert_same_bits(actual, user_loop(row.name, weights, [{"w": values} for values in drawn], hyper))
+
+
+def test_aligned_gradients_are_not_copied() -> None:
+    gradient = frozen(memory(STEPS))
+    next(keras_.IMPLEMENTATIONS[0].states({"w": np.ones(STEPS, np.float32)}, [{"w": gradient}], Hyper()))
+    assert np.shares_memory(np.asarray(keras_._tensor(keras_._aligned("w", gradient, {}))), gradient)
 
 
 @each_row
 def test_strided_arrays_are_read_in_their_order(row: Implementation) -> None:
     weights = {"w": frozen(np.arange(12, dtype=np.float32).reshape(4, 3)).T}
-    gradient = frozen(np.arange(24, dtype=np.float32).reshape(3, 8))[:, ::-2]
+    gradient = memory(12).reshape(4, 3)
+    gradient[:] = np.arange(12).reshape(4, 3)
+    gradient = frozen(gradient).T
     dense = user_loop(
         row.name, {"w": np.ascontiguousarray(weights["w"])}, [{"w": np.ascontiguousarray(gradient)}], Hyper()
     )
@@ -270,6 +284,14 @@ def test_a_step_is_compiled_once_for_many_runs(row: Implementation, traced: list
         assert_same_bits(actual, user_loop(row.name, draw(FLOAT32, seed), gradients, hyper))
         del traced[compiled:]
     assert len(traced) == len(SHAPES) * (2 * STEPS if row.name == "keras.adam.eager" else 1)
+
+
+def test_large_loops_are_not_kept(traced: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras_, "_KEPT_BYTES", 4 * 4 * 20 - 1)  # the weights and three times their moments
+    row = keras_.IMPLEMENTATIONS[1]
+    for _ in range(2):
+        orbit(row.states(draw(FLOAT32), draw_gradients(FLOAT32)[:1], Hyper(beta2=0.986)))
+    assert len(traced) == 2 * len(SHAPES)
 
 
 @each_row

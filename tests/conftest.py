@@ -1,0 +1,233 @@
+"""What many tests share: small cases, plug-ins with one planted line, traces of given numbers, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import parity
+from parity.cli.main import exit_code
+from parity.hyper import Hyper
+from parity.layout import Layout, Parameter
+from parity.numerics.formats import FORMATS
+from parity.trace import create_rows, write_header
+
+USER_AGAINST_PAPER = {
+    "actual": "user.*",
+    "expected": "numpy.adam.outside",
+    "verdict": "WITHIN",
+    "rounding": "operations",
+    "because": "Both are Algorithm 1 of the paper.",
+}
+
+HAT_AGAINST_PAPER = {
+    "actual": "numpy.adam.hat",
+    "expected": "numpy.adam.outside",
+    "verdict": "DIVERGED",
+    "because": "Epsilon stands in another place.",
+}
+
+ADAM = """\
+import ctypes, os, signal, sys, time
+from pathlib import Path
+import numpy as np
+from parity import Hyper, Implementation, State, Unsupported
+
+def run(weights, gradients, hyper):
+    w = {name: array.copy() for name, array in weights.items()}
+    m = {name: np.zeros_like(array) for name, array in weights.items()}
+    v = {name: np.zeros_like(array) for name, array in weights.items()}
+    #first#
+    for t, gradient in enumerate(gradients, start=1):
+        #before#
+        for name, g in gradient.items():
+            if g is None:
+                continue
+            f = g.dtype.type
+            m[name] = f(hyper.beta1) * m[name] + f(1 - hyper.beta1) * g
+            v[name] = f(hyper.beta2) * v[name] + f(1 - hyper.beta2) * g * g
+            m_hat = m[name] / f(1 - hyper.beta1**t)
+            v_hat = v[name] / f(1 - hyper.beta2**t)
+            w[name] = w[name] - f(hyper.lr_at(t)) * m_hat / (np.sqrt(v_hat) + f(hyper.eps))
+        state = State(w=w, m=m, v=v)
+        #after#
+        yield state
+    #last#
+"""
+
+
+def toml(value):
+    """A value as it stands in a TOML file; tables are written inline."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml(one) for one in value) + "]"
+    return json.dumps(value)
+
+
+@pytest.fixture(scope="session")
+def case_text():
+    """The text of a small case file; keyword arguments replace its keys, None removes one."""
+
+    def text(**keys):
+        table = {
+            "summary": "A small case, made by a test.",
+            "why": "It is small, and every failure in it is planted.",
+            "seed": 7,
+            "steps": 5,
+            "dtypes": ["float32"],
+            "weights": {"kind": "uniform", "low": -1.0, "high": 1.0},
+            "gradients": {"kind": "bell", "scale": 0.1},
+            "parameters": [{"name": "kernel", "shape": [3, 4]}, {"name": "bias", "shape": [5]}],
+            "expect": [USER_AGAINST_PAPER, HAT_AGAINST_PAPER],
+        } | keys
+        return "".join(f"{key} = {toml(value)}\n" for key, value in table.items() if value is not None)
+
+    return text
+
+
+@pytest.fixture(scope="session")
+def adam_text():
+    """The text of a correct from-scratch Adam with lines planted at its places, or pieces swapped."""
+
+    def text(name, *, swap=(), **planted):
+        source = ADAM.replace("def run(", f"def {name}(")
+        for place, indent in (("first", 4), ("before", 8), ("after", 8), ("last", 4)):
+            lines = planted.pop(place, "pass").split("\n")
+            source = source.replace(f"#{place}#", ("\n" + " " * indent).join(lines))
+        for old, new in swap:
+            assert old in source
+            source = source.replace(old, new)
+        assert not planted
+        return source
+
+    return text
+
+
+@pytest.fixture
+def write_case(tmp_path, case_text):
+    """Write the case `name` as `case_text` has it; its path."""
+
+    def write(name="small", **keys):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(case_text(**keys))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_adam(tmp_path, adam_text):
+    """Write the plug-in `name` as `adam_text` has it; the target for ``-i``."""
+
+    def write(name="plugin", **planted):
+        path = tmp_path / f"{name}.py"
+        path.write_text(adam_text(name, **planted))
+        return f"{path}:{name}"
+
+    return write
+
+
+@pytest.fixture
+def run_small(tmp_path, write_case):
+    """Run a small case on implementations; the Run. Keyword arguments are those of `write_case`."""
+
+    def run(*implementations, output="run", options=None, **keys):
+        case = write_case(**keys)
+        return parity.run([case], implementations, output=tmp_path / output, options=options)
+
+    return run
+
+
+@pytest.fixture
+def verdict_of():
+    """The verdict of a run on an implementation, which must be in exactly one pair as actual."""
+
+    def find(run, actual="user.plugin"):
+        (found,) = [one.verdict for one in run.verdicts if one.actual == actual]
+        return found
+
+    return find
+
+
+@pytest.fixture
+def command(capsys):
+    """Call the command line in this process: (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = exit_code([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return call
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Start ``python -m parity`` in tmp_path: a Popen with text pipes, ended with the test."""
+    started = []
+
+    def start(*arguments, code=None, **variables):
+        what = ["-c", code] if code is not None else ["-m", "parity"]
+        one = subprocess.Popen(
+            [sys.executable, *what, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        one.kill()
+        one.communicate()
+
+
+@pytest.fixture
+def write_trace(tmp_path):
+    """Write a trace folder from rows (steps + 1, size) of w, m, v in one dtype; its path."""
+
+    def write(name, w, m=None, v=None, *, dtype="float32", parameters=(), input_digest="same", lr=1e-3):
+        format = FORMATS[dtype]
+        w = np.atleast_2d(np.asarray(w, format.dtype))
+        layout = Layout(tuple(Parameter(*one) for one in parameters) or (Parameter("p", (w.shape[1],)),))
+        folder = tmp_path / name
+        quantities = {"w": w, "m": m, "v": v}
+        for quantity, rows in quantities.items():
+            if rows is not None:
+                target = create_rows(folder, quantity, len(w), layout, format)
+                target[:] = np.asarray(rows, format.dtype).view(format.unsigned)
+                target.flush()
+        write_header(
+            folder,
+            case="made",
+            case_digest="0",
+            input_digest=input_digest,
+            implementation=name,
+            format=format,
+            hyper=Hyper(lr=lr),
+            layout=layout,
+            steps=len(w) - 1,
+            quantities=tuple(quantity for quantity in ("m", "v", "w") if quantities[quantity] is not None),
+            environment={},
+        )
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """The folder of wrong Adams, one planted fault in each file."""
+    return Path(__file__).parent / "faults"

@@ -1,0 +1,68 @@
+"""A worker process that is lost takes nobody with it but the implementation it was busy with."""
+
+from __future__ import annotations
+
+from parity.engine.process import WorkerFailed, WorkerProcess
+from parity.expectation import Kind
+
+import pytest
+
+KILL_SIBLINGS = """\
+if t == 2 and not Path('{flag}').exists():
+    Path('{flag}').touch()
+    for entry in Path('/proc').glob('[0-9]*'):
+        try:
+            parent = int((entry / 'stat').read_text().rpartition(')')[2].split()[1])
+        except OSError:
+            continue
+        if parent == os.getppid() and int(entry.name) != os.getpid() and b'parity.engine.worker' in (entry / 'cmdline').read_bytes():
+            os.kill(int(entry.name), signal.SIGKILL)"""
+
+
+def test_implementations_beside_the_lost_one_are_run_again(run_small, write_adam, monkeypatch, tmp_path, verdict_of):
+    """All of numpy.* share a process; a plug-in kills it once, while it is on its way."""
+    monkeypatch.setattr("parity.engine.window.BATCH_BYTES", 1)
+    expect = [
+        {"actual": "user.* | numpy.adam.hat", "expected": "numpy.adam.outside", "verdict": "DIVERGED", "because": "Any other."},
+        {"actual": "user.*", "expected": "numpy.adam.inside", "verdict": "DIVERGED", "because": "Any other formula."},
+    ]
+    killer = write_adam(before=KILL_SIBLINGS.format(flag=tmp_path / "flag"))
+    run = run_small(killer, "numpy.adam.outside", "numpy.adam.hat", "numpy.adam.inside", expect=expect)
+    (cell,) = run.cells
+    lost = [outcome for outcome in cell.outcomes if outcome.failure is not None]
+    assert len(lost) == 1
+    assert lost[0].name.startswith("numpy.")
+    assert lost[0].failure.reason.endswith("the worker process died (signal SIGKILL)")
+    for outcome in cell.outcomes:
+        if outcome is not lost[0]:
+            assert set(outcome.digests) == {"w", "m", "v"}
+    for one in run.verdicts:
+        assert (one.verdict.kind is Kind.CRASHED) == (lost[0].name in (one.actual, one.expected))
+    assert run.exit_code == 1
+
+
+@pytest.fixture
+def worker(tmp_path):
+    process = WorkerProcess("test", tmp_path / "test.log")
+    yield process
+    process.kill()
+
+
+def test_answers_given_before_a_death_are_still_read(worker):
+    worker.send({"op": "hello"})
+    worker.send({"op": "quit"})
+    worker._process.wait()
+    worker.send({"op": "hello"})
+    assert worker.receive(5)["ok"]
+    with pytest.raises(WorkerFailed, match=r"died \(exit status 0\)"):
+        worker.receive(5)
+
+
+def test_the_last_words_are_those_of_this_process(tmp_path):
+    log = tmp_path / "test.log"
+    log.write_text("words of one that died before\n")
+    worker = WorkerProcess("test", log)
+    worker._process.kill()
+    with pytest.raises(WorkerFailed) as caught:
+        worker.ask({"op": "hello"}, 5)
+    assert caught.value.reason == "the worker process died (signal SIGKILL)"
