@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
-from parity.compare.metrics import measure
+from parity.comparison.metrics import measure
 from parity.numerics.ulp import ulp_distance
 
 SIZE = 10_000_000
@@ -54,13 +55,13 @@ def timings() -> dict[str, dict[str, float]]:
             tensors = torch.from_numpy(actual), torch.from_numpy(expected)
             found[name] = medians(
                 {
-                    "measure, 2 threads": lambda a=actual, e=expected: measure(a, e, threads),
-                    "measure, 1 thread": lambda a=actual, e=expected: measure(a, e),
-                    "np.testing.assert_array_max_ulp": lambda a=actual, e=expected: (
-                        np.testing.assert_array_max_ulp(a, e, maxulp=1 << 20)
+                    "measure, 2 threads": partial(measure, actual, expected, threads),
+                    "measure, 1 thread": partial(measure, actual, expected),
+                    "np.testing.assert_array_max_ulp": partial(
+                        np.testing.assert_array_max_ulp, actual, expected, maxulp=1 << 20
                     ),
-                    "torch.testing.assert_close": lambda pair=tensors: torch.testing.assert_close(
-                        *pair, rtol=1e-3, atol=1e-3
+                    "torch.testing.assert_close": partial(
+                        torch.testing.assert_close, *tensors, rtol=1e-3, atol=1e-3
                     ),
                 }
             )

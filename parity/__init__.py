@@ -52,5 +52,4 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'parity' has no attribute {name!r}")
     module, _, attribute = _PLACES[name].partition(":")
-    # Not cached as a global: importing the sub-package parity.compare binds that name to the package.
     return getattr(importlib.import_module(module), attribute)

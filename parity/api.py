@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 
 from parity.case import Case
 from parity.catalogue import load_case_file, load_catalogue, shipped_cases
-from parity.compare.traces import Divergence, compare_traces
+from parity.comparison.traces import Divergence, compare_traces
 from parity.engine.candidates import known_names, select_candidates
 from parity.engine.plan import Cell, Plan, plan_cells
 from parity.engine.record import FILE, Run, read_run, record, write_run
 from parity.engine.result import CellResult
 from parity.engine.run import PARTS, OnCell, Options, execute, part_paths
 from parity.engine.tables import CSV, PARQUET, merge_tables
-from parity.errors import ParityError, UsageError
+from parity.errors import ParityError, UsageError, nearest
 from parity.expectation import Expectation
 from parity.files import write_atomically
 from parity.numerics.formats import FORMATS, format_named
@@ -41,7 +41,8 @@ def select_cases(paths: Sequence[Path | str] = (), keyword: str = "") -> tuple[C
         elif path.is_file():
             cases += load_case_file(path)
         else:
-            raise ParityError(f"there is no case file or folder {str(path)!r}")
+            beside = [file.name for file in path.parent.glob("*.toml") if not file.name.startswith("_")]
+            raise ParityError(f"there is no case file or folder {str(path)!r}; {nearest(path.name, beside)}")
     matches = matcher(keyword)
     chosen: list[Case] = []
     for case in cases:
@@ -57,7 +58,8 @@ def make_plan(
     """What a run with these selections would do."""
     wanted = [format_named(dtype).name for dtype in dtypes] or list(FORMATS)
     cases = select_cases(paths, keyword)
-    return plan_cells(cases, select_candidates(implementations, logs), wanted, known_names())
+    whole = not keyword and all(Path(path).is_dir() for path in paths)
+    return plan_cells(cases, select_candidates(implementations, logs), wanted, known_names(), whole=whole)
 
 
 def run(

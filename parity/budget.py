@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-from parity.expectation import Budget, Rounding
+from parity.expectation import Budget, Quantity, Rounding
 from parity.hyper import Hyper
 from parity.numerics.formats import FORMATS, Format
-
-Quantity = Literal["w", "m", "v", "vmax", "*"]
 
 
 @dataclass(frozen=True, slots=True)
 class Magnitudes:
-    """What a case feeds: number of elements, largest weight, smallest (not zero) and largest gradient."""
+    """What a case feeds: largest weight, smallest (not zero) and largest gradient."""
 
-    elements: int
     weight: float
     smallest: float
     largest: float
@@ -56,8 +52,8 @@ def rounding_budget(
     absolutely where lr is a schedule or 0.
 
     L2 decay adds lambda W to the gradients; their sum may cancel, so v is then limited absolutely.
-    No limit (every element may differ): of w where v may be subnormal, as its relative error is then
-    unbounded, and under "moments"; of anything where g * g may overflow, or where such a w enters the
+    Quantities without a limit are left out: w where v may be subnormal, as its relative error is then
+    unbounded, and under "moments"; all of them where g * g may overflow, or where such a w enters the
     gradients by L2 decay.
     Catches every wrong Adam that is further off; nothing here is tuned to what was measured.
     """
@@ -65,10 +61,9 @@ def rounding_budget(
     coupled = hyper.weight_decay > 0 and not hyper.decoupled
     gradient = magnitudes.largest + (hyper.weight_decay * magnitudes.weight if coupled else 0.0)
     tiny, smallest_normal, largest = _range(format)
-    anything = Budget(differing=float(magnitudes.elements))
     subnormal = (1 - hyper.beta2) * magnitudes.smallest**2 < smallest_normal
     if gradient > math.sqrt(largest) or (coupled and (subnormal or rounding == "moments")):
-        return {"w": anything, "m": anything, "v": anything, "vmax": anything}
+        return {}
     per_side = roundings.of_v * steps + 1
     m_limit = 2 * roundings.of_m * (roundings.u * gradient * _geometric(hyper.beta1, steps) + tiny * steps)
     w_limit = _weights_limit(hyper, steps, magnitudes.weight, roundings)
@@ -77,13 +72,12 @@ def rounding_budget(
         drift = 2 * roundings.u * gradient + hyper.weight_decay * w_limit
         m_limit += drift
         v = Budget(max_abs=2 * gradient * drift + 2 * (per_side * roundings.u * gradient**2 + tiny * steps))
+    moments: dict[Quantity, Budget] = {"m": Budget(max_abs=m_limit), "v": v, "vmax": v}
     if rounding == "moments" or subnormal:
-        w = anything
-    elif isinstance(hyper.lr, tuple) or hyper.lr == 0:
-        w = Budget(max_abs=w_limit)
-    else:
-        w = Budget(max_steps=w_limit / hyper.lr)
-    return {"w": w, "m": Budget(max_abs=m_limit), "v": v, "vmax": v}
+        return moments
+    if isinstance(hyper.lr, tuple) or hyper.lr == 0:
+        return {"w": Budget(max_abs=w_limit), **moments}
+    return {"w": Budget(max_steps=w_limit / hyper.lr), **moments}
 
 
 def _roundings(format: Format, rounding: Rounding) -> _Roundings:

@@ -20,6 +20,7 @@ from parity.hyper import Hyper
 from parity.layout import Layout, Parameter
 from parity.numerics.formats import format_named
 from parity.program import Gradients, Recorded, RecordedWeights, Weights
+from parity.state import QUANTITIES
 from parity.recording import check_recording
 
 Default = Literal["default"]
@@ -158,6 +159,10 @@ class Case(BaseModel):
         own = {name: getattr(defaults, name) for name, value in asked.items() if value == DEFAULT}
         return replace(Hyper(), **{**asked, **own})
 
+    def compares(self, actual: str, expected: str, dtype: str) -> bool:
+        """Whether an expectation speaks of this pair."""
+        return _place(self, actual, expected, dtype) is not None
+
     def expectation_for(self, actual: str, expected: str, dtype: str) -> Expectation | None:
         """What this pair has to come to, its budgets filled in; None where it is not to be compared."""
         place = _place(self, actual, expected, dtype)
@@ -165,7 +170,6 @@ class Case(BaseModel):
             return None if place is None else self.expect[place]
         expectation = self.expect[place]
         magnitudes = Magnitudes(
-            elements=self.layout().size,
             weight=max(one.weights.largest() for one in self.parameters),
             smallest=min(one.gradients.smallest() for one in self.parameters),
             largest=max(one.gradients.largest() for one in self.parameters),
@@ -177,7 +181,9 @@ class Case(BaseModel):
             magnitudes,
             expectation.rounding or "operations",
         )
-        return expectation.model_copy(update={"within": {**derived, **(expectation.within or {})}})
+        within = {**derived, **(expectation.within or {})}
+        unbounded = () if "*" in within else tuple(name for name in QUANTITIES if name not in within)
+        return expectation.model_copy(update={"within": within, "unbounded": unbounded})
 
 
 def check_recorded(case: Case) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -30,6 +31,7 @@ float32, and once more when m, v and w are stored. moments: as operations for m 
 statement about w, as between formulas that differ in epsilon only.
 """
 
+Quantity = Literal["w", "m", "v", "vmax", "*"]
 FormatName = Literal["float64", "float32", "float16", "bfloat16"]
 Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -70,7 +72,9 @@ class Expectation(BaseModel):
     every pair they match is compared. dtypes: where it holds. verdict: the kind that has to come
     out; WITHIN needs budgets, one for each quantity that both sides show: `within` states them
     (w, m, v, vmax; "*" for those not named), `rounding` derives those that `within` does not state
-    from what rounding can do at most (see `parity.budget`). nonfinite: NaN or inf may occur in the
+    from what rounding can do at most (see `parity.budget`). unbounded: quantities for which nobody can
+    promise a limit, so that DIVERGED in them alone is as expected too; `rounding` fills it in.
+    nonfinite: NaN or inf may occur in the
     states. moves: the weights of both sides have to move; false says that at least one side stands
     still. restates: it speaks only of pairs that a later expectation names too, and adds none.
     """
@@ -81,8 +85,9 @@ class Expectation(BaseModel):
     expected: str
     dtypes: tuple[FormatName, ...] = ("float64", "float32", "float16", "bfloat16")
     verdict: Literal["IDENTICAL", "WITHIN", "DIVERGED", "NOT_COMPARABLE", "CRASHED", "SKIPPED"]
-    within: dict[Literal["w", "m", "v", "vmax", "*"], Budget] | None = None
+    within: dict[Quantity, Budget] | None = None
     rounding: Rounding | None = None
+    unbounded: tuple[str, ...] = ()
     nonfinite: bool = False
     moves: bool = True
     restates: bool = False
@@ -105,5 +110,6 @@ class Expectation(BaseModel):
         )
 
 
+@cache
 def _named(name: str, patterns: str) -> bool:
     return any(fnmatchcase(name, pattern.strip()) for pattern in patterns.split("|"))

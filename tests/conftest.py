@@ -208,7 +208,6 @@ def write_trace(tmp_path):
             if rows is not None:
                 target = create_rows(folder, quantity, len(w), layout, format)
                 target[:] = np.asarray(rows, format.dtype).view(format.unsigned)
-                target.flush()
         write_header(
             folder,
             case="made",

@@ -79,8 +79,8 @@ def _expectation(within: tuple[str, ...]) -> Expectation | None:
 def _answer(found: Any) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
-    from parity.compare.distance import Distance
-    from parity.compare.verdict import Verdict
+    from parity.comparison.distance import Distance
+    from parity.comparison.verdict import Verdict
 
     return {
         "actual": found.actual,

@@ -18,13 +18,14 @@ PROBE = "constant"
 def command(json_file: str | None, color: str) -> int:
     """Run the case 'constant' in float32 on every implementation, and say what works here."""
     from parity import api
+    from parity.catalogue import shipped_cases
     from parity.cli.console import console, write_answer
     from parity.report.terminal import doctor_table, environment_table
 
     screen = console(color, stderr=json_file == "-")
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         outcome = api.run(
-            [api.shipped_cases() / f"{PROBE}.toml"], dtypes=["float32"], output=Path(folder) / "run", keyword=PROBE
+            [shipped_cases() / f"{PROBE}.toml"], dtypes=["float32"], output=Path(folder) / "run", keyword=PROBE
         )
     cell = outcome.cells[0]
     if json_file:

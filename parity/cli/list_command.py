@@ -12,7 +12,7 @@ KINDS = ("cases", "implementations", "metrics", "conventions")
 
 
 @click.command("list", short_help="List cases, implementations, metrics or conventions.")
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", metavar="{" + "|".join(KINDS) + "}")
 @click.argument("cases", nargs=-1, metavar="[CASE]...", type=click.Path(path_type=Path))
 @click.option("-k", "keyword", default="", metavar="EXPR", help="Only those whose names match.")
 @options.json_file()
@@ -20,10 +20,15 @@ KINDS = ("cases", "implementations", "metrics", "conventions")
 def command(kind: str, cases: tuple[Path, ...], keyword: str, json_file: str | None, color: str) -> int:
     """List what parity knows; imports no framework."""
     from parity.cli.console import console, write_answer
+    from parity.errors import UsageError, nearest
     from parity.listing import LISTINGS
     from parity.report.terminal import plain_table
     from parity.selection import matcher
 
+    if kind not in LISTINGS:
+        raise UsageError(f"list {kind!r} is unknown; {nearest(kind, LISTINGS)}")
+    if cases and kind != "cases":
+        raise UsageError(f"list {kind}: takes no CASE, and {str(cases[0])!r} was given")
     matches = matcher(keyword)
     rows = [row for row in LISTINGS[kind](cases) if matches(row["name"])]
     if json_file:

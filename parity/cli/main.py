@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from parity.cli.console import error_line
-from parity.errors import ParityError
+from parity.errors import ParityError, UsageError, nearest
 from parity.version import VERSION
 
 COMMANDS = {
@@ -39,6 +39,14 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"parity.cli.{cmd_name}_command").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name where there is none."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UsageError(f"command {args[0]!r} is unknown; {nearest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in ``parity --help``, without importing a command."""
         with formatter.section("Commands"):
@@ -66,6 +74,9 @@ def exit_code(arguments: list[str] | None = None) -> int:
         answer = cli.main(arguments, prog_name="parity", standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         where = f" (try '{context.command_path} --help')" if context is not None else ""
@@ -78,11 +89,12 @@ def exit_code(arguments: list[str] | None = None) -> int:
         error_line(str(error))
         return error.exit_code
     except BrokenPipeError:
+        # Whoever reads has left before the verdict was told: nothing that may count as green.
         sys.stderr.close()
-        return 0
+        return INTERRUPTED
     except OSError as error:
         error_line(f"{error.filename or 'file system'}: {error.strerror or error}")
-        return INTERNAL_ERROR
+        return ParityError.exit_code
     except Exception:
         traceback.print_exc()
         error_line("internal error; this is a bug of parity, the lines above say where")

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from parity.case import Case
-from parity.compare.distance import Distance, Reach, fold, reach_of
-from parity.compare.divergence import Label, measure_batch, measure_standstill, to_table
+from parity.comparison.distance import Distance, Reach, fold, reach_of
+from parity.comparison.divergence import Label, measure_batch, measure_standstill, to_table
 from parity.digest import digest_of
 from parity.engine.plan import Candidate, Cell
 from parity.engine.process import WorkerFailed
@@ -150,7 +150,7 @@ class _Attempt:
         weights = create_rows(self.input, WEIGHTS, 1, self.layout, self.format)
         gradients = create_rows(self.input, GRADIENTS, self.window.rows, self.layout, self.format)
         fill_weights(self.case, self.format, weights[0])
-        self.input_digest.update(np.ascontiguousarray(weights[0]))
+        self.input_digest.update(weights[0].data)
         self._ask_all(self._start_message)
         before: range | None = None
         for batch in self.window.batches():
@@ -199,7 +199,7 @@ class _Attempt:
             names = fill_gradients(self.case, self.format, step, row, self.threads)
             if names:
                 none[str(step)] = list(names)
-            self.input_digest.update(row)
+            self.input_digest.update(row.data)
             self.input_digest.update(",".join(names).encode())
         return none
 

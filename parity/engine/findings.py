@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from parity.compare.verdict import Verdict
+from parity.comparison.verdict import Verdict
 from parity.engine.result import CellResult, Outcome
 from parity.expectation import Kind
 from parity.numerics.formats import FORMATS

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from parity.case import Case, unmatched_expectations
+from parity.case import Case, unmatched_expectations, unused_base_expectations
 from parity.errors import NothingCompared, ParityError
 from parity.hyper import Hyper
 from parity.numerics.formats import FORMATS, format_named
@@ -58,12 +58,18 @@ class Plan:
 
 
 def plan_cells(
-    cases: Sequence[Case], candidates: Sequence[Candidate], dtypes: Iterable[str], known: Sequence[str]
+    cases: Sequence[Case],
+    candidates: Sequence[Candidate],
+    dtypes: Iterable[str],
+    known: Sequence[str],
+    *,
+    whole: bool = False,
 ) -> Plan:
     """Cells for cases x dtypes with the pairs that expectations name among the candidates.
 
     known: names of all implementations there are, selected or not; an expectation of a case that
-    matches no pair of them is stale. NothingCompared where no pair is left.
+    matches no pair of them is stale. whole: the cases are whole catalogues, so that an expectation of
+    a base file that no case comes to is stale too. NothingCompared where no pair is left.
     """
     wanted = [format_named(dtype).name for dtype in dtypes]
     names = [candidate.name for candidate in candidates]
@@ -80,7 +86,7 @@ def plan_cells(
     if not cells:
         raise NothingCompared(_why_nothing(cases, names, wanted))
     _check_plugins(candidates, cells)
-    return Plan(tuple(cells), stale_expectations(cases, [*known, *names]))
+    return Plan(tuple(cells), stale_expectations(cases, [*known, *names], whole))
 
 
 def pairs_of(case: Case, names: Sequence[str], dtype: str) -> tuple[tuple[str, str], ...]:
@@ -90,19 +96,20 @@ def pairs_of(case: Case, names: Sequence[str], dtype: str) -> tuple[tuple[str, s
         for expected in names:
             if actual == expected or (expected, actual) in pairs:
                 continue
-            if case.expectation_for(actual, expected, dtype) is not None:
+            if case.compares(actual, expected, dtype):
                 pairs.append((actual, expected))
     return tuple(pairs)
 
 
-def stale_expectations(cases: Sequence[Case], known: Sequence[str]) -> tuple[str, ...]:
+def stale_expectations(cases: Sequence[Case], known: Sequence[str], whole: bool = False) -> tuple[str, ...]:
     """One line for every case without an expectation, and for every expectation that no known pair answers to."""
     pairs = [(actual, expected) for actual in known for expected in known if actual != expected]
     silent = tuple(f"{case.name}: no expectation is stated, so nothing of it is compared" for case in cases if not case.expect)
+    own = [(case.name, entry) for case in cases for entry in unmatched_expectations(case, pairs, case.dtypes)]
+    base = [("base file", entry) for entry in unused_base_expectations(tuple(cases), pairs)] if whole else []
     return silent + tuple(
-        f"{case.name}: the expectation {entry.actual} / {entry.expected} ({entry.verdict}) matches no pair"
-        for case in cases
-        for entry in unmatched_expectations(case, pairs, case.dtypes)
+        f"{place}: the expectation {entry.actual} / {entry.expected} ({entry.verdict}) matches no pair"
+        for place, entry in own + base
     )
 
 

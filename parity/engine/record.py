@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from parity.compare.verdict import Verdict
+from parity.comparison.verdict import Verdict
 from parity.engine.findings import Finding, find
 from parity.engine.plan import Plan
 from parity.engine.result import CellResult, PairResult, judge_pair

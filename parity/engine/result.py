@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.compare.distance import Distance, Reach
-from parity.compare.verdict import Verdict, judge, judge_failure
+from parity.comparison.distance import Distance, Reach
+from parity.comparison.verdict import Verdict, judge, judge_failure
 from parity.engine.protocol import SKIPPING_KINDS
 from parity.expectation import Expectation, Kind
 from parity.state import QUANTITIES

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from pydantic import TypeAdapter, ValidationError
 
 from parity.digest import digest_of
+from parity.engine.agenda import Agenda
 from parity.engine.cell import Interrupted, run_cell
 from parity.engine.plan import Candidate, Cell, Plan
 from parity.engine.result import CellResult, judge_pair
@@ -125,24 +126,43 @@ def _run_lanes(
     waiting: list[Cell], done: dict[str, CellResult], folder: Path, options: Options, on_cell: OnCell, total: int
 ) -> str:
     lanes = [Workers(folder / "logs", lane) for lane in range(max(1, min(options.jobs, len(waiting))))]
+    try:
+        return _run_cells(waiting, done, folder, options, on_cell, total, lanes)
+    finally:
+        # Only now is no thread left that waits for an answer.
+        for lane in lanes:
+            lane.close()
+
+
+def _run_cells(
+    waiting: list[Cell],
+    done: dict[str, CellResult],
+    folder: Path,
+    options: Options,
+    on_cell: OnCell,
+    total: int,
+    lanes: Sequence[Workers],
+) -> str:
     free: SimpleQueue[Workers] = SimpleQueue()
     for lane in lanes:
         free.put(lane)
+    agenda = Agenda(waiting)
     halt = threading.Event()
     failures = 0
     stopped = ""
     with ThreadPoolExecutor(os.cpu_count()) as threads, ThreadPoolExecutor(len(lanes)) as pool:
 
-        def work(cell: Cell) -> tuple[Cell, CellResult]:
+        def work() -> tuple[Cell, CellResult]:
             if halt.is_set():
                 raise Interrupted
             workers = free.get()
             try:
+                cell = agenda.take(workers)
                 return cell, _run_one(cell, workers, folder, options, threads)
             finally:
                 free.put(workers)
 
-        pending: set[Future[tuple[Cell, CellResult]]] = {pool.submit(work, cell) for cell in waiting}
+        pending: set[Future[tuple[Cell, CellResult]]] = {pool.submit(work) for _ in waiting}
         try:
             while pending and not stopped:
                 finished, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -159,8 +179,9 @@ def _run_lanes(
             halt.set()
             for future in pending:
                 future.cancel()
-            for lane in lanes:
-                lane.stop() if pending else lane.close()
+            if pending:
+                for lane in lanes:
+                    lane.stop()
     return stopped
 
 

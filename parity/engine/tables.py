@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from parity.compare.divergence import schema
+from parity.comparison.divergence import schema
 from parity.errors import ParityError
 
 ROWS_IN_MEMORY = 50_000

@@ -13,6 +13,8 @@ from parity.numerics.widen import widen
 
 FEW = 16
 """A tile of one row may hold one element that is not near in so many."""
+VERY_FEW = 64
+"""Where one element or less in so many differs in its bits, only those are measured."""
 
 
 def measure_near(
@@ -44,6 +46,11 @@ def measure_near(
     ulp = grid.greatest(distance)
     farthest = int(ulp[0] if grid.rows == 1 else ulp.max())
     near = farthest <= _reach(scratch)
+    differing = grid.count_nonzero(distance, scratch.mask)
+    if grid.rows == 1 and 0 < int(differing[0]) * VERY_FEW <= grid.size:
+        found = _measure_very_few(actual, expected, distance, grid, scratch)
+        if found is not None:
+            return found, distance
     difference = scratch.first[: grid.size]
     if format.dtype.itemsize == 2:
         finite = _finite(actual, scratch) and _finite(expected, scratch)
@@ -79,16 +86,36 @@ def measure_near(
     nonfinite = opposite_zeros = nothing = np.zeros(grid.rows, np.int64)
     if places is not None:
         distance[places] = distance_apart
+        differing = grid.count_nonzero(distance, scratch.mask)
         ulp, high = np.maximum(ulp, apart.ulp), np.maximum(high, apart.high)
         relative = np.maximum(relative, apart.relative)
         squares, exponent = add_sums(np.r_[squares, apart.squares], np.r_[exponent, apart.exponent])
         nonfinite, opposite_zeros = apart.nonfinite, apart.opposite_zeros
     below = grid.rows == 1 and int(ulp[0]) <= ulp_floor
     worst = nothing - 1 if below else grid.worst(distance, ulp)
-    differing = grid.count_nonzero(distance, scratch.mask)
     return Partial(
         differing, high, relative, ulp, squares, exponent, worst, nonfinite, opposite_zeros
     ), distance
+
+
+def _measure_very_few(
+    actual: np.ndarray, expected: np.ndarray, distance: np.ndarray, grid: Grid, scratch: Scratch
+) -> Partial | None:
+    """Metrics of a tile of one row out of the elements whose bits differ; None if another is not finite."""
+    format = scratch.format
+    if format.dtype.itemsize == 2:
+        finite = _finite(actual, scratch) and _finite(expected, scratch)
+    else:
+        difference = scratch.first[: grid.size]
+        np.subtract(actual.view(format.dtype), expected.view(format.dtype), out=difference)
+        # Of equal bits, only those of inf and NaN have a difference that is not 0: it is NaN.
+        finite = not math.isnan(np.maximum.reduce(difference))
+    if not finite:
+        return None
+    places = np.not_equal(distance, 0, out=scratch.mask[: grid.size]).nonzero()[0]
+    found, distance[places] = measure_far(actual[places], expected[places], Grid(1, places.size), format)
+    worst = np.where(found.worst < 0, -1, places[found.worst])
+    return found._replace(worst=worst)
 
 
 def _reach(scratch: Scratch) -> int:

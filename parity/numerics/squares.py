@@ -34,7 +34,7 @@ def plain_sum_of_squares(values: np.ndarray) -> np.ndarray:
         return across
     rows, columns = values.shape
     # OpenBLAS starts threads of its own for dot products of more than 10000 elements.
-    whole = columns - columns % _BLAS_BLOCK if columns > _BLAS_BLOCK else 0
+    whole = columns - columns % _BLAS_BLOCK
     total: np.ndarray = np.zeros(rows)
     if whole:
         blocks = values[:, :whole].reshape(rows, -1, _BLAS_BLOCK)

@@ -8,8 +8,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from parity.compare.distance import Distance
-from parity.compare.verdict import Verdict
+from parity.comparison.distance import Distance
+from parity.comparison.verdict import Verdict
 from parity.engine.findings import Severity
 from parity.engine.matrix import build_matrix
 from parity.engine.record import PairVerdict, Run

@@ -10,6 +10,8 @@ import pytest
 import parity
 from parity.expectation import Kind
 
+pytestmark = pytest.mark.xdist_group("bad_plugins")
+
 TIMEOUT = 6.0
 
 AT_3 = "if t == 3: "
@@ -143,7 +145,9 @@ def everyone(tmp_path_factory, case_text, adam_text):
         (folder / f"{name}.py").write_text(adam_text(name, **planted))
         targets.append(f"{folder / name}.py:{name}")
     options = parity.Options(timeout=TIMEOUT)
-    return parity.run([folder / "small.toml"], targets, output=folder / "run", options=options), folder / "run"
+    return parity.run(
+        [folder / "small.toml"], targets, output=folder / "run", options=options
+    ), folder / "run"
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -12,7 +12,11 @@ import parity
 from parity.trace import read_trace
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
-PARAMETERS = [{"name": "kernel", "shape": [3, 4]}, {"name": "none", "shape": [0, 2]}, {"name": "bias", "shape": [5]}]
+PARAMETERS = [
+    {"name": "kernel", "shape": [3, 4]},
+    {"name": "none", "shape": [0, 2]},
+    {"name": "bias", "shape": [5]},
+]
 ROW_BYTES = 17 * 4
 
 
@@ -49,7 +53,9 @@ def test_numbers_do_not_depend_on_the_batch(run_pair, monkeypatch, tmp_path, ste
 def kept(tmp_path_factory, case_text):
     folder = tmp_path_factory.mktemp("kept")
     (folder / "small.toml").write_text(case_text(steps=11, parameters=PARAMETERS))
-    run = parity.run([folder / "small.toml"], PAIR, output=folder / "run", options=parity.Options(keep_traces=True))
+    run = parity.run(
+        [folder / "small.toml"], PAIR, output=folder / "run", options=parity.Options(keep_traces=True)
+    )
     return run, folder / "run"
 
 
@@ -73,7 +79,12 @@ def test_a_trace_holds_unsigned_integers_from_the_initial_state_on_and_no_pickle
     weights = np.load(traces / "input" / "weights.npy", allow_pickle=False)
     for name in PAIR:
         trace = read_trace(traces / name)
-        assert sorted(path.name for path in (traces / name).iterdir()) == ["m.npy", "trace.json", "v.npy", "w.npy"]
+        assert sorted(path.name for path in (traces / name).iterdir()) == [
+            "m.npy",
+            "trace.json",
+            "v.npy",
+            "w.npy",
+        ]
         for quantity in ("w", "m", "v"):
             bits = np.load(traces / name / f"{quantity}.npy", mmap_mode="r", allow_pickle=False)
             assert bits.dtype == np.uint32

@@ -10,7 +10,10 @@ FILES = ("run.json", "divergence.csv", "divergence.parquet", "report.md")
 
 
 def test_two_runs_are_byte_identical_whatever_the_number_of_jobs(write_case, write_adam, tmp_path):
-    cases = [write_case(name, dtypes=["float32", "bfloat16"], steps=steps) for name, steps in (("a", 9), ("b", 2), ("c", 5))]
+    cases = [
+        write_case(name, dtypes=["float32", "bfloat16"], steps=steps)
+        for name, steps in (("a", 9), ("b", 2), ("c", 5))
+    ]
     plugin = write_adam()
     contents = []
     for folder, jobs in (("first", 1), ("second", 1), ("both", 2)):

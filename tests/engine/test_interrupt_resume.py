@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -12,6 +16,8 @@ import parity
 from parity.engine.record import read_run
 from parity.errors import ParityError, UsageError
 
+pytestmark = pytest.mark.xdist_group("interrupt_resume")
+
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 
 WAITS = """\
@@ -19,25 +25,33 @@ if os.environ.get('PLANTED_WAIT') and weights['bias'].size == 6:
     time.sleep(600)"""
 
 
-@pytest.fixture
-def interrupted(process, write_case, write_adam, tmp_path):
-    """A run that got SIGINT while its second of three cells was on its way: (exit code, folder, arguments)."""
-    sizes = {"first": 5, "second": 6, "third": 7}
-    cases = [
-        write_case(name, parameters=[{"name": "kernel", "shape": [3, 4]}, {"name": "bias", "shape": [size]}])
-        for name, size in sizes.items()
-    ]
-    arguments = ["run", *cases, "-i", write_adam(before=WAITS), "-i", "numpy.adam.hat", "-q"]
-    one = process(*arguments, "-o", "cut", PLANTED_WAIT="1")
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "cut" / "parts" / "first__float32.json").exists():
-        assert time.monotonic() < deadline, one.communicate()
-        time.sleep(0.05)
-    time.sleep(0.3)
-    one.send_signal(signal.SIGINT)
-    out, err = one.communicate(timeout=60)
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory, case_text, adam_text):
+    """A run that got SIGINT while its second of three cells was on its way: (exit code, folder, arguments, output)."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    cases = {"first": 5, "second": 6, "third": 7}
+    for name, size in cases.items():
+        parameters = [{"name": "kernel", "shape": [3, 4]}, {"name": "bias", "shape": [size]}]
+        (folder / f"{name}.toml").write_text(case_text(parameters=parameters))
+    (folder / "plugin.py").write_text(adam_text("plugin", before=WAITS))
+    paths = [str(folder / f"{name}.toml") for name in cases]
+    arguments = ["run", *paths, "-i", f"{folder / 'plugin.py'}:plugin", "-i", "numpy.adam.hat", "-q"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "parity", *arguments, "-o", folder / "cut"],
+        env={**os.environ, "PLANTED_WAIT": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not (folder / "cut" / "parts" / "first__float32.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert "Traceback" not in err
-    return one.returncode, tmp_path / "cut", arguments, out
+    return process.returncode, folder / "cut", arguments, out
 
 
 def test_an_interrupted_run_is_readable_and_says_so(interrupted):
@@ -47,14 +61,18 @@ def test_an_interrupted_run_is_readable_and_says_so(interrupted):
     assert (run.complete, run.stopped, run.exit_code) == (False, "interrupted", 2)
     assert (run.counts.cells, run.counts.cells_planned) == (1, 3)
     assert all(one.verdict.as_expected for one in run.verdicts)
-    assert "**This run is not complete** (interrupted): 1 of 3 cells were run." in (folder / "report.md").read_text()
+    assert (
+        "**This run is not complete** (interrupted): 1 of 3 cells were run."
+        in (folder / "report.md").read_text()
+    )
     assert "interrupted: 1 of 3 cells" in out
     assert list(parity.divergence_frame(folder).case.unique()) == ["first"]
     assert not list(folder.glob(".*"))
 
 
 def test_resume_completes_it_and_equals_a_run_that_was_not_interrupted(interrupted, process, tmp_path):
-    _, folder, arguments, _ = interrupted
+    _, cut, arguments, _ = interrupted
+    folder = shutil.copytree(cut, tmp_path / "cut")
     kept = folder / "parts" / "first__float32.json"
     before = kept.stat().st_mtime_ns
     resumed = process(*arguments, "-o", "cut", "--resume")
@@ -76,7 +94,9 @@ def test_resuming_with_fewer_cases_is_refused(interrupted, command):
 
 def test_resuming_with_fewer_implementations_is_refused(run_small, write_adam, tmp_path):
     run_small(*PAIR, write_adam())
-    with pytest.raises(UsageError, match=r"also holds small float32 user\.plugin / numpy\.adam\.outside; select"):
+    with pytest.raises(
+        UsageError, match=r"also holds small float32 user\.plugin / numpy\.adam\.outside; select"
+    ):
         run_small(*PAIR, options=parity.Options(resume=True))
 
 
@@ -134,7 +154,9 @@ def test_a_newer_run_is_refused(run_small, tmp_path):
         read_run(tmp_path / "run")
 
 
-def test_stopping_after_the_first_failure_is_red_and_keeps_what_is_done(command, write_case, write_adam, tmp_path):
+def test_stopping_after_the_first_failure_is_red_and_keeps_what_is_done(
+    command, write_case, write_adam, tmp_path
+):
     wrong = write_adam(swap=[("1 - hyper.beta2**t", "1.0")])
     cases = [write_case(name) for name in ("a", "b", "c")]
     code, out, _ = command("run", *cases, "-i", wrong, "-x", "-q", "-o", tmp_path / "run")

@@ -19,12 +19,24 @@ if t == 2 and not Path('{flag}').exists():
             os.kill(int(entry.name), signal.SIGKILL)"""
 
 
-def test_implementations_beside_the_lost_one_are_run_again(run_small, write_adam, monkeypatch, tmp_path, verdict_of):
+def test_implementations_beside_the_lost_one_are_run_again(
+    run_small, write_adam, monkeypatch, tmp_path, verdict_of
+):
     """All of numpy.* share a process; a plug-in kills it once, while it is on its way."""
     monkeypatch.setattr("parity.engine.window.BATCH_BYTES", 1)
     expect = [
-        {"actual": "user.* | numpy.adam.hat", "expected": "numpy.adam.outside", "verdict": "DIVERGED", "because": "Any other."},
-        {"actual": "user.*", "expected": "numpy.adam.inside", "verdict": "DIVERGED", "because": "Any other formula."},
+        {
+            "actual": "user.* | numpy.adam.hat",
+            "expected": "numpy.adam.outside",
+            "verdict": "DIVERGED",
+            "because": "Any other.",
+        },
+        {
+            "actual": "user.*",
+            "expected": "numpy.adam.inside",
+            "verdict": "DIVERGED",
+            "because": "Any other formula.",
+        },
     ]
     killer = write_adam(before=KILL_SIBLINGS.format(flag=tmp_path / "flag"))
     run = run_small(killer, "numpy.adam.outside", "numpy.adam.hat", "numpy.adam.inside", expect=expect)

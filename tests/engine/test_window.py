@@ -56,7 +56,9 @@ def test_memory_does_not_grow_with_steps(row_bytes):
     assert rows[0] * row_bytes <= 2 * max(windows.BATCH_BYTES, row_bytes)
 
 
-@pytest.mark.parametrize(("row_bytes", "overlaps"), [(windows.OVERLAP_BYTES, True), (windows.OVERLAP_BYTES + 1, False)])
+@pytest.mark.parametrize(
+    ("row_bytes", "overlaps"), [(windows.OVERLAP_BYTES, True), (windows.OVERLAP_BYTES + 1, False)]
+)
 def test_large_rows_stand_in_memory_once(row_bytes, overlaps):
     window = plan_window(10, row_bytes, False)
     assert window.overlaps is overlaps

@@ -22,7 +22,7 @@ def is_close(found: Fraction, wanted: Fraction) -> bool:
     return abs(found - wanted) <= wanted * Fraction(1, 10**14)
 
 
-@pytest.mark.parametrize("scale", [5e-324, 1e-308, 1e-160, 1e-121, 1.0, 1e135, 1e160, 1e308])
+@pytest.mark.parametrize("scale", [5e-324, 1e-308, 1e-160, 1e-156, 1e-121, 1.0, 1e135, 1e160, 1e308])
 @pytest.mark.parametrize("size", [1, 7, 100, 8192, 8193, 20_000])
 def test_the_sum_is_right_at_every_scale(scale, size):
     values = np.maximum(np.linspace(0.1, 1.0, size) * scale, 5e-324)

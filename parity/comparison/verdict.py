@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parity.compare.distance import Distance, Reach, Worst
+from parity.comparison.distance import Distance, Reach, Worst
 from parity.expectation import Budget, Expectation, Kind
 
 
@@ -73,12 +73,15 @@ def _kind(
             return Kind.NOT_COMPARABLE, "equal, but neither side ever moved a weight"
         return Kind.IDENTICAL, _identical(distances)
     if expectation is not None and expectation.within is not None:
-        excess = _excess(distances, expectation.within)
+        excess = _excess(distances, expectation)
         if nonfinite and not expectation.nonfinite:
             excess.insert(0, f"{nonfinite} elements are NaN or inf")
-        if not excess:
-            return Kind.WITHIN, _measured(differing)
-        return Kind.DIVERGED, "; ".join(excess)
+        if excess:
+            return Kind.DIVERGED, "; ".join(excess)
+        unbounded = _unbounded(differing, expectation)
+        if unbounded:
+            return Kind.DIVERGED, f"rounding sets {', '.join(unbounded)} no limit here; {_measured(differing)}"
+        return Kind.WITHIN, _measured(differing)
     return Kind.DIVERGED, _measured(differing)
 
 
@@ -89,7 +92,7 @@ def _surprise(
     if expectation is None:
         return "" if kind is Kind.IDENTICAL else "no expectation is stated for this pair"
     wanted = Kind(expectation.verdict)
-    if kind is not wanted and not (wanted is Kind.WITHIN and kind is Kind.IDENTICAL):
+    if kind is not wanted and not (wanted is Kind.WITHIN and _excused(kind, distances, expectation)):
         return f"{wanted} was expected"
     if kind is Kind.NOT_COMPARABLE:
         return ""
@@ -104,6 +107,13 @@ def _surprise(
     return ""
 
 
+def _excused(kind: Kind, distances: Sequence[Distance], expectation: Expectation) -> bool:
+    """Whether a pair that should be WITHIN may also come out as this kind."""
+    if kind is Kind.IDENTICAL:
+        return True
+    return kind is Kind.DIVERGED and bool(expectation.unbounded) and not _excess(distances, expectation)
+
+
 def _void(kind: Kind, reaches: Sequence[Reach], expectation: Expectation | None) -> str:
     """Which stated budgets would admit an optimizer that never steps; empty where none would.
 
@@ -111,9 +121,10 @@ def _void(kind: Kind, reaches: Sequence[Reach], expectation: Expectation | None)
     """
     if kind is not Kind.WITHIN or expectation is None or expectation.within is None or expectation.rounding:
         return ""
+    budgets: dict[str, Budget] = dict(expectation.within)  # type: ignore[arg-type]
     phrases = []
     for reach in reaches:
-        budget = expectation.within.get(reach.quantity) or expectation.within.get("*")
+        budget = budgets.get(reach.quantity) or budgets.get("*")
         if budget is None or not reach.differing:
             continue
         limits = {metric: (getattr(reach, metric), limit) for metric, limit in budget.limits().items()}
@@ -143,13 +154,20 @@ def _figure(distance: Distance) -> str:
     return f"{text} = {steps.value:.2g} lr" if steps is not None else text
 
 
-def _excess(distances: Sequence[Distance], budgets: dict[str, Budget]) -> list[str]:
-    """One phrase for every limit that does not hold, and for every quantity without one."""
+def _unbounded(differing: Sequence[Distance], expectation: Expectation) -> list[str]:
+    """Quantities that differ and have no limit."""
+    return [distance.quantity for distance in differing if distance.quantity in expectation.unbounded]
+
+
+def _excess(distances: Sequence[Distance], expectation: Expectation) -> list[str]:
+    """One phrase for every limit that does not hold, and for every quantity that should have one."""
+    budgets: dict[str, Budget] = dict(expectation.within or {})  # type: ignore[arg-type]
     phrases = []
     for distance in distances:
         budget = budgets.get(distance.quantity) or budgets.get("*")
         if budget is None:
-            phrases.append(f"{distance.quantity} has no budget")
+            if distance.quantity not in expectation.unbounded:
+                phrases.append(f"{distance.quantity} has no budget")
             continue
         for metric, limit in budget.limits().items():
             worst = distance.worst(metric)

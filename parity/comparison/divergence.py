@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.compare.metrics import Metrics, measure
+from parity.comparison.metrics import Metrics, measure
 from parity.layout import Layout
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _in_steps(quantity: str, max_abs: np.ndarray, steps: range, lr_at: Callable[
     if quantity != "w":
         return np.full(len(steps), np.nan)
     lr = np.array([lr_at(step) for step in steps], dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(max_abs == 0, 0.0, max_abs / lr)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from parity.compare.quantile import (
+from parity.comparison.quantile import (
     Tally,
     Threshold,
     choose_threshold,
@@ -29,9 +29,9 @@ from parity.numerics.squares import add_sums, root_mean_square
 from parity.numerics.tiles import Grid, Partial, Scratch
 from parity.numerics.ulp import check_alike, distance_of_bits, native_format, widen_distance
 
-TILE_BYTES = 1 << 19
-"""Memory of one buffer: larger tiles leave the nearer caches, smaller ones spend their time in calls."""
-SPAN_TILES = 4
+TILE_BYTES = 1 << 20
+"""Memory of one buffer: larger tiles leave the caches, smaller ones leave threads waiting for the GIL."""
+SPAN_TILES = 2
 """Tiles of a long row that one thread takes at a time."""
 
 Place = TypeVar("Place")
@@ -102,7 +102,7 @@ def measure(actual: np.ndarray, expected: np.ndarray, threads: ThreadPoolExecuto
     actual, expected: (rows, n), equal shape and dtype, one of the four formats; column slices of
     wider arrays and memory maps are read in place. threads: where large inputs are spread over; the
     result is the same bit for bit. ValueError for unequal shapes or dtypes, ParityError for another
-    dtype. The process must not flush subnormals. Memory: about 3 MiB a thread, and about 2 % of a
+    dtype. The process must not flush subnormals. Memory: about 6 MiB a thread, and about 2 % of a
     row that exceeds a tile (25 % at worst).
     """
     check_alike(actual, expected)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.compare.distance import Distance, Reach, fold, reach_of
-from parity.compare.divergence import Label, measure_batch, measure_standstill, schema, to_table
-from parity.compare.verdict import Verdict, judge, judge_failure
+from parity.comparison.distance import Distance, Reach, fold, reach_of
+from parity.comparison.divergence import Label, measure_batch, measure_standstill, schema, to_table
+from parity.comparison.verdict import Verdict, judge, judge_failure
 from parity.expectation import Expectation, Kind
 from parity.state import QUANTITIES
 from parity.trace import Trace
@@ -26,7 +26,7 @@ BATCH_BYTES = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """The distances of two traces. table: columns of `parity.compare.divergence.schema`; distances by quantity."""
+    """The distances of two traces. table: columns of `parity.comparison.divergence.schema`; distances by quantity."""
 
     actual: str
     expected: str

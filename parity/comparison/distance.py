@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Annotated
 
 import numpy as np
+from pydantic import PlainSerializer
 
-from parity.compare.divergence import Measured
+from parity.comparison.divergence import Measured
+
+
+def _json_number(value: float | int) -> float | int | str:
+    return value if math.isfinite(value) else str(value)
+
+
+Number = Annotated[float | int, PlainSerializer(_json_number, when_used="json")]
+"""A figure that JSON keeps: integers exactly, and infinity, for which JSON has no number, as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Worst:
     """The greatest value a metric takes, and the first step and parameter where it takes it."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_inf_nan": "strings"}
-
-    value: float | int
+    value: Number
     step: int
     parameter: str
 
@@ -71,16 +79,14 @@ class Reach:
     Its weights are the initial ones and its moments 0. A budget that admits it admits anything.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_inf_nan": "strings"}
-
     quantity: str
     differing: int
-    max_abs: float
-    max_rel: float
+    max_abs: Number
+    max_rel: Number
     max_ulp: int
     p99_ulp: int
-    rms_abs: float
-    max_steps: float | None
+    rms_abs: Number
+    max_steps: Number | None
 
 
 def reach_of(distance: Distance) -> Reach:

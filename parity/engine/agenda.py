@@ -1,0 +1,32 @@
+"""Which cell a lane takes next."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Sequence
+
+from parity.engine.plan import Cell
+
+
+class Agenda:
+    """Cells that wait, given out so that a lane stays with the dtypes it began.
+
+    Frameworks compile once per process, shape and dtype: two lanes that both meet every dtype would
+    both compile everything. A lane that has none of its dtypes left begins another, and helps out
+    with those of other lanes when all are begun.
+    """
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._waiting = list(cells)
+        self._owners: dict[str, Hashable] = {}
+        self._lock = threading.Lock()
+
+    def take(self, lane: Hashable) -> Cell:
+        """The next cell of a lane; IndexError where none is left."""
+        with self._lock:
+            own = [cell for cell in self._waiting if self._owners.get(cell.dtype) == lane]
+            fresh = [cell for cell in self._waiting if cell.dtype not in self._owners]
+            cell = (own or fresh or self._waiting[::-1])[0]
+            self._owners.setdefault(cell.dtype, lane)
+            self._waiting.remove(cell)
+            return cell

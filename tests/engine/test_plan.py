@@ -1,0 +1,111 @@
+"""Which pairs are compared, and when there is nothing to compare."""
+
+from __future__ import annotations
+
+import pytest
+
+import parity
+from parity.api import make_plan
+from parity.errors import NothingCompared, ParityError
+from parity.expectation import Kind
+
+ANY = {
+    "actual": "numpy.*",
+    "expected": "numpy.*",
+    "verdict": "DIVERGED",
+    "because": "Other formulas, both ways.",
+}
+
+
+@pytest.fixture
+def plan(tmp_path):
+    def make(*paths, implementations=("numpy.adam.outside", "numpy.adam.hat"), keyword="", dtypes=()):
+        return make_plan(paths, keyword, implementations, dtypes, tmp_path)
+
+    return make
+
+
+def test_a_pair_stands_once_and_is_never_turned_round(plan, write_case):
+    (cell,) = plan(write_case(expect=[ANY])).cells
+    assert cell.pairs == (("numpy.adam.outside", "numpy.adam.hat"),)
+
+
+def test_only_those_in_a_pair_take_part(plan, write_case):
+    (cell,) = plan(write_case(), implementations=("numpy.adam.*", "torch.adam.fused")).cells
+    assert [one.name for one in cell.candidates] == ["numpy.adam.outside", "numpy.adam.hat"]
+
+
+def test_cells_are_cases_by_dtype_from_the_most_precise_on(plan, write_case):
+    cases = [write_case(name, dtypes=["bfloat16", "float64", "float32"]) for name in ("a", "b")]
+    names = [cell.name for cell in plan(*cases, dtypes=["float32", "float64"]).cells]
+    assert names == ["a float64", "a float32", "b float64", "b float32"]
+
+
+def test_a_case_that_is_named_twice_is_run_once(plan, write_case):
+    case = write_case()
+    assert len(plan(case, case, case.parent).cells) == 1
+
+
+@pytest.mark.parametrize(
+    ("selection", "told"),
+    [
+        ({"keyword": "other"}, "no case is selected"),
+        ({"implementations": ["numpy.adam.hat"]}, "only numpy.adam.hat is selected; it takes two"),
+        ({"implementations": ["numpy.adam.hat", "numpy.adam.inside"]}, "no expectation of 1 case"),
+        ({"dtypes": ["float64"]}, "no expectation of 1 case"),
+    ],
+)
+def test_nothing_to_compare_is_an_error(plan, write_case, selection, told):
+    with pytest.raises(NothingCompared, match=f"nothing to compare: {told}"):
+        plan(write_case(), **selection)
+
+
+def test_the_reference_joins_a_plugin_whatever_else_is_selected(plan, write_case, write_adam):
+    (cell,) = plan(write_case(), implementations=(write_adam(), "numpy.adam.inside")).cells
+    assert cell.pairs == (("user.plugin", "numpy.adam.outside"),)
+
+
+def test_two_implementations_of_one_name(plan, write_case, write_adam, tmp_path):
+    target = write_adam()
+    (tmp_path / "copy.py").write_text((tmp_path / "plugin.py").read_text())
+    with pytest.raises(ParityError, match=r"two implementations are called 'user\.plugin'"):
+        plan(write_case(), implementations=(target, f"{tmp_path / 'copy.py'}:plugin"))
+
+
+CRASHED = {
+    "actual": "user.*",
+    "expected": "numpy.adam.outside",
+    "verdict": "CRASHED",
+    "because": "It is known to crash.",
+}
+HAT = {
+    "actual": "numpy.adam.hat",
+    "expected": "numpy.adam.outside",
+    "verdict": "DIVERGED",
+    "because": "Other formula.",
+}
+CRASHES = {"before": "raise ValueError('planted')"}
+
+
+def test_a_crash_that_is_expected_is_green_beside_what_was_compared(run_small, write_adam, verdict_of):
+    run = run_small(write_adam(**CRASHES), "numpy.adam.hat", expect=[CRASHED, HAT])
+    assert verdict_of(run).kind is Kind.CRASHED
+    assert run.exit_code == 0
+
+
+def test_nothing_compared_is_never_green_even_where_all_is_as_expected(run_small, write_adam):
+    run = run_small(write_adam(**CRASHES), expect=[CRASHED])
+    assert run.counts.as_expected == run.counts.pairs
+    assert run.exit_code == 5
+
+
+def test_a_dtype_that_an_implementation_does_not_have_is_a_skipped_row(tmp_path, write_case, verdict_of):
+    (tmp_path / "narrow.py").write_text(
+        "from parity import Implementation\nadam = Implementation('narrow', print, dtypes=('float64',))\n"
+    )
+    run = parity.run(
+        [write_case()], [f"{tmp_path / 'narrow.py'}:adam", "numpy.adam.hat"], output=tmp_path / "run"
+    )
+    verdict = verdict_of(run, "user.narrow")
+    assert (verdict.kind, verdict.reason) == (Kind.SKIPPED, "user.narrow: does not run in float32")
+    assert run.exit_code == 1

@@ -1,0 +1,23 @@
+"""Fault: epsilon stands under the square root."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from parity import State
+
+
+def run(weights, gradients, hyper):
+    w = {name: array.copy() for name, array in weights.items()}
+    m = {name: np.zeros_like(array) for name, array in weights.items()}
+    v = {name: np.zeros_like(array) for name, array in weights.items()}
+    b1, b2 = hyper.beta1, hyper.beta2
+    for t, gradient in enumerate(gradients, start=1):
+        for name, g in gradient.items():
+            real = g.dtype.type
+            m[name] = real(b1) * m[name] + real(1 - b1) * g
+            v[name] = real(b2) * v[name] + real(1 - b2) * g * g
+            m_hat = m[name] / real(1 - b1**t)
+            v_hat = v[name] / real(1 - b2**t)
+            w[name] = w[name] - real(hyper.lr_at(t)) * m_hat / np.sqrt(v_hat + real(hyper.eps))
+        yield State(w=w, m=m, v=v)

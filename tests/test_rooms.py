@@ -1,0 +1,174 @@
+"""Who may import whom. The order of the rooms is data here, read from the code with `ast`."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import parity
+
+ROOT = Path(parity.__file__).parent
+
+# Top to bottom; a room imports from those below it only, and from none of its own tier.
+TIERS = (
+    ("__main__",),
+    ("cli", "pytest_plugin"),
+    ("listing",),
+    ("api",),
+    ("report",),
+    ("baseline",),
+    ("explain",),
+    ("engine",),
+    ("comparison",),
+    ("trace",),
+    ("implementations",),
+    ("catalogue", "gradients"),
+    ("case",),
+    ("budget",),
+    ("expectation", "program"),
+    ("recording", "problems"),
+    ("adam",),
+    ("numerics",),
+    ("digest", "environment", "files", "hyper", "layout", "selection", "state"),
+    ("errors", "version"),
+)
+TIER = {room: place for place, rooms in enumerate(TIERS) for room in rooms}
+
+FRAMEWORKS = frozenset({"jax", "jaxlib", "keras", "optax", "tensorflow", "tf_keras", "torch"})
+WORKER_NEEDS = frozenset({"ml_dtypes", "numpy"})
+MEASURED = ("torch_", "keras_")
+RULER = frozenset({"adam", "comparison", "explain"})
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def room_of(path):
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imports(path):
+    """(module, node) for every import in a file, wherever it stands; relative imports are not used."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            if node.module == "parity":
+                for alias in node.names:
+                    yield f"parity.{alias.name}", node
+            else:
+                yield node.module, node
+
+
+def rooms_used(path):
+    return {name.split(".")[1] for name, _ in imports(path) if name.startswith("parity.")}
+
+
+def inside_a_function(path):
+    """The imports that run only when a function is called."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {
+        inner.lineno
+        for function in functions
+        for inner in ast.walk(function)
+        if isinstance(inner, ast.Import | ast.ImportFrom)
+    }
+
+
+def calls(path, name):
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+    ]
+
+
+def test_every_room_has_its_place():
+    assert {room_of(path) for path in FILES} - set(TIER) == {"__init__"}
+
+
+def test_a_room_imports_only_from_rooms_below():
+    upward = [
+        f"{path.relative_to(ROOT)} imports from {used}"
+        for path in FILES
+        for used in rooms_used(path) - {room_of(path)}
+        if room_of(path) != "__init__" and TIER.get(used, len(TIERS)) <= TIER[room_of(path)]
+    ]
+    assert not upward
+
+
+def test_a_framework_is_imported_in_implementations_only_and_inside_a_function():
+    wrong, right = [], 0
+    for path in FILES:
+        inside = inside_a_function(path)
+        for name, node in imports(path):
+            if name.split(".")[0] in FRAMEWORKS:
+                allowed = room_of(path) == "implementations" and node.lineno in inside
+                right += allowed
+                wrong += [] if allowed else [f"{path.relative_to(ROOT)}:{node.lineno} imports {name}"]
+    assert not wrong
+    assert right
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_what_is_measured_shares_no_arithmetic_with_the_ruler(name):
+    paths = list((ROOT / "implementations").glob(f"{name}*.py"))
+    assert paths
+    for path in paths:
+        assert not rooms_used(path) & RULER
+
+
+def test_what_is_compared_is_not_judged_and_what_is_judged_is_not_seen():
+    """Metrics know no expectation, verdicts no array, reports no trace."""
+    comparison = ROOT / "comparison"
+    for name in ("metrics", "divergence", "distance", "quantile"):
+        assert "expectation" not in rooms_used(comparison / f"{name}.py")
+    assert "numpy" not in {name.split(".")[0] for name, _ in imports(comparison / "verdict.py")}
+    for path in (ROOT / "report").glob("*.py"):
+        assert not rooms_used(path) & {"trace", "numerics"}
+        assert "numpy" not in {name.split(".")[0] for name, _ in imports(path)}
+
+
+def test_only_the_command_line_prints():
+    prints = {room_of(path) for path in FILES if calls(path, "print")}
+    assert prints == {"cli"}
+
+
+def test_pytest_is_imported_by_its_plugin_only():
+    using = {room_of(path) for path in FILES if "pytest" in {name.split(".")[0] for name, _ in imports(path)}}
+    assert using <= {"pytest_plugin"}
+
+
+def test_a_worker_needs_numpy_and_ml_dtypes_only(process):
+    """So that an old framework's interpreter can run it."""
+    code = (
+        "import sys; before = set(sys.modules); import parity.engine.worker\n"
+        "from parity.implementations.registry import shipped_implementations; shipped_implementations()\n"
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+    )
+    out, err = process(code=code).communicate(timeout=60)
+    assert err == ""
+    assert set(out.split()) == WORKER_NEEDS | {"parity"}
+
+
+@pytest.mark.parametrize("kind", ["cases", "implementations", "metrics", "conventions"])
+def test_listing_imports_no_framework(process, kind):
+    code = (
+        "import sys; from parity.cli.main import exit_code\n"
+        f"code = exit_code(['list', '{kind}'])\n"
+        "print('loaded:', *sorted({name.split('.')[0] for name in sys.modules}), 'code:', code)"
+    )
+    out, _ = process(code=code).communicate(timeout=60)
+    loaded, _, code = out.rpartition("loaded:")[2].partition("code:")
+    assert int(code) == 0
+    assert not set(loaded.split()) & FRAMEWORKS
+    assert len(out.splitlines()) > 4 - (kind == "conventions")
+
+
+def test_importing_parity_imports_nothing_of_it(process):
+    code = "import sys, parity; print(*(name for name in sys.modules if name.startswith('parity.')))"
+    assert process(code=code).communicate(timeout=60)[0].split() == []
