@@ -1,6 +1,7 @@
 # make report   run every case on every implementation; tables and report in reports/latest
 # make test     lint, types, tests
 # make bench    speed and memory, as ratios measured side by side
+# make reference  the report that is kept in reports/reference
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,8 +23,9 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-reference: $(READY)
-	$(BIN)/python -m reports.reference
+reference: report
+	mkdir -p reports/reference
+	cp reports/latest/report.md reports/reference/report.md
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -60,9 +60,7 @@ def timings() -> dict[str, dict[str, float]]:
                     "np.testing.assert_array_max_ulp": partial(
                         np.testing.assert_array_max_ulp, actual, expected, maxulp=1 << 20
                     ),
-                    "torch.testing.assert_close": partial(
-                        torch.testing.assert_close, *tensors, rtol=1e-3, atol=1e-3
-                    ),
+                    "torch.testing.assert_close": partial(torch.testing.assert_close, *tensors, rtol=1e-3, atol=1e-3),
                 }
             )
     return found

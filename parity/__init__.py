@@ -34,7 +34,7 @@ _PLACES = {
     "run": "parity.api:run",
 }
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "Hyper",
     "Implementation",
     "Options",

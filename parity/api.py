@@ -53,7 +53,11 @@ def select_cases(paths: Sequence[Path | str] = (), keyword: str = "") -> tuple[C
 
 
 def make_plan(
-    paths: Sequence[Path | str], keyword: str, implementations: Sequence[str], dtypes: Iterable[str], logs: Path
+    paths: Sequence[Path | str],
+    keyword: str,
+    implementations: Sequence[str],
+    dtypes: Iterable[str],
+    logs: Path,
 ) -> Plan:
     """What a run with these selections would do."""
     wanted = [format_named(dtype).name for dtype in dtypes] or list(FORMATS)
@@ -127,20 +131,19 @@ def _holds_run(folder: Path) -> bool:
 
 
 def check_resumed(folder: Path, plan: Plan) -> None:
-    """UsageError where the run to be resumed holds what the plan leaves out: fewer cases must not turn it green."""
+    """UsageError where the run holds what the plan leaves out: fewer cases must not turn it green."""
     if not (folder / FILE).exists():
         return
     before = read_run(folder)
-    planned = {
-        (cell.case.name, cell.dtype, actual, expected) for cell in plan.cells for actual, expected in cell.pairs
-    }
+    planned = {(cell.case.name, cell.dtype, *pair) for cell in plan.cells for pair in cell.pairs}
     held = {(one.case, one.dtype, one.actual, one.expected) for one in before.verdicts}
     missing = [name for name in before.cases if name not in {cell.case.name for cell in plan.cells}]
     missing += [f"{' '.join(one[:2])} {one[2]} / {one[3]}" for one in sorted(held - planned)]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UsageError(
-            f"--resume: the run in {folder} also holds {missing[0]}{more}; select at least the same, or leave out --resume"
+            f"--resume: the run in {folder} also holds {missing[0]}{more}; "
+            "select at least the same, or leave out --resume"
         )
 
 

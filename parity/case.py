@@ -20,8 +20,8 @@ from parity.hyper import Hyper
 from parity.layout import Layout, Parameter
 from parity.numerics.formats import format_named
 from parity.program import Gradients, Recorded, RecordedWeights, Weights
-from parity.state import QUANTITIES
 from parity.recording import check_recording
+from parity.state import QUANTITIES
 
 Default = Literal["default"]
 DEFAULT: Default = "default"
@@ -38,9 +38,7 @@ def _number_or_default(value: Any, *, below_one: bool) -> Any:
     if value == DEFAULT or (number and 0 <= value < (1 if below_one else math.inf)):
         return value
     allowed = "a number in [0, 1)" if below_one else "a finite number of at least 0"
-    raise _case_error(
-        '{given} is not allowed; allowed: {allowed}, or "default"', given=repr(value), allowed=allowed
-    )
+    raise _case_error('{given} is not allowed; allowed: {allowed}, or "default"', given=repr(value), allowed=allowed)
 
 
 class HyperTable(BaseModel):
@@ -118,9 +116,7 @@ class Case(BaseModel):
         names = Counter(parameter.name for parameter in self.parameters)
         for name, times in names.items():
             if times > 1:
-                raise _case_error(
-                    "parameters: the name {name} is given {times} times", name=repr(name), times=times
-                )
+                raise _case_error("parameters: the name {name} is given {times} times", name=repr(name), times=times)
         if isinstance(self.hyper.lr, tuple) and len(self.hyper.lr) != self.steps:
             raise _case_error(
                 "hyper.lr: {given} step sizes for {steps} steps; allowed: one number, or one for each step",
@@ -248,9 +244,7 @@ def own_expectations(case: Case) -> tuple[Expectation, ...]:
     return case.expect[: len(case.expect) - case.inherited]
 
 
-def unused_base_expectations(
-    cases: tuple[Case, ...], pairs: list[tuple[str, str]]
-) -> tuple[Expectation, ...]:
+def unused_base_expectations(cases: tuple[Case, ...], pairs: list[tuple[str, str]]) -> tuple[Expectation, ...]:
     """Expectations of base files that no case of a whole catalogue comes to: stale."""
     inherited: dict[str, Expectation] = {}
     used: set[str] = set()

@@ -19,7 +19,18 @@ VARIABLES = (
 )  # fmt: skip
 """Environment variables known to change numerics."""
 
-CPU_FLAGS = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_fp16", "amx_bf16")
+CPU_FLAGS = (
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_bf16",
+)
 
 
 def describe_environment() -> dict[str, Any]:

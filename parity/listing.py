@@ -41,7 +41,14 @@ def list_implementations(paths: Sequence[Path]) -> list[Row]:
         for one in shipped_implementations().values()
     ]
     plugins = [
-        {"name": USER_PREFIX + name, "framework": entry.value, "epsilon": "", "needs": "", "dtypes": "", "default eps": ""}
+        {
+            "name": USER_PREFIX + name,
+            "framework": entry.value,
+            "epsilon": "",
+            "needs": "",
+            "dtypes": "",
+            "default eps": "",
+        }
         for name, entry in installed_plugins().items()
     ]
     return shipped + plugins
@@ -63,7 +70,11 @@ METRICS: tuple[tuple[str, str], ...] = (
 
 CONVENTIONS: tuple[tuple[str, str, str], ...] = (
     ("outside", "w -= lr * m_hat / (sqrt(v_hat) + eps)", "Kingma & Ba 2015, Algorithm 1; torch, optax eps"),
-    ("hat", "w -= lr * sqrt(1-b2^t)/(1-b1^t) * m / (sqrt(v) + eps)", "Kingma & Ba 2015, before section 2.1; Keras, TF"),
+    (
+        "hat",
+        "w -= lr * sqrt(1-b2^t)/(1-b1^t) * m / (sqrt(v) + eps)",
+        "Kingma & Ba 2015, before section 2.1; Keras, TF",
+    ),
     ("inside", "w -= lr * m_hat / sqrt(v_hat + eps)", "optax eps_root, some ports"),
 )
 

@@ -233,9 +233,7 @@ class RecordedWeights(_Table):
 Gradients = Annotated[
     Bell | Uniform | Decades | Constant | Flipping | Zero | Rows | Recorded, Field(discriminator="kind")
 ]
-Weights = Annotated[
-    UniformWeights | ConstantWeights | ZeroWeights | RecordedWeights, Field(discriminator="kind")
-]
+Weights = Annotated[UniformWeights | ConstantWeights | ZeroWeights | RecordedWeights, Field(discriminator="kind")]
 
 
 def _ordered(program: OneOf) -> OneOf:

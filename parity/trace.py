@@ -175,7 +175,9 @@ def read_trace(folder: Path) -> Trace:
     try:
         trace = _trace(folder, header)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ParityError(f"{path}: altered, {error.args[0] if error.args else error!r} is missing or malformed") from None
+        raise ParityError(
+            f"{path}: altered, {error.args[0] if error.args else error!r} is missing or malformed"
+        ) from None
     if "w" not in trace.digests:
         raise ParityError(f"{path}: altered, the digests of w are missing")
     for quantity in trace.digests:
@@ -206,12 +208,14 @@ def _check_rows(trace: Trace, quantity: str) -> None:
         rows = open_rows(trace.folder, quantity, "r")
     except FileNotFoundError:
         raise ParityError(f"{path}: missing, though {HEADER} lists it") from None
-    except Exception as error:  # An altered header leads NumPy into its tokenizer, whose errors are of any kind.
+    except Exception as error:  # An altered header leads NumPy into its tokenizer: errors of any kind.
         raise ParityError(f"{path}: truncated or altered ({' '.join(str(error).split())})") from None
     if rows.shape != shape or rows.dtype != trace.format.unsigned:
         raise ParityError(f"{path}: {rows.dtype} {rows.shape} where {trace.format.unsigned} {shape} was written")
     if len(trace.digests[quantity]) != trace.steps + 1:
-        raise ParityError(f"{trace.folder / HEADER}: {len(trace.digests[quantity])} digests of {quantity}, {trace.steps + 1} expected")
+        raise ParityError(
+            f"{trace.folder / HEADER}: {len(trace.digests[quantity])} digests of {quantity}, {trace.steps + 1} expected"
+        )
     for step, digest in enumerate(row_digests(rows)):
         if digest != trace.digests[quantity][step]:
             raise ParityError(f"{path}: altered at step {step} (its digest differs from {HEADER})")

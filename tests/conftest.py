@@ -1,4 +1,4 @@
-"""What many tests share: small cases, plug-ins with one planted line, traces of given numbers, the command line."""
+"""What many tests share: small cases, plug-ins with planted lines, traces of given numbers, the command."""
 
 from __future__ import annotations
 

@@ -127,9 +127,7 @@ MISTAKES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("good", "bad", "told"), MISTAKES, ids=[bad[:40] or "nothing" for _, bad, _ in MISTAKES]
-)
+@pytest.mark.parametrize(("good", "bad", "told"), MISTAKES, ids=[bad[:40] or "nothing" for _, bad, _ in MISTAKES])
 def test_a_mistake_is_one_line(tmp_path: Path, good: str, bad: str, told: str) -> None:
     assert good in GOOD
     path = write(tmp_path, GOOD.replace(good, bad, 1))
@@ -263,9 +261,7 @@ def test_shipped_cases_expect_something_of_every_implementation(case: Case) -> N
 def test_no_shipped_expectation_is_stale() -> None:
     cases = load_catalogue(CASES)
     assert {
-        case.name: unmatched_expectations(case, pairs())
-        for case in cases
-        if unmatched_expectations(case, pairs())
+        case.name: unmatched_expectations(case, pairs()) for case in cases if unmatched_expectations(case, pairs())
     } == {}
     assert unused_base_expectations(cases, pairs()) == ()
 
@@ -274,9 +270,7 @@ def test_the_catalogue_is_sorted_and_has_the_planned_cases() -> None:
     names = [case.name for case in load_catalogue(CASES)]
     assert names == sorted(names)
     assert len(names) == len(set(names)) >= 27
-    assert {"framework-defaults", "epsilon[eps=1e-10]", "tutorial-dense-one", "digits-mlp", "long"} <= set(
-        names
-    )
+    assert {"framework-defaults", "epsilon[eps=1e-10]", "tutorial-dense-one", "digits-mlp", "long"} <= set(names)
 
 
 def test_loading_the_catalogue_imports_no_framework() -> None:
@@ -284,17 +278,13 @@ def test_loading_the_catalogue_imports_no_framework() -> None:
         "import sys; from parity.catalogue import *; load_catalogue(shipped_cases());"
         "print(sorted({'torch', 'tensorflow', 'keras', 'jax', 'pandas'} & set(sys.modules)))"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CASES.parent
-    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CASES.parent)
     assert found.stdout == "[]\n"
 
 
 def test_a_recorded_case_moves_with_its_folder(tmp_path: Path) -> None:
     shutil.copytree(CASES, tmp_path / "elsewhere")
-    here, there = (
-        load_case_file(folder / "digits-mlp.toml")[0] for folder in (CASES, tmp_path / "elsewhere")
-    )
+    here, there = (load_case_file(folder / "digits-mlp.toml")[0] for folder in (CASES, tmp_path / "elsewhere"))
     assert here.digest() == there.digest()
 
 
@@ -314,9 +304,7 @@ def test_a_recorded_case_moves_with_its_folder(tmp_path: Path) -> None:
         ("steps = 100", "steps = 101", "steps: 101 asked, recording 'digits-mlp' holds 100"),
     ],
 )
-def test_a_case_that_does_not_fit_its_recording_is_one_line(
-    tmp_path: Path, good: str, bad: str, told: str
-) -> None:
+def test_a_case_that_does_not_fit_its_recording_is_one_line(tmp_path: Path, good: str, bad: str, told: str) -> None:
     shutil.copytree(CASES, tmp_path / "cases")
     path = tmp_path / "cases" / "digits-mlp.toml"
     text = path.read_text(encoding="utf-8")

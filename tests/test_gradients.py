@@ -58,9 +58,7 @@ def question(
     )
 
 
-def bits(
-    case: Case, step: int, name: str = "float64", threads: ThreadPoolExecutor | None = None
-) -> np.ndarray:
+def bits(case: Case, step: int, name: str = "float64", threads: ThreadPoolExecutor | None = None) -> np.ndarray:
     format = FORMATS[name]
     row = np.full(case.layout().size, 0x55, format.unsigned)
     if step == 0:

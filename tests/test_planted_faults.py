@@ -1,4 +1,4 @@
-"""Adams with one planted fault each turn a run of shipped cases red, in every dtype; a correct one does not."""
+"""Adams with one planted fault each turn a run of shipped cases red; a correct one does not."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_optimizer_that_does_nothing_is_red_in_every_cell_and_told(run_of):
     run = run_of("does_nothing")
     assert run.exit_code == 1
     assert len(run.unexpected) == run.counts.pairs
-    assert any("user.run never moved a weight" in finding.title for finding in run.findings)
+    assert any("user.does_nothing never moved a weight" in finding.title for finding in run.findings)
 
 
 def test_a_silently_promoted_dtype_is_red_where_there_is_something_to_promote(run_of):

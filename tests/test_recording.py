@@ -130,9 +130,7 @@ def test_pickles_are_not_opened(folder: Path) -> None:
 )
 def test_a_wrong_description_is_noticed(folder: Path, key: str, value: object, told: str) -> None:
     file = folder / "recording.json"
-    file.write_text(
-        json.dumps({**json.loads(file.read_text(encoding="utf-8")), key: value}), encoding="utf-8"
-    )
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), key: value}), encoding="utf-8")
     assert told in complaint(folder)
 
 
@@ -146,9 +144,7 @@ def test_a_missing_or_broken_description_is_noticed(folder: Path) -> None:
 def test_a_damaged_recording_stops_the_case(tmp_path: Path) -> None:
     shutil.copytree(shipped_cases(), tmp_path / "cases")
     (tmp_path / "cases" / "recorded" / "dense-one" / "gradients.npy").unlink()
-    with pytest.raises(
-        ParityError, match=r"tutorial-dense-one\.toml: .*gradients\.npy: recorded data is missing"
-    ):
+    with pytest.raises(ParityError, match=r"tutorial-dense-one\.toml: .*gradients\.npy: recorded data is missing"):
         load_case_file(tmp_path / "cases" / "tutorial-dense-one.toml")
 
 
@@ -162,7 +158,7 @@ def test_what_was_not_recorded_is_refused() -> None:
 
 def test_the_script_imports_frameworks_in_functions_only() -> None:
     tree = ast.parse((RECORDED / "record.py").read_text(encoding="utf-8"))
-    top = {
-        alias.name.split(".")[0] for node in tree.body if isinstance(node, ast.Import) for alias in node.names
-    } | {(node.module or "").split(".")[0] for node in tree.body if isinstance(node, ast.ImportFrom)}
+    top = {alias.name.split(".")[0] for node in tree.body if isinstance(node, ast.Import) for alias in node.names} | {
+        (node.module or "").split(".")[0] for node in tree.body if isinstance(node, ast.ImportFrom)
+    }
     assert not top & {"torch", "keras", "tensorflow", "sklearn"}

@@ -24,8 +24,10 @@ def compare(command, write_trace):
     """Exit code and last line of ``parity compare`` on two traces given by their weights."""
 
     def call(actual, expected, *arguments, **both):
-        folders = [write_trace(name, **({"w": side} if not isinstance(side, dict) else side), **both)
-                   for name, side in (("actual", actual), ("expected", expected))]  # fmt: skip
+        folders = [
+            write_trace(name, **({"w": side} if not isinstance(side, dict) else side), **both)
+            for name, side in (("actual", actual), ("expected", expected))
+        ]
         code, out, err = command("compare", *folders, *arguments)
         assert "Traceback" not in err
         return code, out.rstrip().splitlines()[-1]
@@ -46,9 +48,7 @@ def test_three_steps_against_two(compare):
     assert compare(ROWS, ROWS[:3], *LOOSE)[0] == 5
 
 
-@pytest.mark.parametrize(
-    "parameters", [[("p", (3, 4))], [("p", (1, 12))], [("p", (6,)), ("q", (6,))], [("q", (12,))]]
-)
+@pytest.mark.parametrize("parameters", [[("p", (3, 4))], [("p", (1, 12))], [("p", (6,)), ("q", (6,))], [("q", (12,))]])
 def test_a_missing_tensor_or_another_shape(compare, parameters):
     code, line = compare({"w": ROWS, "parameters": parameters}, ROWS, *LOOSE)
     assert code == 5

@@ -83,13 +83,12 @@ def test_a_flipped_bit_of_the_file_header_is_detected_or_changes_nothing(folder)
         altered[place // 8] ^= 1 << (place % 8)
         path.write_bytes(altered)
         try:
-            trace = read_trace(folder)
-        except ParityError as error:
-            assert str(error).startswith(f"{path}: ")
-            assert "\n" not in str(error)
+            same = np.array_equal(read_trace(folder).array("w"), values)
+        except ParityError:
+            assert refusal(folder).startswith(f"{path}: ")
         else:
             harmless += 1
-            assert np.array_equal(trace.array("w"), values)
+            assert same
     assert harmless < 10
 
 
@@ -116,9 +115,7 @@ def test_a_missing_file_is_named(folder):
 )
 def test_another_shape_or_type_is_named(folder, rows):
     np.save(folder / "w.npy", rows)
-    assert (
-        refusal(folder) == f"{folder / 'w.npy'}: {rows.dtype} {rows.shape} where uint32 (4, 33) was written"
-    )
+    assert refusal(folder) == f"{folder / 'w.npy'}: {rows.dtype} {rows.shape} where uint32 (4, 33) was written"
 
 
 def test_a_pickle_is_not_opened(folder):

@@ -79,9 +79,7 @@ def dense_softmax() -> Training:
 
     steps: list[Arrays] = []
     model.optimizer.apply = apply_and_keep
-    keep = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: steps.append(_arrays(names, taps))
-    )
+    keep = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(_arrays(names, taps)))
     model.fit(x, y, batch_size=32, epochs=10, verbose=0, callbacks=[keep])
     told = "Keras Dense(128, relu), Dense(10, softmax) on 320 random samples, model.fit, optimizer='adam'"
     return weights, steps, told, ("keras",)
@@ -106,9 +104,7 @@ def digits_mlp() -> Training:
         torch.nn.functional.cross_entropy(model(x[chosen]), y[chosen]).backward()
         steps.append(_arrays(tuple(named), [one.grad for one in named.values()]))
         optimizer.step()
-    told = (
-        "torch Linear(64, 32), ReLU, Linear(32, 10) on scikit-learn's digits, torch.optim.Adam, batches of 64"
-    )
+    told = "torch Linear(64, 32), ReLU, Linear(32, 10) on scikit-learn's digits, torch.optim.Adam, batches of 64"
     return weights, steps, told, ("torch", "scikit-learn")
 
 

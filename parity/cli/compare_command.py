@@ -69,7 +69,13 @@ def _expectation(within: tuple[str, ...]) -> Expectation | None:
             raise UsageError(f"--within {text!r}: {limit!r} is not a number") from None
     try:
         return Expectation.model_validate(
-            {"actual": "*", "expected": "*", "verdict": "WITHIN", "within": budgets, "because": "asked for by --within"}
+            {
+                "actual": "*",
+                "expected": "*",
+                "verdict": "WITHIN",
+                "within": budgets,
+                "because": "asked for by --within",
+            }
         )
     except ValidationError as error:
         first = error.errors()[0]

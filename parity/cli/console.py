@@ -21,7 +21,11 @@ def console(color: str = "auto", *, stderr: bool = False) -> Console:
     # A table that does not fit a pipe's default of 80 columns would lose its last ones.
     width = None if sys.stdout.isatty() else 160
     return Console(
-        stderr=stderr, force_terminal=force, no_color=True if color == "never" else None, highlight=False, width=width
+        stderr=stderr,
+        force_terminal=force,
+        no_color=True if color == "never" else None,
+        highlight=False,
+        width=width,
     )
 
 

@@ -25,7 +25,10 @@ def command(json_file: str | None, color: str) -> int:
     screen = console(color, stderr=json_file == "-")
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         outcome = api.run(
-            [shipped_cases() / f"{PROBE}.toml"], dtypes=["float32"], output=Path(folder) / "run", keyword=PROBE
+            [shipped_cases() / f"{PROBE}.toml"],
+            dtypes=["float32"],
+            output=Path(folder) / "run",
+            keyword=PROBE,
         )
     cell = outcome.cells[0]
     if json_file:
@@ -33,9 +36,7 @@ def command(json_file: str | None, color: str) -> int:
             json_file,
             {
                 "environment": outcome.environment,
-                "implementations": {
-                    one.name: one.failure.reason if one.failure else "works" for one in cell.outcomes
-                },
+                "implementations": {one.name: one.failure.reason if one.failure else "works" for one in cell.outcomes},
             },
         )
     screen.print(environment_table(outcome.environment))

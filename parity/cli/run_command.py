@@ -21,7 +21,13 @@ if TYPE_CHECKING:
               help="An implementation, a pattern ('torch.adam.*'), or your own: 'file.py:run', 'module:run'. Repeatable.")  # fmt: skip
 @click.option("-d", "--dtype", "dtypes", multiple=True, metavar="DTYPE",
               help="float64, float32, float16 or bfloat16. Repeatable.  [all]")  # fmt: skip
-@click.option("-k", "keyword", default="", metavar="EXPR", help="Only cases whose names match, e.g. 'epsilon and not long'.")
+@click.option(
+    "-k",
+    "keyword",
+    default="",
+    metavar="EXPR",
+    help="Only cases whose names match, e.g. 'epsilon and not long'.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("runs/latest"), show_default=True,
               metavar="DIR", help="Run directory.")  # fmt: skip
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",

@@ -69,7 +69,9 @@ class Distance:
         return found
 
 
-WORST_METRICS = tuple(field.name.removeprefix("worst_") for field in fields(Distance) if field.name.startswith("worst_"))
+WORST_METRICS = tuple(
+    field.name.removeprefix("worst_") for field in fields(Distance) if field.name.startswith("worst_")
+)
 
 
 @dataclass(frozen=True, slots=True)

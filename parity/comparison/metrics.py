@@ -148,8 +148,7 @@ def _measure_long_rows(
     def sample(row: int, scratch: Scratch) -> Threshold:
         stride, width = sample_places(size)
         left, right = (
-            side[row, : size // stride * stride].reshape(-1, stride)[:, :width]
-            for side in (pair.actual, pair.expected)
+            side[row, : size // stride * stride].reshape(-1, stride)[:, :width] for side in (pair.actual, pair.expected)
         )
         return choose_threshold(distance_of_bits(left, right, pair.format).reshape(-1))
 
@@ -171,9 +170,7 @@ def _measure_long_rows(
         if percentile is None:
             percentile = select(partial(_distances, pair, row, tile), rank)
         merged = _merge(pieces)
-        _store(
-            results, slice(row, row + 1), merged, np.array([percentile], pair.format.unsigned), pair.format
-        )
+        _store(results, slice(row, row + 1), merged, np.array([percentile], pair.format.unsigned), pair.format)
 
 
 def _measure_span(

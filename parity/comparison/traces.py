@@ -68,7 +68,11 @@ def compare_traces(actual: Trace, expected: Trace, expectation: Expectation | No
         one_sided=[one for one in QUANTITIES if (one in actual.quantities) != (one in expected.quantities)],
     )
     return Divergence(
-        actual.implementation, expected.implementation, pa.concat_tables(tables), tuple(distances.values()), verdict
+        actual.implementation,
+        expected.implementation,
+        pa.concat_tables(tables),
+        tuple(distances.values()),
+        verdict,
     )
 
 
@@ -104,7 +108,10 @@ def _reaches(trace: Trace) -> tuple[Reach, ...]:
     distances: dict[str, Distance] = {}
     for quantity in trace.quantities:
         last = trace.array(quantity)[-1]
-        fold(measure_standstill(quantity, initial, last, trace.layout, trace.steps, trace.hyper.lr_at), distances)
+        fold(
+            measure_standstill(quantity, initial, last, trace.layout, trace.steps, trace.hyper.lr_at),
+            distances,
+        )
     return tuple(map(reach_of, distances.values()))
 
 

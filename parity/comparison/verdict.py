@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parity.comparison.distance import Distance, Reach, Worst
 from parity.expectation import Budget, Expectation, Kind
@@ -15,6 +15,7 @@ class Verdict:
 
     kind: what came out. reason: the figures behind it, one line. wanted: the kind the case expects,
     None where it states none. because: the case's reason. as_expected: whether the run may be green.
+    blind: quantities for which WITHIN says nothing, as an optimizer that never steps would be, too.
     """
 
     kind: Kind
@@ -23,6 +24,7 @@ class Verdict:
     because: str
     link: str | None
     as_expected: bool
+    blind: tuple[str, ...] = ()
 
 
 def judge(
@@ -43,8 +45,13 @@ def judge(
     kind, reason = _kind(distances, moved, expectation)
     if one_sided:
         reason += f"; not compared, as one side hides it: {', '.join(one_sided)}"
-    surprise = _surprise(kind, distances, moved, expectation) or _void(kind, reaches, expectation)
-    return _verdict(kind, f"{surprise}; {reason}" if surprise else reason, expectation, not surprise)
+    surprise = _surprise(kind, distances, moved, expectation)
+    blind = _blind(reaches, expectation) if kind is Kind.WITHIN and expectation is not None else {}
+    if expectation is not None and not expectation.rounding:
+        # How wide a derived budget is says theory; how wide a stated one is, the author of the case.
+        surprise = surprise or _void(blind)
+    verdict = _verdict(kind, f"{surprise}; {reason}" if surprise else reason, expectation, not surprise)
+    return replace(verdict, blind=tuple(blind))
 
 
 def judge_failure(kind: Kind, reason: str, expectation: Expectation | None) -> Verdict:
@@ -59,9 +66,7 @@ def _verdict(kind: Kind, reason: str, expectation: Expectation | None, as_expect
     return Verdict(kind, reason, Kind(expectation.verdict), expectation.because, expectation.link, as_expected)
 
 
-def _kind(
-    distances: Sequence[Distance], moved: tuple[bool, bool], expectation: Expectation | None
-) -> tuple[Kind, str]:
+def _kind(distances: Sequence[Distance], moved: tuple[bool, bool], expectation: Expectation | None) -> tuple[Kind, str]:
     if not any(distance.compared for distance in distances):
         return Kind.NOT_COMPARABLE, "no element was compared"
     differing = [distance for distance in distances if distance.differing]
@@ -80,7 +85,10 @@ def _kind(
             return Kind.DIVERGED, "; ".join(excess)
         unbounded = _unbounded(differing, expectation)
         if unbounded:
-            return Kind.DIVERGED, f"rounding sets {', '.join(unbounded)} no limit here; {_measured(differing)}"
+            return (
+                Kind.DIVERGED,
+                f"rounding sets {', '.join(unbounded)} no limit here; {_measured(differing)}",
+            )
         return Kind.WITHIN, _measured(differing)
     return Kind.DIVERGED, _measured(differing)
 
@@ -114,24 +122,25 @@ def _excused(kind: Kind, distances: Sequence[Distance], expectation: Expectation
     return kind is Kind.DIVERGED and bool(expectation.unbounded) and not _excess(distances, expectation)
 
 
-def _void(kind: Kind, reaches: Sequence[Reach], expectation: Expectation | None) -> str:
-    """Which stated budgets would admit an optimizer that never steps; empty where none would.
-
-    Budgets that `rounding` derives are exempt: theory says how wide they are, not the case's author.
-    """
-    if kind is not Kind.WITHIN or expectation is None or expectation.within is None or expectation.rounding:
-        return ""
-    budgets: dict[str, Budget] = dict(expectation.within)  # type: ignore[arg-type]
-    phrases = []
+def _blind(reaches: Sequence[Reach], expectation: Expectation) -> dict[str, str]:
+    """Quantities whose budget would admit an optimizer that never steps, each with that budget in words."""
+    budgets: dict[str, Budget] = dict(expectation.within or {})  # type: ignore[arg-type]
+    found = {}
     for reach in reaches:
         budget = budgets.get(reach.quantity) or budgets.get("*")
         if budget is None or not reach.differing:
             continue
         limits = {metric: (getattr(reach, metric), limit) for metric, limit in budget.limits().items()}
         if all(value is not None and value <= limit for value, limit in limits.values()):
-            told = ", ".join(f"{metric} {limit:g}" for metric, (_, limit) in limits.items())
-            phrases.append(f"the budget of {reach.quantity} ({told}) would admit an optimizer that never steps")
-    return "; ".join(phrases)
+            found[reach.quantity] = ", ".join(f"{metric} {limit:g}" for metric, (_, limit) in limits.items())
+    return found
+
+
+def _void(blind: dict[str, str]) -> str:
+    return "; ".join(
+        f"the budget of {quantity} ({budget}) would admit an optimizer that never steps"
+        for quantity, budget in blind.items()
+    )
 
 
 def _identical(distances: Sequence[Distance]) -> str:

@@ -9,7 +9,12 @@ from pathlib import Path
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.errors import ParityError
-from parity.implementations.registry import check_target, installed_plugins, is_plugin, shipped_implementations
+from parity.implementations.registry import (
+    check_target,
+    installed_plugins,
+    is_plugin,
+    shipped_implementations,
+)
 from parity.trace import hyper_from_json
 
 REFERENCE = "numpy.adam.outside"

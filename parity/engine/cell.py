@@ -272,7 +272,9 @@ class _Attempt:
         for name in self.alive:
             participant = self.participants[name]
             try:
-                self.workers.get(participant.candidate.worker).ask({"op": "drop", "run": participant.number}, self.timeout)
+                self.workers.get(participant.candidate.worker).ask(
+                    {"op": "drop", "run": participant.number}, self.timeout
+                )
             except WorkerFailed:
                 self.workers.discard(participant.candidate.worker)
 
@@ -318,7 +320,8 @@ class _Attempt:
             input_digest=digest,
             outcomes=tuple(outcomes),
             pairs=tuple(
-                PairResult(pair.actual, pair.expected, pair.steps, tuple(pair.distances.values())) for pair in self.pairs
+                PairResult(pair.actual, pair.expected, pair.steps, tuple(pair.distances.values()))
+                for pair in self.pairs
             ),
             rows=rows,
             environments=self.environments,
@@ -336,12 +339,17 @@ class _Attempt:
         digests = {quantity: digest_of(bits) for quantity, bits in states.items()}
         reaches = self._reaches(candidate, states, initial)
         return Outcome(
-            candidate.name, hyper, participant.quantities, participant.moved, nonfinite, digests, reaches, None
+            candidate.name,
+            hyper,
+            participant.quantities,
+            participant.moved,
+            nonfinite,
+            digests,
+            reaches,
+            None,
         )
 
-    def _reaches(
-        self, candidate: Candidate, states: dict[str, np.ndarray], initial: np.ndarray
-    ) -> tuple[Reach, ...]:
+    def _reaches(self, candidate: Candidate, states: dict[str, np.ndarray], initial: np.ndarray) -> tuple[Reach, ...]:
         lr_at = self.case.hyper_for(candidate.defaults).lr_at
         distances: dict[str, Distance] = {}
         for quantity, bits in states.items():

@@ -39,8 +39,10 @@ def find(results: Sequence[CellResult], judged: Sequence[Judged]) -> tuple[Findi
     """All findings, worst first."""
     findings = [
         *_unexpected(judged),
+        *_other_formulas(results, judged),
         *_standing_still(results),
         *_nonfinite(results),
+        *_blind(judged),
         *_different_hyperparameters(results),
         *_failures(results),
     ]
@@ -65,37 +67,62 @@ def _unexpected(judged: Iterable[Judged]) -> Iterable[Finding]:
 
 
 def _standing_still(results: Iterable[CellResult]) -> Iterable[Finding]:
-    """Implementations whose weights never left their initial values where another's did."""
+    """Implementations whose weights never left their initial values where another's did, and stayed finite."""
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     for result in results:
         ran = [outcome for outcome in result.outcomes if outcome.failure is None]
-        if any(outcome.moved for outcome in ran):
+        if any(outcome.moved and not outcome.nonfinite for outcome in ran):
             for outcome in ran:
                 if not outcome.moved:
                     cells[outcome.name, result.dtype].append(result.case)
-    for (name, dtype), cases in cells.items():
+    for (dtype, cases), names in _together(cells).items():
         yield Finding(
             Severity.WARNING,
-            name,
-            f"{name} never moved a weight in {dtype}",
-            f"In {len(cases)} case(s) other implementations moved on the same gradients and this one did not.",
+            ", ".join(names),
+            f"{', '.join(names)} never moved a weight in {dtype}",
+            f"In {len(cases)} case(s) others moved on the same gradients.",
             tuple(f"{case} {dtype}" for case in cases),
         )
 
 
 def _nonfinite(results: Iterable[CellResult]) -> Iterable[Finding]:
-    cells: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+    cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     for result in results:
         for outcome in result.outcomes:
             if outcome.nonfinite:
-                cells[outcome.name, result.dtype].append((result.case, outcome.nonfinite))
-    for (name, dtype), cases in cells.items():
+                cells[outcome.name, result.dtype].append(result.case)
+    for (dtype, cases), names in _together(cells).items():
         yield Finding(
             Severity.WARNING,
-            name,
-            f"{name} ends with NaN or inf in {dtype}",
-            f"In {len(cases)} case(s); at most {max(count for _, count in cases)} elements of the last state.",
-            tuple(f"{case} {dtype}" for case, _ in cases),
+            ", ".join(names),
+            f"NaN or inf in {dtype}",
+            f"{', '.join(names)}: in the last state of {len(cases)} case(s).",
+            tuple(f"{case} {dtype}" for case in cases),
+        )
+
+
+def _together(cells: dict[tuple[str, str], list[str]]) -> dict[tuple[str, tuple[str, ...]], list[str]]:
+    """Names by dtype and cases, so that what is true of several implementations is said once."""
+    grouped: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (name, dtype), cases in cells.items():
+        grouped[dtype, tuple(cases)].append(name)
+    return grouped
+
+
+def _blind(judged: Iterable[Judged]) -> Iterable[Finding]:
+    """Quantities in which WITHIN says nothing, as rounding alone may carry two right Adams that far."""
+    cells: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for case, dtype, _, _, verdict in judged:
+        for quantity in verdict.blind:
+            cells[quantity, dtype][f"{case} {dtype}"] += 1
+    for (quantity, dtype), where in cells.items():
+        yield Finding(
+            Severity.WARNING,
+            f"{quantity} {dtype}",
+            f"WITHIN says nothing about {quantity} in {dtype}",
+            f"In {sum(where.values())} pair(s) its budget would admit an optimizer that never steps, so a wrong Adam "
+            "may pass there; look at the other quantities and at the wider dtypes.",
+            tuple(where),
         )
 
 
@@ -133,12 +160,39 @@ def _has(results: Iterable[CellResult], case: str, dtype: str) -> bool:
 
 
 def _failures(results: Iterable[CellResult]) -> Iterable[Finding]:
-    cells: dict[tuple[str, Kind, str], list[str]] = defaultdict(list)
+    cells: dict[tuple[Kind, str, tuple[str, ...]], list[str]] = defaultdict(list)
+    failed: dict[tuple[str, Kind, str], list[str]] = defaultdict(list)
     for result in results:
         for outcome in result.outcomes:
             if outcome.failure is not None:
                 failure = outcome.failure
-                cells[outcome.name, failure.verdict, failure.reason].append(f"{result.case} {result.dtype}")
-    for (name, kind, reason), where in cells.items():
+                failed[outcome.name, failure.verdict, failure.reason].append(f"{result.case} {result.dtype}")
+    for (name, kind, reason), where in failed.items():
+        cells[kind, reason, tuple(where)].append(name)
+    for (kind, reason, places), names in cells.items():
         severity = Severity.ALARM if kind is Kind.CRASHED else Severity.NOTE
-        yield Finding(severity, name, f"{name} {kind.lower()} in {len(where)} cell(s)", reason, tuple(where))
+        told = ", ".join(names)
+        yield Finding(severity, told, f"{told} {kind.lower()} in {len(places)} cell(s)", reason, places)
+
+
+def _other_formulas(results: Sequence[CellResult], judged: Sequence[Judged]) -> Iterable[Finding]:
+    """Pairs of two frameworks that part in float64 as expected: there rounding is out of the question."""
+    pairs: dict[tuple[str, str], list[tuple[float, str, str]]] = defaultdict(list)
+    cells = {(result.case, result.dtype): result for result in results}
+    for case, dtype, actual, expected, verdict in judged:
+        families = {actual.partition(".")[0], expected.partition(".")[0]}
+        if dtype == "float64" and verdict.wanted is Kind.DIVERGED is verdict.kind and len(families - {"numpy"}) == 2:
+            result = cells[case, dtype]
+            pair = next(one for one in result.pairs if (one.actual, one.expected) == (actual, expected))
+            worst = next(one.worst_max_steps for one in pair.distances if one.quantity == "w")
+            if worst is not None:
+                pairs[actual, expected].append((worst.value, case, verdict.because))
+    for (actual, expected), cases in pairs.items():
+        steps, case, because = max(cases)
+        yield Finding(
+            Severity.WARNING,
+            f"{actual} / {expected}",
+            f"{actual} and {expected} are not the same Adam",
+            f"In float64 their weights part in {len(cases)} case(s), by up to {steps:.3g} lr in {case}. {because}",
+            tuple(f"{case} float64" for _, case, _ in cases),
+        )

@@ -88,7 +88,9 @@ class Orbit:
             next(self._states)
         except StopIteration:
             return
-        raise ContractBroken(f"yielded more than {self.window.steps} states for {self.window.steps} gradients: too many")
+        raise ContractBroken(
+            f"yielded more than {self.window.steps} states for {self.window.steps} gradients: too many"
+        )
 
     def _views(self, bits: np.ndarray) -> dict[str, np.ndarray]:
         row = bits.view(self.format.dtype)
@@ -131,9 +133,7 @@ class Orbit:
                 raise ContractBroken(f"{quantity} lacks the parameter {parameter.name!r}")
             array = arrays[parameter.name]
             if not isinstance(array, np.ndarray) and not isinstance(array, np.generic):
-                raise ContractBroken(
-                    f"{quantity}[{parameter.name!r}] is a {type(array).__name__}, not a NumPy array"
-                )
+                raise ContractBroken(f"{quantity}[{parameter.name!r}] is a {type(array).__name__}, not a NumPy array")
             if array.dtype != self.format.dtype:
                 raise ContractBroken(
                     f"{quantity}[{parameter.name!r}] is {array.dtype.name}, the case runs in {self.format.name}"

@@ -102,9 +102,11 @@ def pairs_of(case: Case, names: Sequence[str], dtype: str) -> tuple[tuple[str, s
 
 
 def stale_expectations(cases: Sequence[Case], known: Sequence[str], whole: bool = False) -> tuple[str, ...]:
-    """One line for every case without an expectation, and for every expectation that no known pair answers to."""
+    """One line for every case without expectations, and every expectation that no known pair answers to."""
     pairs = [(actual, expected) for actual in known for expected in known if actual != expected]
-    silent = tuple(f"{case.name}: no expectation is stated, so nothing of it is compared" for case in cases if not case.expect)
+    silent = tuple(
+        f"{case.name}: no expectation is stated, so nothing of it is compared" for case in cases if not case.expect
+    )
     own = [(case.name, entry) for case in cases for entry in unmatched_expectations(case, pairs, case.dtypes)]
     base = [("base file", entry) for entry in unused_base_expectations(tuple(cases), pairs)] if whole else []
     return silent + tuple(

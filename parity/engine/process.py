@@ -59,7 +59,9 @@ class WorkerProcess:
         hello = self.ask({"op": "hello"}, START_SECONDS)
         if hello.get("protocol") != PROTOCOL:
             self.kill()
-            raise ParityError(f"worker {name!r} speaks protocol {hello.get('protocol')!r}; this engine speaks {PROTOCOL}")
+            raise ParityError(
+                f"worker {name!r} speaks protocol {hello.get('protocol')!r}; this engine speaks {PROTOCOL}"
+            )
         self.environment: dict[str, Any] = hello["environment"]
 
     @property
@@ -68,7 +70,7 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, message: dict[str, Any]) -> None:
-        """Put a request on its way; where the process is gone, `receive` says so after its last answers."""
+        """Put a request on its way; where the process is gone, `receive` tells after its last answers."""
         with suppress(BrokenPipeError):
             self._requests.write(json.dumps(message).encode() + b"\n")
             self._requests.flush()

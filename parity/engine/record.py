@@ -37,7 +37,8 @@ class PairVerdict:
 class Counts:
     """How much was asked for and how much was compared.
 
-    steps: optimizer steps over all implementations and cells. tensors: parameters times quantities
+    unbounded: verdicts that are as expected though DIVERGED, as rounding has no limit there. steps:
+    optimizer steps over all implementations and cells. tensors: parameters times quantities
     times pairs. elements: elements compared, over all pairs, quantities and steps. rows: of the table.
     """
 
@@ -45,6 +46,7 @@ class Counts:
     cells: int
     pairs: int
     as_expected: int
+    unbounded: int
     steps: int
     tensors: int
     elements: int
@@ -115,7 +117,10 @@ def record(plan: Plan, progress: Progress, version: str) -> Run:
             for cell in plan.cells
         },
         stale=plan.stale,
-        findings=find(progress.results, [(one.case, one.dtype, one.actual, one.expected, one.verdict) for one in verdicts]),
+        findings=find(
+            progress.results,
+            [(one.case, one.dtype, one.actual, one.expected, one.verdict) for one in verdicts],
+        ),
         verdicts=tuple(verdicts),
         cells=progress.results,
     )
@@ -128,6 +133,10 @@ def _count(progress: Progress, verdicts: list[PairVerdict]) -> Counts:
         cells=len(results),
         pairs=len(verdicts),
         as_expected=sum(one.verdict.as_expected for one in verdicts),
+        unbounded=sum(
+            one.verdict.as_expected and one.verdict.kind is Kind.DIVERGED and one.verdict.wanted is Kind.WITHIN
+            for one in verdicts
+        ),
         steps=sum(cell.steps * sum(one.failure is None for one in cell.outcomes) for cell in results),
         tensors=sum(cell.parameters * len(pair.distances) for cell in results for pair in cell.pairs),
         elements=sum(cell.compared for cell in results),

@@ -123,7 +123,12 @@ def execute(plan: Plan, folder: Path, options: Options, on_cell: OnCell) -> Prog
 
 
 def _run_lanes(
-    waiting: list[Cell], done: dict[str, CellResult], folder: Path, options: Options, on_cell: OnCell, total: int
+    waiting: list[Cell],
+    done: dict[str, CellResult],
+    folder: Path,
+    options: Options,
+    on_cell: OnCell,
+    total: int,
 ) -> str:
     lanes = [Workers(folder / "logs", lane) for lane in range(max(1, min(options.jobs, len(waiting))))]
     try:

@@ -34,9 +34,7 @@ class Window:
 
     def batches(self) -> list[range]:
         """All steps, 1-based, batch by batch."""
-        return [
-            range(first, min(first + self.batch, self.steps + 1)) for first in range(1, self.steps + 1, self.batch)
-        ]
+        return [range(first, min(first + self.batch, self.steps + 1)) for first in range(1, self.steps + 1, self.batch)]
 
     @property
     def overlaps(self) -> bool:

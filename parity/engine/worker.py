@@ -31,7 +31,10 @@ def main() -> None:
     """Serve requests until ``quit`` or the end of standard input."""
     # Whatever a framework or a plug-in prints must not end up among the answers.
     # Nor may a plug-in that asks for input take a request for it.
-    with os.fdopen(os.dup(0), encoding="utf-8") as requests, os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+    with (
+        os.fdopen(os.dup(0), encoding="utf-8") as requests,
+        os.fdopen(os.dup(1), "w", encoding="utf-8") as answers,
+    ):
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
         serve(requests, answers)

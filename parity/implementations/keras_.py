@@ -79,9 +79,7 @@ def run(
             idle.append(loop)
 
 
-def _orbit(
-    loop: _Loop, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper
-) -> Iterator[State]:
+def _orbit(loop: _Loop, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> Iterator[State]:
     optimizer = loop.optimizer
     for variable, array in zip(loop.variables, weights.values(), strict=True):
         variable.assign(array)
@@ -95,14 +93,9 @@ def _orbit(
     for step, gradient in enumerate(gradients, start=1):
         arrays = {name: gradient[name] for name in weights}
         if arrays and all(array is None for array in arrays.values()):
-            raise Unsupported(
-                f"keras: no parameter has a gradient at step {step}, which Keras refuses (a ValueError)"
-            )
+            raise Unsupported(f"keras: no parameter has a gradient at step {step}, which Keras refuses (a ValueError)")
         optimizer.learning_rate = hyper.lr_at(step)
-        tensors = [
-            None if array is None else _tensor(_aligned(name, array, staging))
-            for name, array in arrays.items()
-        ]
+        tensors = [None if array is None else _tensor(_aligned(name, array, staging)) for name, array in arrays.items()]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
             loop.apply(tensors)

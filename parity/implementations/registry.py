@@ -81,8 +81,16 @@ def resolve(target: str) -> Implementation:
         value = getattr(module, attribute)
     except AttributeError:
         names = [name for name in vars(module) if not name.startswith("_")]
-        raise ParityError(f"implementation {target!r}: no attribute {attribute!r}; {nearest(attribute, names)}") from None
-    return _as_implementation(value, attribute, target)
+        raise ParityError(
+            f"implementation {target!r}: no attribute {attribute!r}; {nearest(attribute, names)}"
+        ) from None
+    return _as_implementation(value, _plain_name(place, attribute), target)
+
+
+def _plain_name(place: str, attribute: str) -> str:
+    """What a bare function is called: its own name, or that of its file where it is just called 'run'."""
+    home = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
+    return home if attribute == "run" else attribute
 
 
 def _as_implementation(value: Any, name: str, target: str) -> Implementation:

@@ -10,9 +10,7 @@ from parity.numerics.tiles import Grid, Partial
 from parity.numerics.ulp import distance_of_bits
 
 
-def measure_far(
-    actual: np.ndarray, expected: np.ndarray, grid: Grid, format: Format
-) -> tuple[Partial, np.ndarray]:
+def measure_far(actual: np.ndarray, expected: np.ndarray, grid: Grid, format: Format) -> tuple[Partial, np.ndarray]:
     """Metrics and ULP distances (size,) of a tile without any assumption; exact, and slower.
 
     actual, expected: (size,) unsigned bits as `grid` lays them out. Differences are rounded once, to
@@ -50,9 +48,7 @@ def measure_far(
     return found, distance
 
 
-def _quotients(
-    left: np.ndarray, right: np.ndarray, difference: np.ndarray, unusual: np.ndarray
-) -> np.ndarray:
+def _quotients(left: np.ndarray, right: np.ndarray, difference: np.ndarray, unusual: np.ndarray) -> np.ndarray:
     quotient: np.ndarray = difference / np.abs(right)
     overflow = np.isinf(difference) & ~unusual
     halves = np.abs(left[overflow] * 0.5 - right[overflow] * 0.5)
@@ -62,9 +58,7 @@ def _quotients(
     return quotient
 
 
-def _squares(
-    left: np.ndarray, right: np.ndarray, unusual: np.ndarray, grid: Grid
-) -> tuple[np.ndarray, np.ndarray]:
+def _squares(left: np.ndarray, right: np.ndarray, unusual: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Sums of the squares of the usual differences, from their halves once one overflows."""
     values = left - right
     values[unusual] = 0.0

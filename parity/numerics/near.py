@@ -93,9 +93,7 @@ def measure_near(
         nonfinite, opposite_zeros = apart.nonfinite, apart.opposite_zeros
     below = grid.rows == 1 and int(ulp[0]) <= ulp_floor
     worst = nothing - 1 if below else grid.worst(distance, ulp)
-    return Partial(
-        differing, high, relative, ulp, squares, exponent, worst, nonfinite, opposite_zeros
-    ), distance
+    return Partial(differing, high, relative, ulp, squares, exponent, worst, nonfinite, opposite_zeros), distance
 
 
 def _measure_very_few(

@@ -30,6 +30,8 @@ def entry_lines(entry: Entry) -> list[str]:
     if entry.first_step is not None:
         lines.append(f"from step {entry.first_step}")
         lines.append(f"{ulp_text(entry.worst_ulp)}, {steps_text(entry.worst_steps)}")
+        if entry.worst_case:
+            lines.append(f"in {entry.worst_case}")
     if entry.as_expected < entry.cases:
         lines.append(f"{entry.cases - entry.as_expected} NOT AS EXPECTED")
     return lines

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tabulate import tabulate
-
 from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import Entry, Matrix, build_matrix
 from parity.engine.record import PairVerdict, Run
+from parity.engine.result import PairResult
 from parity.expectation import Kind
+from parity.numerics.formats import FORMATS
 from parity.report.figures import entry_lines, steps_text, ulp_text, value_text
 
-LONGEST_WHERE = 6
+LONGEST_WHERE = 4
 
 MARKS = {Severity.ALARM: "ALARM", Severity.WARNING: "Warning", Severity.NOTE: "Note"}
 
 LEGEND = """\
-**How to read it.** *IDENTICAL*: every value of w, m and v (and vmax) is equal at every step. *WITHIN*: not equal,
-and inside the budget the case states for rounding. *DIVERGED*: further apart than rounding can explain, or expected to
-be. *SKIPPED*: the framework cannot do what the case asks. *CRASHED*, *NOT_COMPARABLE*: no answer. *As expected* means
-that the case's stated expectation came true. One **ULP** is the distance from a floating-point number to its
-neighbour; **lr** is the unit of one full optimizer step, so 0.01 lr is a hundredth of a step."""
+**How to read it.** *IDENTICAL*: every value of w, m and v (and vmax) is equal at every step. *WITHIN*: not equal, and
+inside the budget the case states for rounding. *DIVERGED*: further apart than that, or no budget can be stated.
+*SKIPPED*: the framework cannot do what the case asks. *CRASHED*, *NOT_COMPARABLE*: no answer. Each of them can be *as
+expected*: a case states for every pair which verdict has to come out, and why. One **ULP** is the distance from a
+floating-point number to its neighbour in the stored dtype; **lr** is the unit of one full optimizer step, so 0.01 lr is
+a hundredth of a step. Figures are those of the weights, at the worst of all steps."""
 
 
 def render(run: Run) -> str:
     """The report of a run as Markdown."""
-    matrix = build_matrix(run)
     sections = [
         f"# Adam parity report\n\n{_answer(run)}",
         _findings(run),
-        f"## Matrix: pairs by dtype, the worst of all cases\n\n{_matrix(matrix)}\n\n{LEGEND}",
+        f"## Matrix: pairs by dtype, the worst of all cases\n\n{_matrix(build_matrix(run))}\n\n{LEGEND}",
+        _unexpected(run),
         _cases(run),
         _environment(run),
     ]
@@ -42,25 +43,28 @@ def _answer(run: Run) -> str:
     lines = []
     if not run.complete:
         why = run.stopped or "incomplete"
-        lines.append(f"> **This run is not complete** ({why}): {counts.cells} of {counts.cells_planned} cells were run.")
-    colour = "Everything is as expected" if run.exit_code == 0 else "**Not everything is as expected**"
-    lines.append(
-        f"{colour}: {counts.as_expected:,} of {counts.pairs:,} verdicts, over {len(run.cases)} cases in "
-        f"{counts.cells} cells (case x dtype). Compared: {counts.elements:,} elements in {counts.tensors:,} tensors "
-        f"over {counts.steps:,} optimizer steps; {counts.rows:,} rows in `divergence.parquet` and `divergence.csv`."
-    )
+        lines.append(
+            f"> **This run is not complete** ({why}): {counts.cells} of {counts.cells_planned} cells were run."
+        )
     lines += [f"> **Stale expectation:** {_escape(line)}" for line in run.stale]
+    told = "Everything is as expected" if run.exit_code == 0 else "**Not everything is as expected**"
+    lines.append(
+        f"{told}: {counts.as_expected:,} of {counts.pairs:,} verdicts, over {len(run.cases)} cases in "
+        f"{counts.cells} cells (case x dtype). Of them {counts.unbounded:,} diverge where rounding sets the weights no "
+        f"limit (half precision, overflow), so they say little. Compared: {counts.elements:,} elements in "
+        f"{counts.tensors:,} tensors over {counts.steps:,} optimizer steps; {counts.rows:,} rows in "
+        f"`divergence.parquet` and `divergence.csv`."
+    )
     return "\n\n".join(lines)
 
 
 def _findings(run: Run) -> str:
-    if not run.findings:
-        return "## Findings\n\nNone."
-    return "## Findings\n\n" + "\n".join(_finding(finding) for finding in run.findings)
+    told = "\n".join(_finding(finding) for finding in run.findings) or "None."
+    return f"## Findings\n\n{told}"
 
 
 def _finding(finding: Finding) -> str:
-    where = ", ".join(f"`{_escape(place)}`" for place in finding.where[:LONGEST_WHERE])
+    where = ", ".join(_escape(place) for place in finding.where[:LONGEST_WHERE])
     more = len(finding.where) - LONGEST_WHERE
     tail = f" and {more} more" if more > 0 else ""
     return f"- **{MARKS[finding.severity]}: {_escape(finding.title)}.** {_escape(finding.detail)} ({where}{tail})"
@@ -68,56 +72,77 @@ def _finding(finding: Finding) -> str:
 
 def _matrix(matrix: Matrix) -> str:
     rows = [
-        [f"**{_escape(actual)}**<br>{_escape(expected)}", *(_entry(row.get(dtype)) for dtype in matrix.dtypes)]
+        [
+            f"**{_escape(actual)}**<br>{_escape(expected)}",
+            *(_entry(row.get(dtype)) for dtype in matrix.dtypes),
+        ]
         for (actual, expected), row in matrix.rows.items()
     ]
     return _table(["actual<br>expected", *matrix.dtypes], rows)
 
 
 def _entry(entry: Entry | None) -> str:
-    return "" if entry is None else "<br>".join(entry_lines(entry))
+    return "" if entry is None else "<br>".join(map(_escape, entry_lines(entry)))
+
+
+def _unexpected(run: Run) -> str:
+    if not run.unexpected:
+        return ""
+    rows = [
+        [
+            f"{_escape(one.case)}<br>{one.dtype}",
+            f"{_escape(one.actual)}<br>{_escape(one.expected)}",
+            f"{one.verdict.kind}<br>expected {one.verdict.wanted or 'nothing'}",
+            _first(run.pair(one)),
+            _escape(one.verdict.reason),
+        ]
+        for one in run.unexpected
+    ]
+    return "## Not as expected\n\n" + _table(["case", "pair", "verdict", "first difference", "figures"], rows)
 
 
 def _cases(run: Run) -> str:
     parts = ["## Cases"]
     for name, told in run.cases.items():
         verdicts = [one for one in run.verdicts if one.case == name]
-        if not verdicts:
-            continue
-        parts.append(
-            f"### {_escape(name)}\n\n{_escape(told['summary'])} {_escape(told['why'])}\n\n"
-            + _table(
-                ["pair", "dtype", "verdict", "first difference", "w", "m", "v"], list(_case_rows(run, verdicts))
+        if verdicts:
+            table = _case_table(run, verdicts)
+            reasons = "\n".join(_reasons(verdicts))
+            parts.append(
+                f"### {_escape(name)}\n\n{_escape(told['summary'])} {_escape(told['why'])}\n\n{table}\n\n{reasons}"
             )
-            + "\n\n"
-            + "\n".join(_reasons(verdicts))
-        )
     return "\n\n".join(parts)
 
 
-def _case_rows(run: Run, verdicts: Sequence[PairVerdict]) -> Iterable[list[str]]:
-    previous = ("", "")
-    for one in sorted(verdicts, key=_by_pair(verdicts)):
-        pair = (one.actual, one.expected)
-        label = f"{_escape(one.actual)}<br>{_escape(one.expected)}" if pair != previous else ""
-        previous = pair
-        kind = str(one.verdict.kind)
-        if not one.verdict.as_expected:
-            kind = f"**{kind}** (expected {one.verdict.wanted or 'nothing'}): {_escape(one.verdict.reason)}"
-        elif one.verdict.kind is Kind.SKIPPED:
-            kind = f"{kind}: {_escape(one.verdict.reason)}"
-        yield [label, one.dtype, kind, _first(run, one), *(_figures(run, one, quantity) for quantity in ("w", "m", "v"))]
-
-
-def _by_pair(verdicts: Sequence[PairVerdict]):  # type: ignore[no-untyped-def]
-    order: dict[tuple[str, str], int] = {}
+def _case_table(run: Run, verdicts: Sequence[PairVerdict]) -> str:
+    dtypes = [dtype for dtype in FORMATS if any(one.dtype == dtype for one in verdicts)]
+    rows: dict[tuple[str, str], dict[str, str]] = {}
     for one in verdicts:
-        order.setdefault((one.actual, one.expected), len(order))
-    return lambda one: order[one.actual, one.expected]
+        rows.setdefault((one.actual, one.expected), {})[one.dtype] = _case_entry(run, one)
+    return _table(
+        ["actual<br>expected", *dtypes],
+        [
+            [f"{_escape(actual)}<br>{_escape(expected)}", *(row.get(dtype, "") for dtype in dtypes)]
+            for (actual, expected), row in rows.items()
+        ],
+    )
 
 
-def _first(run: Run, verdict: PairVerdict) -> str:
-    firsts = [(distance.first, distance.quantity) for distance in run.pair(verdict).distances if distance.first]
+def _case_entry(run: Run, one: PairVerdict) -> str:
+    kind = str(one.verdict.kind) if one.verdict.as_expected else f"**{one.verdict.kind}, not as expected**"
+    if one.verdict.kind in (Kind.IDENTICAL, Kind.SKIPPED, Kind.CRASHED, Kind.NOT_COMPARABLE):
+        return kind
+    pair = run.pair(one)
+    first = min((distance.first.step for distance in pair.distances if distance.first), default=0)
+    weights = next(distance for distance in pair.distances if distance.quantity == "w")
+    if not weights.differing or weights.worst_max_steps is None:
+        return f"{kind}<br>from step {first}, w equal"
+    figures = f"{ulp_text(int(weights.worst_max_ulp.value))}, {steps_text(weights.worst_max_steps.value)}"
+    return f"{kind}<br>from step {first}<br>{figures}"
+
+
+def _first(pair: PairResult) -> str:
+    firsts = [(distance.first, distance.quantity) for distance in pair.distances if distance.first]
     if not firsts:
         return ""
     first, quantity = min(firsts, key=lambda one: one[0].step)
@@ -125,34 +150,25 @@ def _first(run: Run, verdict: PairVerdict) -> str:
     return f"{place}<br>{value_text(first.actual)}<br>{value_text(first.expected)}"
 
 
-def _figures(run: Run, verdict: PairVerdict, quantity: str) -> str:
-    for distance in run.pair(verdict).distances:
-        if distance.quantity == quantity:
-            if not distance.differing:
-                return "equal"
-            ulp = ulp_text(int(distance.worst_max_ulp.value))
-            return f"{ulp}<br>{steps_text(distance.worst_max_steps.value)}" if distance.worst_max_steps else ulp
-    return ""
-
-
 def _reasons(verdicts: Sequence[PairVerdict]) -> Iterable[str]:
     """What was expected and why, each reason once."""
-    reasons: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[tuple[str, str, str], list[str]] = {}
     for one in verdicts:
-        key = (str(one.verdict.wanted), one.verdict.because)
+        key = (str(one.verdict.wanted), one.verdict.because, one.verdict.link or "")
         pair = f"{one.actual} / {one.expected}"
         if pair not in reasons.setdefault(key, []):
             reasons[key].append(pair)
-    for (wanted, because), pairs in reasons.items():
-        shown = ", ".join(_escape(pair) for pair in pairs[:3]) + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
-        yield f"- *{wanted}* expected of {shown}: {_escape(because)}"
+    for (wanted, because, link), pairs in reasons.items():
+        more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+        shown = ", ".join(_escape(pair) for pair in pairs[:3]) + more
+        yield f"- *{wanted}* expected of {shown}: {_escape(because)}" + (f" <{link}>" if link else "")
 
 
 def _environment(run: Run) -> str:
     facts = run.environment
     rows = [
-        [name, ", ".join(f"{package} {version}" for package, version in worker["packages"].items())]
-        for name, worker in run.workers.items()
+        [_escape(name), ", ".join(f"{package} {version}" for package, version in worker["packages"].items())]
+        for name, worker in sorted(run.workers.items())
     ]
     variables = ", ".join(f"`{name}={value}`" for name, value in facts["variables"].items()) or "none set"
     return (
@@ -164,11 +180,13 @@ def _environment(run: Run) -> str:
     )
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table without padding: a wide one would be mostly spaces."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _escape(text: str) -> str:
     """Text of a case or a plug-in, so that it stays text inside Markdown and its tables."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "\\|")
-    return " ".join(escaped.replace("*", "\\*").replace("`", "'").split())
+    return " ".join(escaped.replace("*", "\\*").replace("`", "'").replace("[", "\\[").split())

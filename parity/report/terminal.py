@@ -45,7 +45,8 @@ def matrix_table(run: Run) -> Table:
                 continue
             entry = row[dtype]
             style = "bold red" if entry.as_expected < entry.cases else STYLES[entry.worst]
-            cells.append(f"[{style}]" + "\n".join(entry_lines(entry)) + f"[/{style}]")
+            told = escape("\n".join(entry_lines(entry)))
+            cells.append(f"[{style}]{told}[/{style}]")
         table.add_row(f"{escape(actual)}\n[dim]{escape(expected)}[/dim]", *cells)
     return table
 
@@ -100,7 +101,17 @@ def verdict_line(verdict: Verdict) -> str:
 def distance_table(distances: Sequence[Distance]) -> Table:
     """The distances of one pair."""
     table = Table()
-    for column in ("quantity", "compared", "differing", "max abs", "max rel", "max ULP", "99 % ULP", "lr", "first differs"):
+    for column in (
+        "quantity",
+        "compared",
+        "differing",
+        "max abs",
+        "max rel",
+        "max ULP",
+        "99 % ULP",
+        "lr",
+        "first differs",
+    ):
         table.add_column(column, justify="left" if column in ("quantity", "first differs") else "right")
     for one in distances:
         steps = steps_text(one.worst_max_steps.value) if one.worst_max_steps else ""

@@ -23,9 +23,7 @@ rows = st.lists(numbers, min_size=1, max_size=5)
 
 def orbit(gradients, hyper, epsilon=Epsilon.OUTSIDE, weights=None, arithmetic=EACH, dtype=np.float64):
     first = np.asarray(gradients[0], dtype)
-    state = initial_state(
-        {"p": np.zeros_like(first) if weights is None else np.asarray(weights, dtype)}, hyper
-    )
+    state = initial_state({"p": np.zeros_like(first) if weights is None else np.asarray(weights, dtype)}, hyper)
     for t, g in enumerate(gradients, start=1):
         state = step(state, {"p": np.asarray(g, dtype)}, hyper, Convention(epsilon), arithmetic, t)
     return state
@@ -131,9 +129,7 @@ def test_a_missing_gradient_leaves_everything(count):
         assert np.array_equal(before["b"], arrays["b"])
         assert not np.array_equal(before["a"], arrays["a"])
     assert counts == {"a": 1, "b": 1 if count is StepCount.GLOBAL else 0}
-    late = step(
-        after, {"a": None, "b": np.ones(2)}, hyper, convention, EACH, 2, {"a": 1, "b": counts["b"] + 1}
-    )
+    late = step(after, {"a": None, "b": np.ones(2)}, hyper, convention, EACH, 2, {"a": 1, "b": counts["b"] + 1})
     assert np.array_equal(late.w["b"], after.w["a"]) == (count is StepCount.PER_PARAMETER)
 
 
@@ -188,9 +184,7 @@ def test_beta_of_one_divides_by_zero_quietly():
         assert not np.isfinite(orbit([[1.0]], Hyper(beta1=1.0, beta2=1.0), epsilon).w["p"][0])
 
 
-@pytest.mark.parametrize(
-    "bad", [np.zeros(3, np.float64), np.zeros((1, 3), np.float32), np.zeros(2, np.float32)]
-)
+@pytest.mark.parametrize("bad", [np.zeros(3, np.float64), np.zeros((1, 3), np.float32), np.zeros(2, np.float32)])
 def test_gradient_of_another_kind(bad):
     state = initial_state({"p": np.zeros(3, np.float32)}, Hyper())
     with pytest.raises(ParityError, match=r"p: gradient is"):

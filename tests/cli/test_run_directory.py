@@ -32,10 +32,7 @@ def test_a_folder_of_other_things_stays_as_it_is(command, write_case, tmp_path, 
     for more in ((), ("--resume",)):
         code, _, err = command("run", write_case(), *PAIR, "-o", folder, *more)
         assert code == 2
-        assert (
-            err
-            == f"parity: -o {folder}: holds files that are no run of parity; name an empty or a new folder\n"
-        )
+        assert err == f"parity: -o {folder}: holds files that are no run of parity; name an empty or a new folder\n"
     assert contents(folder) == before
 
 

@@ -104,6 +104,15 @@ def test_cutting_steps_into_batches_changes_nothing(rows, draw):
         assert part is None or isinstance(part.step, int)
 
 
+def test_of_equal_worsts_the_earlier_step_counts_whatever_the_parameter():
+    expected = np.zeros((2, 5))
+    actual = expected.copy()
+    actual[1, 0] = actual[0, 3] = 1.0
+    found = folded(measured(actual, expected))
+    assert found.worst_max_abs == Worst(1.0, 1, "b")
+    assert (found.first.step, found.first.parameter) == (1, "b")
+
+
 def test_quantities_are_not_mixed():
     left, right = (distance_of(measured(np.ones((1, 5)), np.ones((1, 5)), quantity)[0]) for quantity in "mv")
     with pytest.raises(ValueError, match="cannot fold m into v"):

@@ -32,9 +32,7 @@ def root(number: Fraction) -> float:
     """Square root of a fraction of any size, to about 100 bits before it is rounded."""
     shift = 2 * ((number.denominator.bit_length() - number.numerator.bit_length()) // 2 + 110)
     scaled = number * Fraction(2) ** shift
-    return to_float(
-        Fraction(math.isqrt(scaled.numerator // scaled.denominator)) / Fraction(2) ** (shift // 2)
-    )
+    return to_float(Fraction(math.isqrt(scaled.numerator // scaled.denominator)) / Fraction(2) ** (shift // 2))
 
 
 def exact(actual: np.ndarray, expected: np.ndarray, format: Format) -> dict[str, int | float]:
@@ -75,11 +73,7 @@ def exact(actual: np.ndarray, expected: np.ndarray, format: Format) -> dict[str,
         "max_rel": math.inf if None in quotients else to_float(max(quotients, default=Fraction(0))),
         "max_ulp": top,
         "p99_ulp": sorted(distances)[-(-99 * size // 100) - 1] if size else 0,
-        "rms_abs": math.inf
-        if mismatch
-        else root(sum(gap * gap for gap in gaps) / size)
-        if any(gaps)
-        else 0.0,
+        "rms_abs": math.inf if mismatch else root(sum(gap * gap for gap in gaps) / size) if any(gaps) else 0.0,
         "worst_index": distances.index(top) if top else -1,
         "nonfinite": nonfinite,
         "opposite_zeros": opposite,
@@ -103,9 +97,7 @@ def same(left: Metrics, right: Metrics) -> None:
         assert np.array_equal(getattr(left, field.name), getattr(right, field.name)), field.name
 
 
-def neighbours(
-    format: Format, shape: tuple[int, int], seed: int, steps: int
-) -> tuple[np.ndarray, np.ndarray]:
+def neighbours(format: Format, shape: tuple[int, int], seed: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers over many decades with both signs, and numbers a few ULPs from them."""
     random = np.random.default_rng(seed)
     values = random.standard_normal(shape) * 10.0 ** random.integers(-4, 4, shape)
@@ -120,9 +112,7 @@ def words_of(format: Format) -> st.SearchStrategy[int]:
     inner = (0, 1 << (format.precision - 1), format.infinity_bits)
     edges = [edge + offset for edge in inner for offset in range(-2, 3) if edge + offset >= 0]
     magnitudes = st.one_of(st.sampled_from(edges), st.integers(0, format.sign_bit - 1))
-    return st.builds(
-        lambda magnitude, sign: magnitude | sign * format.sign_bit, magnitudes, st.integers(0, 1)
-    )
+    return st.builds(lambda magnitude, sign: magnitude | sign * format.sign_bit, magnitudes, st.integers(0, 1))
 
 
 @st.composite
@@ -234,9 +224,7 @@ def test_a_column_slice_of_a_wider_array_is_measured_in_place(format):
             measure(actual[:, place], expected[:, place]),
             measure(actual[:, place].copy(), expected[:, place].copy()),
         )
-        same(
-            measure(actual[:, ::2], expected[:, ::2]), measure(actual[:, ::2].copy(), expected[:, ::2].copy())
-        )
+        same(measure(actual[:, ::2], expected[:, ::2]), measure(actual[:, ::2].copy(), expected[:, ::2].copy()))
 
 
 def test_arrays_cannot_be_written_to():

@@ -17,10 +17,7 @@ def compared(write_trace):
     """Write two traces from keyword arguments of `write_trace`, and compare them."""
 
     def compare(actual, expected, expectation=None):
-        sides = [
-            read_trace(write_trace(name, **side))
-            for name, side in (("actual", actual), ("expected", expected))
-        ]
+        sides = [read_trace(write_trace(name, **side)) for name, side in (("actual", actual), ("expected", expected))]
         return compare_traces(*sides, expectation)
 
     return compare
@@ -95,6 +92,4 @@ def test_a_budget_is_held_against_what_the_expected_side_did(compared):
     found = compared(other, still, budget)
     assert found.verdict.kind is Kind.WITHIN
     assert not found.verdict.as_expected
-    assert found.verdict.reason.startswith(
-        "the budget of v (max_abs 1e-05) would admit an optimizer that never steps;"
-    )
+    assert found.verdict.reason.startswith("the budget of v (max_abs 1e-05) would admit an optimizer that never steps;")

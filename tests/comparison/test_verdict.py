@@ -42,9 +42,7 @@ def distance(quantity="w", ulp=0, *, size=0.0, compared=100, differing=None, non
 
 
 def reach(quantity="v", **values):
-    nothing = dict.fromkeys(("max_abs", "max_rel", "rms_abs"), 1.0) | dict.fromkeys(
-        ("max_ulp", "p99_ulp"), 1 << 30
-    )
+    nothing = dict.fromkeys(("max_abs", "max_rel", "rms_abs"), 1.0) | dict.fromkeys(("max_ulp", "p99_ulp"), 1 << 30)
     return Reach(**{"quantity": quantity, "differing": 5, "max_steps": None, **nothing, **values})
 
 
@@ -61,10 +59,7 @@ def test_equality_is_identical():
 
 
 def test_zeros_of_other_sign_are_equal_and_told():
-    assert (
-        judge([distance(zeros=3)], BOTH, None).reason
-        == "all 100 elements of w are equal; 3 zeros differ in sign"
-    )
+    assert judge([distance(zeros=3)], BOTH, None).reason == "all 100 elements of w are equal; 3 zeros differ in sign"
 
 
 @pytest.mark.parametrize("wanted", ["IDENTICAL", "DIVERGED"])
@@ -104,21 +99,15 @@ def test_every_metric_can_be_limited(metric, limit):
 
 
 def test_all_limits_of_a_budget_have_to_hold_and_every_excess_is_told():
-    verdict = judge(
-        [distance(ulp=8, size=0.5)], BOTH, within(w={"max_ulp": 9.0, "max_abs": 0.1, "max_steps": 1.0})
-    )
+    verdict = judge([distance(ulp=8, size=0.5)], BOTH, within(w={"max_ulp": 9.0, "max_abs": 0.1, "max_steps": 1.0}))
     assert verdict.kind is Kind.DIVERGED
     told = "WITHIN was expected; w: max_abs 0.5 > 0.1 at step 3 in p; w: max_steps 5 > 1 at step 3 in p"
     assert verdict.reason == told
 
 
 def test_infinity_is_over_every_limit():
-    assert (
-        outcome([distance(ulp=1, size=float("inf"))], BOTH, within(w={"max_abs": 1e308}))[0] is Kind.DIVERGED
-    )
-    assert (
-        outcome([distance(ulp=1, size=float("nan"))], BOTH, within(w={"max_abs": 1e308}))[0] is Kind.DIVERGED
-    )
+    assert outcome([distance(ulp=1, size=float("inf"))], BOTH, within(w={"max_abs": 1e308}))[0] is Kind.DIVERGED
+    assert outcome([distance(ulp=1, size=float("nan"))], BOTH, within(w={"max_abs": 1e308}))[0] is Kind.DIVERGED
 
 
 def test_a_quantity_without_budget_is_over_it():
@@ -200,9 +189,7 @@ def test_standing_still_may_be_expected():
 def test_an_expectation_to_stand_still_is_stale_where_both_move():
     verdict = judge([distance()], BOTH, expects(moves=False))
     assert not verdict.as_expected
-    assert verdict.reason.startswith(
-        "the expectation is stale: it says that a side stands still, and both moved"
-    )
+    assert verdict.reason.startswith("the expectation is stale: it says that a side stands still, and both moved")
 
 
 @pytest.mark.parametrize("kind", [Kind.CRASHED, Kind.SKIPPED])
@@ -274,3 +261,11 @@ def test_where_rounding_sets_no_limit_a_difference_is_diverged_and_as_expected()
 )
 def test_no_limit_for_one_quantity_excuses_nothing_else(distances, moved):
     assert not judge(distances, moved, unbounded()).as_expected
+
+
+def test_a_derived_budget_that_admits_standing_still_is_told_and_not_red():
+    """How wide it is says theory, and no case's author."""
+    derived = expects("WITHIN", within={"v": {"max_abs": 1.0}}, rounding="operations")
+    verdict = judge([distance("v", 1)], BOTH, derived, reaches=[reach("v"), reach("m")])
+    assert (verdict.kind, verdict.as_expected, verdict.blind) == (Kind.WITHIN, True, ("v",))
+    assert judge([distance("v")], BOTH, derived, reaches=[reach("v")]).blind == ()

@@ -19,8 +19,16 @@ EVERY_W = "state = State(w={{name: {} for name, a in w.items()}}, m=m, v=v)"
 
 # name: (lines to plant, kind, what the reason says)
 BAD = {
-    "too_few": ({"before": "if t == 4: return"}, Kind.CRASHED, "step 4: yielded 3 states for 5 gradients: too few"),
-    "too_many": ({"last": "yield state"}, Kind.CRASHED, "after step 5: yielded more than 5 states for 5 gradients: too many"),
+    "too_few": (
+        {"before": "if t == 4: return"},
+        Kind.CRASHED,
+        "step 4: yielded 3 states for 5 gradients: too few",
+    ),
+    "too_many": (
+        {"last": "yield state"},
+        Kind.CRASHED,
+        "after step 5: yielded more than 5 states for 5 gradients: too many",
+    ),
     "other_dtype": (
         {"after": AT_3 + EVERY_W.format("a.astype(np.float64)")},
         Kind.CRASHED,
@@ -77,7 +85,11 @@ BAD = {
         Kind.CRASHED,
         "step 3: raised Unsupported after its first state: no such kernel",
     ),
-    "leaves": ({"before": AT_3 + "sys.exit(4)"}, Kind.CRASHED, r"step 3: the worker process died \(exit status 4\)"),
+    "leaves": (
+        {"before": AT_3 + "sys.exit(4)"},
+        Kind.CRASHED,
+        r"step 3: the worker process died \(exit status 4\)",
+    ),
     "leaves_at_once": (
         {"before": AT_3 + "os._exit(5)"},
         Kind.CRASHED,
@@ -104,8 +116,16 @@ BAD = {
         Kind.CRASHED,
         "step 1: asked for the gradient of step 2 before it yielded the state of step 1",
     ),
-    "not_a_state": ({"after": AT_3 + "state = (w, m, v)"}, Kind.CRASHED, "step 3: yielded a tuple, not a parity.State"),
-    "no_weights": ({"after": AT_3 + "state = State(w=None, m=m)"}, Kind.CRASHED, r"step 3: yielded no weights \(w is None\)"),
+    "not_a_state": (
+        {"after": AT_3 + "state = (w, m, v)"},
+        Kind.CRASHED,
+        "step 3: yielded a tuple, not a parity.State",
+    ),
+    "no_weights": (
+        {"after": AT_3 + "state = State(w=None, m=m)"},
+        Kind.CRASHED,
+        r"step 3: yielded no weights \(w is None\)",
+    ),
     "hides_later": (
         {"after": AT_3 + "state = State(w=w, m=m)"},
         Kind.CRASHED,
@@ -126,7 +146,7 @@ BAD = {
         Kind.CRASHED,
         "returned a NoneType, not a generator of parity.State",
     ),
-}  # fmt: skip
+}
 
 GOOD = {
     "correct": {},
@@ -145,9 +165,7 @@ def everyone(tmp_path_factory, case_text, adam_text):
         (folder / f"{name}.py").write_text(adam_text(name, **planted))
         targets.append(f"{folder / name}.py:{name}")
     options = parity.Options(timeout=TIMEOUT)
-    return parity.run(
-        [folder / "small.toml"], targets, output=folder / "run", options=options
-    ), folder / "run"
+    return parity.run([folder / "small.toml"], targets, output=folder / "run", options=options), folder / "run"
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -29,9 +29,7 @@ def facts(run):
 @pytest.fixture
 def run_pair(run_small):
     def run(output, **options):
-        return run_small(
-            *PAIR, output=output, steps=11, parameters=PARAMETERS, options=parity.Options(**options)
-        )
+        return run_small(*PAIR, output=output, steps=11, parameters=PARAMETERS, options=parity.Options(**options))
 
     return run
 
@@ -53,9 +51,7 @@ def test_numbers_do_not_depend_on_the_batch(run_pair, monkeypatch, tmp_path, ste
 def kept(tmp_path_factory, case_text):
     folder = tmp_path_factory.mktemp("kept")
     (folder / "small.toml").write_text(case_text(steps=11, parameters=PARAMETERS))
-    run = parity.run(
-        [folder / "small.toml"], PAIR, output=folder / "run", options=parity.Options(keep_traces=True)
-    )
+    run = parity.run([folder / "small.toml"], PAIR, output=folder / "run", options=parity.Options(keep_traces=True))
     return run, folder / "run"
 
 

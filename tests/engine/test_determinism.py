@@ -11,8 +11,7 @@ FILES = ("run.json", "divergence.csv", "divergence.parquet", "report.md")
 
 def test_two_runs_are_byte_identical_whatever_the_number_of_jobs(write_case, write_adam, tmp_path):
     cases = [
-        write_case(name, dtypes=["float32", "bfloat16"], steps=steps)
-        for name, steps in (("a", 9), ("b", 2), ("c", 5))
+        write_case(name, dtypes=["float32", "bfloat16"], steps=steps) for name, steps in (("a", 9), ("b", 2), ("c", 5))
     ]
     plugin = write_adam()
     contents = []

@@ -27,7 +27,7 @@ if os.environ.get('PLANTED_WAIT') and weights['bias'].size == 6:
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory, case_text, adam_text):
-    """A run that got SIGINT while its second of three cells was on its way: (exit code, folder, arguments, output)."""
+    """A run that got SIGINT in its second of three cells: (exit code, folder, arguments, output)."""
     folder = tmp_path_factory.mktemp("interrupted")
     cases = {"first": 5, "second": 6, "third": 7}
     for name, size in cases.items():
@@ -61,10 +61,7 @@ def test_an_interrupted_run_is_readable_and_says_so(interrupted):
     assert (run.complete, run.stopped, run.exit_code) == (False, "interrupted", 2)
     assert (run.counts.cells, run.counts.cells_planned) == (1, 3)
     assert all(one.verdict.as_expected for one in run.verdicts)
-    assert (
-        "**This run is not complete** (interrupted): 1 of 3 cells were run."
-        in (folder / "report.md").read_text()
-    )
+    assert "**This run is not complete** (interrupted): 1 of 3 cells were run." in (folder / "report.md").read_text()
     assert "interrupted: 1 of 3 cells" in out
     assert list(parity.divergence_frame(folder).case.unique()) == ["first"]
     assert not list(folder.glob(".*"))
@@ -94,9 +91,7 @@ def test_resuming_with_fewer_cases_is_refused(interrupted, command):
 
 def test_resuming_with_fewer_implementations_is_refused(run_small, write_adam, tmp_path):
     run_small(*PAIR, write_adam())
-    with pytest.raises(
-        UsageError, match=r"also holds small float32 user\.plugin / numpy\.adam\.outside; select"
-    ):
+    with pytest.raises(UsageError, match=r"also holds small float32 user\.plugin / numpy\.adam\.outside; select"):
         run_small(*PAIR, options=parity.Options(resume=True))
 
 
@@ -154,9 +149,7 @@ def test_a_newer_run_is_refused(run_small, tmp_path):
         read_run(tmp_path / "run")
 
 
-def test_stopping_after_the_first_failure_is_red_and_keeps_what_is_done(
-    command, write_case, write_adam, tmp_path
-):
+def test_stopping_after_the_first_failure_is_red_and_keeps_what_is_done(command, write_case, write_adam, tmp_path):
     wrong = write_adam(swap=[("1 - hyper.beta2**t", "1.0")])
     cases = [write_case(name) for name in ("a", "b", "c")]
     code, out, _ = command("run", *cases, "-i", wrong, "-x", "-q", "-o", tmp_path / "run")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.expectation import Kind
-
-import pytest
 
 KILL_SIBLINGS = """\
 if t == 2 and not Path('{flag}').exists():
@@ -13,15 +13,14 @@ if t == 2 and not Path('{flag}').exists():
     for entry in Path('/proc').glob('[0-9]*'):
         try:
             parent = int((entry / 'stat').read_text().rpartition(')')[2].split()[1])
+            worker = b'parity.engine.worker' in (entry / 'cmdline').read_bytes()
         except OSError:
             continue
-        if parent == os.getppid() and int(entry.name) != os.getpid() and b'parity.engine.worker' in (entry / 'cmdline').read_bytes():
+        if worker and parent == os.getppid() and int(entry.name) != os.getpid():
             os.kill(int(entry.name), signal.SIGKILL)"""
 
 
-def test_implementations_beside_the_lost_one_are_run_again(
-    run_small, write_adam, monkeypatch, tmp_path, verdict_of
-):
+def test_implementations_beside_the_lost_one_are_run_again(run_small, write_adam, monkeypatch, tmp_path, verdict_of):
     """All of numpy.* share a process; a plug-in kills it once, while it is on its way."""
     monkeypatch.setattr("parity.engine.window.BATCH_BYTES", 1)
     expect = [

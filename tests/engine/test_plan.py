@@ -99,13 +99,19 @@ def test_nothing_compared_is_never_green_even_where_all_is_as_expected(run_small
     assert run.exit_code == 5
 
 
-def test_a_dtype_that_an_implementation_does_not_have_is_a_skipped_row(tmp_path, write_case, verdict_of):
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ("dtypes=('float64',)", "does not run in float32"),
+        ("needs=('no_such_framework',)", "no_such_framework is not installed"),
+    ],
+)
+def test_an_implementation_that_cannot_run_here_is_a_skipped_row(tmp_path, write_case, verdict_of, facts, told):
     (tmp_path / "narrow.py").write_text(
-        "from parity import Implementation\nadam = Implementation('narrow', print, dtypes=('float64',))\n"
+        f"from parity import Implementation\nadam = Implementation('narrow', print, {facts})\n"
     )
-    run = parity.run(
-        [write_case()], [f"{tmp_path / 'narrow.py'}:adam", "numpy.adam.hat"], output=tmp_path / "run"
-    )
+    run = parity.run([write_case()], [f"{tmp_path / 'narrow.py'}:adam", "numpy.adam.hat"], output=tmp_path / "run")
     verdict = verdict_of(run, "user.narrow")
-    assert (verdict.kind, verdict.reason) == (Kind.SKIPPED, "user.narrow: does not run in float32")
+    assert (verdict.kind, verdict.reason) == (Kind.SKIPPED, f"user.narrow: {told}")
     assert run.exit_code == 1
+    assert verdict_of(run, "numpy.adam.hat").as_expected

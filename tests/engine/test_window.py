@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +34,7 @@ def test_rows_of_a_batch_are_consecutive_and_exist(steps, row_bytes, keep):
 def test_no_row_is_written_while_it_may_be_read(steps, row_bytes, keep):
     window = plan_window(steps, row_bytes, keep)
     batches = window.batches()
-    for before, batch in zip(batches, batches[1:], strict=False):
+    for before, batch in pairwise(batches):
         shared = {window.row(step) for step in before} & {window.row(step) for step in batch}
         assert not (window.overlaps and shared)
 
@@ -56,9 +58,7 @@ def test_memory_does_not_grow_with_steps(row_bytes):
     assert rows[0] * row_bytes <= 2 * max(windows.BATCH_BYTES, row_bytes)
 
 
-@pytest.mark.parametrize(
-    ("row_bytes", "overlaps"), [(windows.OVERLAP_BYTES, True), (windows.OVERLAP_BYTES + 1, False)]
-)
+@pytest.mark.parametrize(("row_bytes", "overlaps"), [(windows.OVERLAP_BYTES, True), (windows.OVERLAP_BYTES + 1, False)])
 def test_large_rows_stand_in_memory_once(row_bytes, overlaps):
     window = plan_window(10, row_bytes, False)
     assert window.overlaps is overlaps

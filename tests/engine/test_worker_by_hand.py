@@ -50,10 +50,7 @@ def files(tmp_path):
     arrays = {
         "weights": create_rows(tmp_path / "in", "weights", 1, LAYOUT, FLOAT),
         "gradients": create_rows(tmp_path / "in", "gradients", STEPS + 1, LAYOUT, FLOAT),
-        **{
-            name: create_rows(tmp_path / "out", name, STEPS + 1, LAYOUT, FLOAT)
-            for name in ("w", "m", "v", "vmax")
-        },
+        **{name: create_rows(tmp_path / "out", name, STEPS + 1, LAYOUT, FLOAT) for name in ("w", "m", "v", "vmax")},
     }
     path = tmp_path / "out" / "progress.npy"
     arrays["progress"] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint64, shape=(1,))

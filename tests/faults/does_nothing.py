@@ -12,7 +12,7 @@ def run(weights, gradients, hyper):
     m = {name: np.zeros_like(array) for name, array in weights.items()}
     v = {name: np.zeros_like(array) for name, array in weights.items()}
     b1, b2 = hyper.beta1, hyper.beta2
-    for t, gradient in enumerate(gradients, start=1):
+    for gradient in gradients:
         for name, g in gradient.items():
             real = g.dtype.type
             m[name] = real(b1) * m[name] + real(1 - b1) * g

@@ -45,24 +45,16 @@ def frozen(array: np.ndarray) -> np.ndarray:
 
 def draw(dtype: np.dtype, seed: int = 20) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
-    return {
-        name: frozen(np.asarray(random.standard_normal(shape)).astype(dtype))
-        for name, shape in SHAPES.items()
-    }
+    return {name: frozen(np.asarray(random.standard_normal(shape)).astype(dtype)) for name, shape in SHAPES.items()}
 
 
 def draw_gradients(dtype: np.dtype, missing: dict[int, tuple[str, ...]] | None = None) -> Gradients:
     random = np.random.default_rng(21)
     gradients: Gradients = []
     for step in range(1, STEPS + 1):
-        drawn = {
-            name: np.asarray(random.standard_normal(shape) * 2.0 ** (3 - step))
-            for name, shape in SHAPES.items()
-        }
+        drawn = {name: np.asarray(random.standard_normal(shape) * 2.0 ** (3 - step)) for name, shape in SHAPES.items()}
         gone = (missing or {}).get(step, ())
-        gradients.append(
-            {name: None if name in gone else frozen(array.astype(dtype)) for name, array in drawn.items()}
-        )
+        gradients.append({name: None if name in gone else frozen(array.astype(dtype)) for name, array in drawn.items()})
     return gradients
 
 
@@ -158,9 +150,7 @@ each_dtype = pytest.mark.parametrize("dtype", [form.dtype for form in FORMATS.va
 @pytest.mark.parametrize("hyper", HYPERS.values(), ids=list(HYPERS))
 def test_orbit_is_the_user_loop(row: Implementation, dtype: np.dtype, hyper: Hyper) -> None:
     weights, gradients = draw(dtype), draw_gradients(dtype)
-    assert_same_bits(
-        orbit(row.states(weights, gradients, hyper)), user_loop(row.name, weights, gradients, hyper)
-    )
+    assert_same_bits(orbit(row.states(weights, gradients, hyper)), user_loop(row.name, weights, gradients, hyper))
 
 
 @each_row
@@ -309,9 +299,7 @@ def test_large_loops_are_not_kept(traced: list[str], monkeypatch: pytest.MonkeyP
 def test_what_is_compiled_in_is_not_reused_for_other_values(row: Implementation, other: Hyper) -> None:
     weights, gradients = draw(FLOAT32), draw_gradients(FLOAT32)[:3]
     orbit(row.states(weights, gradients, Hyper()))
-    assert_same_bits(
-        orbit(row.states(weights, gradients, other)), user_loop(row.name, weights, gradients, other)
-    )
+    assert_same_bits(orbit(row.states(weights, gradients, other)), user_loop(row.name, weights, gradients, other))
 
 
 @each_row

@@ -64,9 +64,7 @@ def test_missing_gradients_count_as_in_the_framework(row):
     weights = {"always": np.zeros(2), "late": np.zeros(2)}
     g = np.ones(2)
     gradients = [{"always": g, "late": None}, {"always": None, "late": g}]
-    orbit = [
-        {name: w.copy() for name, w in state.w.items()} for state in row.states(weights, gradients, Hyper())
-    ]
+    orbit = [{name: w.copy() for name, w in state.w.items()} for state in row.states(weights, gradients, Hyper())]
     assert np.array_equal(orbit[0]["late"], [0, 0])
     assert np.array_equal(orbit[1]["always"], orbit[0]["always"])
     per_parameter = row.convention == Epsilon.OUTSIDE

@@ -51,24 +51,16 @@ def frozen(array: np.ndarray) -> np.ndarray:
 
 def draw(dtype: np.dtype) -> dict[str, np.ndarray]:
     random = np.random.default_rng(20)
-    return {
-        name: frozen(np.asarray(random.standard_normal(shape)).astype(dtype))
-        for name, shape in SHAPES.items()
-    }
+    return {name: frozen(np.asarray(random.standard_normal(shape)).astype(dtype)) for name, shape in SHAPES.items()}
 
 
 def draw_gradients(dtype: np.dtype, missing: dict[int, tuple[str, ...]] | None = None) -> Gradients:
     random = np.random.default_rng(21)
     gradients: Gradients = []
     for step in range(1, STEPS + 1):
-        drawn = {
-            name: np.asarray(random.standard_normal(shape) * 2.0 ** (3 - step))
-            for name, shape in SHAPES.items()
-        }
+        drawn = {name: np.asarray(random.standard_normal(shape) * 2.0 ** (3 - step)) for name, shape in SHAPES.items()}
         gone = (missing or {}).get(step, ())
-        gradients.append(
-            {name: None if name in gone else frozen(array.astype(dtype)) for name, array in drawn.items()}
-        )
+        gradients.append({name: None if name in gone else frozen(array.astype(dtype)) for name, array in drawn.items()})
     return gradients
 
 
@@ -102,9 +94,7 @@ def user_loop(name: str, weights: dict[str, np.ndarray], gradients: Gradients, h
         optimizer.step()
 
         def state(quantity: str) -> dict[str, np.ndarray]:
-            return arrays(
-                {k: optimizer.state[p].get(quantity, torch.zeros_like(p)) for k, p in parameters.items()}
-            )
+            return arrays({k: optimizer.state[p].get(quantity, torch.zeros_like(p)) for k, p in parameters.items()})
 
         vmax = state("max_exp_avg_sq") if hyper.amsgrad else None
         states.append(State(arrays(parameters), state("exp_avg"), state("exp_avg_sq"), vmax))
@@ -193,9 +183,7 @@ def test_states_are_live_views(row: Implementation) -> None:
     states = row.states(draw(np.dtype(np.float32)), draw_gradients(np.dtype(np.float32)), Hyper(amsgrad=True))
     first, second = next(states), next(states)
     for quantity in State._fields:
-        assert np.shares_memory(getattr(first, quantity)["matrix"], getattr(second, quantity)["matrix"]), (
-            quantity
-        )
+        assert np.shares_memory(getattr(first, quantity)["matrix"], getattr(second, quantity)["matrix"]), quantity
 
 
 @each_row
@@ -257,9 +245,7 @@ def test_fused_float32_differs_from_the_for_loop() -> None:
     random = np.random.default_rng(22)
     weights = {"w": random.standard_normal(4000).astype(np.float32)}
     gradients: Gradients = [{"w": random.standard_normal(4000).astype(np.float32)} for _ in range(5)]
-    last = {
-        row.name: orbit(row.states(weights, gradients, Hyper()))[-1].w["w"] for row in torch_.IMPLEMENTATIONS
-    }
+    last = {row.name: orbit(row.states(weights, gradients, Hyper()))[-1].w["w"] for row in torch_.IMPLEMENTATIONS}
     assert not np.array_equal(last["torch.adam.fused"], last["torch.adam.forloop"])
 
 

@@ -1,0 +1,113 @@
+"""Everything README.md shows is run, and what it quotes is what is printed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"(?:`([\w./]+)`:\n\n)?```(\w*)\n(.*?)```", re.DOTALL)
+MAKE = {"make report", "make test"}
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(file name, text) of the fenced blocks in a language."""
+    return [(name, text) for name, told, text in BLOCK.findall(README) if told == language]
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Every command that is shown, with the lines that are shown of its output."""
+    found: list[tuple[str, list[str]]] = []
+    for _, text in blocks("console"):
+        for line in text.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the README names, written as it shows them."""
+    place = tmp_path_factory.mktemp("readme")
+    for language in ("python", "toml"):
+        for name, text in blocks(language):
+            match = re.search(rf"`(\w+\.toml)`:\n\n```toml\n{re.escape(text)}", README)
+            if name or match:
+                (place / (name or match[1])).write_text(text, encoding="utf-8")  # type: ignore[index]
+    assert {path.name for path in place.iterdir()} == {"my_adam.py", "my_case.toml"}
+    return place
+
+
+def parity(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    executable = Path(sys.executable).parent / "parity"
+    command = arguments.replace("parity ", f"{executable} ", 1)
+    return subprocess.run(command, cwd=folder, shell=True, capture_output=True, text=True, timeout=280)
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize(("command", "shown"), [one for one in commands() if one[0] not in MAKE])
+def test_a_command_prints_what_is_shown(command: str, shown: list[str], folder: Path) -> None:
+    finished = parity(command, folder)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    printed = finished.stdout.splitlines()
+    assert shown[0] == "...", "only the end of an output is shown"
+    assert printed[-len(shown) + 1 :] == shown[1:]
+
+
+@pytest.mark.parametrize("command", sorted(MAKE))
+def test_a_make_target_that_is_shown_exists(command: str) -> None:
+    finished = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize("words", ["cases", "implementations", "metrics", "conventions"])
+def test_a_listing_that_is_named_lists(words: str, folder: Path) -> None:
+    assert f"`parity list {words}`" in README
+    finished = parity(f"parity list {words}", folder)
+    assert finished.returncode == 0
+    assert finished.stdout.splitlines()[0].startswith("name")
+
+
+def test_the_python_blocks_run_in_order(folder: Path) -> None:
+    program = "\n".join(text for name, text in blocks("python") if not name)
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.splitlines()[-1].startswith("DIVERGED ")
+
+
+def test_what_is_quoted_of_the_report_stands_in_it() -> None:
+    report = (ROOT / "reports" / "reference" / "report.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^> (- .*)$", README, re.MULTILINE)
+    assert len(quoted) == 3
+    for line in quoted:
+        assert line in report
+
+
+def test_the_kept_report_is_of_this_catalogue_and_the_pinned_versions() -> None:
+    from parity.catalogue import load_catalogue, shipped_cases
+
+    report = (ROOT / "reports" / "reference" / "report.md").read_text(encoding="utf-8")
+    names = [case.name.replace("[", "\\[") for case in load_catalogue(shipped_cases())]
+    assert re.findall(r"^### (.*)$", report, re.MULTILINE) == names
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    for package in ("keras", "numpy", "torch"):
+        assert f"{package} {pins[package]}" in report
+
+
+def test_the_rooms_that_are_shown_are_there() -> None:
+    tree = next(text for _, text in blocks("") if text.startswith("parity/"))
+    for name in re.findall(r"^  ([\w.]+?)/?  ", tree, re.MULTILINE):
+        assert (ROOT / "parity" / name).exists(), name
