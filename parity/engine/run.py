@@ -18,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from parity.digest import digest_of
 from parity.engine.agenda import Agenda
-from parity.engine.cell import Interrupted, run_cell
+from parity.engine.cell import run_cell
+from parity.engine.convoy import Interrupted
 from parity.engine.plan import Candidate, Cell, Plan
 from parity.engine.result import CellResult, judge_pair
 from parity.engine.tables import check_table

@@ -178,5 +178,9 @@ def _relative(
     np.equal(grid.of(quotient), np.where(ulp > 0, top, np.float32(np.nan))[:, None], out=grid.of(hit))
     places = hit.nonzero()[0]
     divisor = np.abs(expected[places].view(scratch.format.dtype).astype(np.float64))
-    np.maximum.at(relative, grid.rows_of(places), difference[places].astype(np.float64) / divisor)
+    exact = difference[places].astype(np.float64) / divisor
+    if grid.rows > 1:
+        np.maximum.at(relative, grid.rows_of(places), exact)
+    elif places.size:
+        relative[0] = exact.max()
     return relative

@@ -1,0 +1,166 @@
+"""The implementations of a cell on their way: asked side by side, each on its own when it fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.engine.plan import Candidate
+from parity.engine.process import WorkerFailed
+from parity.engine.protocol import PROGRESS, SKIPPING_KINDS
+from parity.engine.result import Failure
+from parity.engine.window import Window
+from parity.engine.workers import Workers
+from parity.layout import Layout
+from parity.numerics.formats import Format
+from parity.state import QUANTITIES
+from parity.trace import create_rows
+
+Message = dict[str, Any]
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; the cell leaves nothing behind."""
+
+
+class Rerun(Exception):
+    """A worker process was lost, and with it the other implementations it was running."""
+
+
+@dataclass
+class Participant:
+    """An implementation on its way: where its rows are, what it was asked last, how far it came.
+
+    stored: (1,), the last step whose state is stored, written by the worker. done: the last step it
+    has answered for.
+    """
+
+    number: int
+    candidate: Candidate
+    folder: Path
+    rows: dict[str, np.ndarray]
+    stored: np.ndarray
+    asked: str = ""
+    quantities: tuple[str, ...] = ()
+    moved: bool = False
+    done: int = 0
+
+
+def participant_in(
+    root: Path, number: int, candidate: Candidate, window: Window, layout: Layout, format: Format
+) -> Participant:
+    """A participant with a folder of its own under `root`, its rows still zero bits."""
+    folder = root / candidate.name
+    rows = {quantity: create_rows(folder, quantity, window.rows, layout, format) for quantity in QUANTITIES}
+    path = folder / f"{PROGRESS}.npy"
+    stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint64, shape=(1,))
+    return Participant(number, candidate, folder, rows, stored)
+
+
+class Convoy:
+    """Participants that go step by step together; who fails is left behind, with the reason in `failures`.
+
+    traces_kept: the folder of one that failed is then removed, as no trace is whole that has no end.
+    """
+
+    def __init__(
+        self,
+        participants: Sequence[Participant],
+        workers: Workers,
+        timeout: float | None,
+        steps: int,
+        failures: dict[str, Failure],
+        *,
+        traces_kept: bool,
+    ) -> None:
+        self.members = {participant.candidate.name: participant for participant in participants}
+        self.alive = list(self.members)
+        self.failures = failures
+        self.environments: dict[str, dict[str, object]] = {}
+        self._workers, self._timeout, self._steps = workers, timeout, steps
+        self._traces_kept = traces_kept
+        self._bystanders: list[str] = []
+
+    def ask(self, message_for: Callable[[Participant], Message]) -> None:
+        """Ask everyone who is left, and wait for all answers."""
+        self.receive(self.send(message_for))
+
+    def send(self, message_for: Callable[[Participant], Message]) -> list[str]:
+        """Put a request for everyone on its way; they work side by side."""
+        asked = []
+        for name in list(self.alive):
+            participant = self.members[name]
+            if name not in self.alive:
+                continue
+            try:
+                worker = self._workers.get(participant.candidate.worker)
+            except WorkerFailed as failure:
+                self._lose(name, failure)
+                continue
+            self.environments[participant.candidate.worker] = worker.environment
+            message = message_for(participant)
+            participant.asked = message["op"]
+            worker.send(message)
+            asked.append(name)
+        return asked
+
+    def receive(self, asked: Iterable[str]) -> None:
+        """Take the answers, in the order of the requests; Rerun where a process took bystanders with it."""
+        for name in asked:
+            if name not in self.alive:
+                continue
+            participant = self.members[name]
+            try:
+                answer = self._workers.get(participant.candidate.worker).receive(self._timeout)
+            except WorkerFailed as failure:
+                self._lose(name, failure)
+                continue
+            if not answer["ok"]:
+                self._fail(name, answer["kind"], answer["reason"])
+            elif "step" in answer:
+                participant.quantities, participant.done = tuple(answer["quantities"]), answer["step"]
+        if self._bystanders:
+            self._drop_all()
+            raise Rerun
+
+    def arrived(self, step: int) -> list[str]:
+        """Who is left and has reached a step."""
+        return [name for name in self.alive if self.members[name].done >= step]
+
+    def _fail(self, name: str, kind: str, reason: str) -> None:
+        participant = self.members[name]
+        step = 0
+        if participant.asked != "start" and kind not in SKIPPING_KINDS:
+            step = int(participant.stored[0]) + 1
+            reason = f"step {step}: {reason}" if step <= self._steps else f"after step {step - 1}: {reason}"
+        self.failures[name] = Failure(kind, reason, step)
+        self.alive.remove(name)
+        if self._traces_kept:
+            shutil.rmtree(participant.folder, ignore_errors=True)
+
+    def _lose(self, name: str, failure: WorkerFailed) -> None:
+        """A process is gone: the implementation it was busy with failed, the others it held are bystanders."""
+        if self._workers.stopped:
+            raise Interrupted
+        worker = self.members[name].candidate.worker
+        self._workers.discard(worker)
+        self._fail(name, failure.kind, failure.reason)
+        for other in list(self.alive):
+            if self.members[other].candidate.worker == worker:
+                self.alive.remove(other)
+                self._bystanders.append(other)
+
+    def _drop_all(self) -> None:
+        """Let the processes that are left forget this pass."""
+        for name in self.alive:
+            participant = self.members[name]
+            try:
+                worker = self._workers.get(participant.candidate.worker)
+                worker.ask({"op": "drop", "run": participant.number}, self._timeout)
+            except WorkerFailed:
+                self._workers.discard(participant.candidate.worker)

@@ -1,0 +1,89 @@
+"""What becomes of a participant at the end of its cell: a few facts, and its trace where it is kept."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from parity.case import Case
+from parity.comparison.distance import Distance, Reach, fold, reach_of
+from parity.comparison.divergence import measure_standstill
+from parity.digest import digest_of
+from parity.engine.convoy import Participant
+from parity.engine.plan import Candidate
+from parity.engine.protocol import PROGRESS
+from parity.engine.result import Failure, Outcome
+from parity.engine.window import Window
+from parity.numerics.formats import Format
+from parity.state import QUANTITIES
+from parity.trace import hyper_to_json, write_header
+
+
+def outcome_without_end(
+    case: Case, candidate: Candidate, participant: Participant | None, failure: Failure | None
+) -> Outcome:
+    """The outcome of an implementation that failed, or never began."""
+    moved = participant is not None and participant.moved
+    return Outcome(candidate.name, hyper_to_json(case.hyper_for(candidate.defaults)), (), moved, 0, {}, (), failure)
+
+
+def outcome_of(
+    case: Case,
+    participant: Participant,
+    window: Window,
+    initial: np.ndarray,
+    format: Format,
+    threads: ThreadPoolExecutor,
+) -> Outcome:
+    """The outcome of an implementation that reached the last step. initial: (size,) bits of the weights."""
+    last = window.row(case.steps)
+    states = {quantity: participant.rows[quantity][last] for quantity in participant.quantities}
+    return Outcome(
+        name=participant.candidate.name,
+        hyper=hyper_to_json(case.hyper_for(participant.candidate.defaults)),
+        quantities=participant.quantities,
+        moved=participant.moved,
+        nonfinite=sum(int(np.count_nonzero(~np.isfinite(bits.view(format.dtype)))) for bits in states.values()),
+        digests={quantity: digest_of(bits) for quantity, bits in states.items()},
+        reaches=_reaches(case, participant, states, initial, format, threads),
+        failure=None,
+    )
+
+
+def _reaches(
+    case: Case,
+    participant: Participant,
+    states: dict[str, np.ndarray],
+    initial: np.ndarray,
+    format: Format,
+    threads: ThreadPoolExecutor,
+) -> tuple[Reach, ...]:
+    lr_at = case.hyper_for(participant.candidate.defaults).lr_at
+    distances: dict[str, Distance] = {}
+    before = initial.view(format.dtype)
+    for quantity, bits in states.items():
+        last = bits.view(format.dtype)
+        fold(measure_standstill(quantity, before, last, case.layout(), case.steps, lr_at, threads), distances)
+    return tuple(map(reach_of, distances.values()))
+
+
+def seal_trace(
+    case: Case, participant: Participant, format: Format, input_digest: str, environment: dict[str, object]
+) -> None:
+    """Give the trace of an implementation that reached its end its header."""
+    for surplus in (*(set(QUANTITIES) - set(participant.quantities)), PROGRESS):
+        (participant.folder / f"{surplus}.npy").unlink()
+    write_header(
+        participant.folder,
+        case=case.name,
+        case_digest=case.digest(),
+        input_digest=input_digest,
+        implementation=participant.candidate.name,
+        format=format,
+        hyper=case.hyper_for(participant.candidate.defaults),
+        layout=case.layout(),
+        steps=case.steps,
+        quantities=participant.quantities,
+        environment=environment,
+    )
