@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("run", short_help="Run cases on implementations, compare every step.")
 @click.argument("cases", nargs=-1, metavar="[CASE]...", type=click.Path(path_type=Path))
 @click.option("-i", "--implementation", "implementations", multiple=True, metavar="NAME",
-              help="A name, a pattern ('torch.adam.*'), or your own: 'file.py:run', 'module:run'. Repeatable.")  # fmt: skip
+              help="A name, a pattern, or your own: 'file.py:run', 'module:run'. Repeatable.")  # fmt: skip
 @click.option("-d", "--dtype", "dtypes", multiple=True, metavar="DTYPE",
               help="float64, float32, float16 or bfloat16. Repeatable.  [all]")  # fmt: skip
 @click.option(
