@@ -58,12 +58,13 @@ def make_plan(
     implementations: Sequence[str],
     dtypes: Iterable[str],
     logs: Path,
+    timeout: float | None = None,
 ) -> Plan:
     """What a run with these selections would do."""
     wanted = [format_named(dtype).name for dtype in dtypes] or list(FORMATS)
     cases = select_cases(paths, keyword)
     whole = not keyword and all(Path(path).is_dir() for path in paths)
-    return plan_cells(cases, select_candidates(implementations, logs), wanted, known_names(), whole=whole)
+    return plan_cells(cases, select_candidates(implementations, logs, timeout), wanted, known_names(), whole=whole)
 
 
 def run(
@@ -86,7 +87,7 @@ def run(
     folder = Path(output)
     check_output(folder)
     with tempfile.TemporaryDirectory(prefix="parity-") as logs:
-        plan = make_plan(cases, keyword, implementations, dtypes, Path(logs))
+        plan = make_plan(cases, keyword, implementations, dtypes, Path(logs), options.timeout)
     if options.resume:
         check_resumed(folder, plan)
     prepare_output(folder, resume=options.resume)

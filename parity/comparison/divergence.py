@@ -59,22 +59,32 @@ def measure_batch(
     """Measure rows (len(steps), layout.size) of two sides, parameter by parameter."""
     if actual.shape != (len(steps), layout.size):
         raise ValueError(f"{quantity}: rows of shape {actual.shape} for {len(steps)} steps of {layout.size} elements")
-    measured = []
-    for parameter, place in layout.slices():
-        ours, theirs = actual[:, place], expected[:, place]
-        metrics = measure(ours, theirs, threads)
-        measured.append(
-            Measured(
-                quantity=quantity,
-                parameter=parameter.name,
-                steps=np.arange(steps.start, steps.stop, dtype=np.int64),
-                metrics=metrics,
-                max_steps=_in_steps(quantity, metrics.max_abs, steps, lr_at),
-                actual_values=_values_at(ours, metrics.worst_index),
-                expected_values=_values_at(theirs, metrics.worst_index),
-            )
-        )
-    return measured
+    return [
+        label_metrics(quantity, parameter.name, measure(actual[:, place], expected[:, place], threads),
+                      actual[:, place], expected[:, place], steps, lr_at)
+        for parameter, place in layout.slices()
+    ]  # fmt: skip
+
+
+def label_metrics(
+    quantity: str,
+    parameter: str,
+    metrics: Metrics,
+    actual: np.ndarray,
+    expected: np.ndarray,
+    steps: range,
+    lr_at: Callable[[int], float],
+) -> Measured:
+    """Say of which rows (len(steps), size) metrics are, and look up the values where they are farthest."""
+    return Measured(
+        quantity=quantity,
+        parameter=parameter,
+        steps=np.arange(steps.start, steps.stop, dtype=np.int64),
+        metrics=metrics,
+        max_steps=_in_steps(quantity, metrics.max_abs, steps, lr_at),
+        actual_values=_values_at(actual, metrics.worst_index),
+        expected_values=_values_at(expected, metrics.worst_index),
+    )
 
 
 def measure_standstill(

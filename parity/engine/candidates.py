@@ -20,8 +20,6 @@ from parity.trace import hyper_from_json
 REFERENCE = "numpy.adam.outside"
 """What a plug-in is held against where no other implementation is selected: Algorithm 1 of the paper."""
 
-DESCRIBE_SECONDS = 120.0
-
 
 def shipped_candidates() -> tuple[Candidate, ...]:
     """Every implementation of parity's own, from the registry alone."""
@@ -38,11 +36,12 @@ def shipped_candidates() -> tuple[Candidate, ...]:
     )
 
 
-def select_candidates(targets: Sequence[str], logs: Path) -> tuple[Candidate, ...]:
+def select_candidates(targets: Sequence[str], logs: Path, timeout: float | None = None) -> tuple[Candidate, ...]:
     """The candidates that targets name: shipped names, patterns of them, entry points, plug-ins.
 
     No target: all that is shipped. Where there is a plug-in, the reference joins. A plug-in is described
-    by a worker, so that its code never runs in the engine; ParityError where it cannot be loaded.
+    by a worker, so that its code never runs in the engine; ParityError where it cannot be loaded, or
+    not in `timeout` seconds.
     """
     shipped = {candidate.name: candidate for candidate in shipped_candidates()}
     if not targets:
@@ -56,7 +55,7 @@ def select_candidates(targets: Sequence[str], logs: Path) -> tuple[Candidate, ..
         else:
             check_target(target)
             plugins.append(target)
-    described = [describe_plugin(target, logs) for target in dict.fromkeys(plugins)]
+    described = [describe_plugin(target, logs, timeout) for target in dict.fromkeys(plugins)]
     if described:
         chosen[REFERENCE] = shipped[REFERENCE]
     ordered = [shipped[name] for name in shipped if name in chosen]
@@ -68,14 +67,14 @@ def known_names() -> list[str]:
     return [*shipped_implementations(), *(f"user.{name}" for name in installed_plugins()), "user.plugin"]
 
 
-def describe_plugin(target: str, logs: Path) -> Candidate:
+def describe_plugin(target: str, logs: Path, timeout: float | None = None) -> Candidate:
     """What a plug-in says of itself, asked in a process of its own."""
     assert is_plugin(target)
     log = logs / "describe.log"
     try:
         worker = WorkerProcess("describe", log)
         try:
-            answer = worker.ask({"op": "describe", "target": target}, DESCRIBE_SECONDS)
+            answer = worker.ask({"op": "describe", "target": target}, timeout)
         finally:
             worker.close()
     except WorkerFailed as failure:

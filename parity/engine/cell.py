@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from parity.case import Case
 from parity.comparison.distance import Distance, fold
-from parity.comparison.divergence import Label, measure_batch, to_table
+from parity.comparison.divergence import Label, Measured, label_metrics, measure_batch, to_table
 from parity.digest import DIGEST_CHARACTERS
+from parity.engine.comparers import Task, measure_apart
 from parity.engine.convoy import Convoy, Message, Participant, Rerun, participant_in
 from parity.engine.outcome import outcome_of, outcome_without_end, seal_trace
 from parity.engine.plan import Cell
@@ -97,7 +98,7 @@ class _Attempt:
         threads: ThreadPoolExecutor,
         failures: dict[str, Failure],
     ) -> None:
-        self.cell, self.traces, self.threads = cell, traces, threads
+        self.cell, self.workers, self.traces, self.threads = cell, workers, traces, threads
         self.case: Case = cell.case
         self.format: Format = format_named(cell.dtype)
         self.layout: Layout = cell.case.layout()
@@ -169,22 +170,64 @@ class _Attempt:
         for name in arrived:
             participant = self.convoy.members[name]
             participant.moved = participant.moved or bool(np.any(participant.rows["w"][rows] != initial))
-        for pair in self.pairs:
-            if pair.actual in arrived and pair.expected in arrived:
-                writer.write(self._measure(pair, rows, batch))
-                pair.steps += len(batch)
+        pairs = [pair for pair in self.pairs if pair.actual in arrived and pair.expected in arrived]
+        measured = (self._measure if self.window.overlaps else self._measure_apart)(pairs, rows, batch)
+        for pair, parts in zip(pairs, measured, strict=True):
+            fold(parts, pair.distances)
+            writer.write(to_table(Label(self.case.name, self.cell.dtype, pair.actual, pair.expected), parts))
+            pair.steps += len(batch)
 
-    def _measure(self, pair: _Pair, rows: slice, batch: range) -> pa.Table:
+    def _measure(self, pairs: Sequence[_Pair], rows: slice, batch: range) -> Iterator[list[Measured]]:
+        """Here, one after another; for rows that are small."""
+        for pair in pairs:
+            lr_at = self._lr_at(pair)
+            yield [
+                part
+                for quantity in self._shared(pair)
+                for part in measure_batch(
+                    quantity, *self._sides(pair, quantity, rows), self.layout, batch, lr_at, self.threads
+                )
+            ]
+
+    def _measure_apart(self, pairs: Sequence[_Pair], rows: slice, batch: range) -> Iterator[list[Measured]]:
+        """In processes of their own, side by side; for rows whose measuring takes longer than a message."""
+        places = tuple(place for _, place in self.layout.slices())
+        asked = [(pair, quantity) for pair in pairs for quantity in self._shared(pair)]
+        tasks = [
+            Task(self.format.name, self._file(pair.actual, quantity), self._file(pair.expected, quantity), rows, places)
+            for pair, quantity in asked
+        ]
+        found = dict(
+            zip(((id(pair), quantity) for pair, quantity in asked), measure_apart(tasks, self.workers), strict=True)
+        )
+        for pair in pairs:
+            lr_at = self._lr_at(pair)
+            parts = []
+            for quantity in self._shared(pair):
+                ours, theirs = self._sides(pair, quantity, rows)
+                for (parameter, place), metrics in zip(self.layout.slices(), found[id(pair), quantity], strict=True):
+                    parts.append(
+                        label_metrics(quantity, parameter.name, metrics, ours[:, place], theirs[:, place], batch, lr_at)
+                    )
+            yield parts
+
+    def _lr_at(self, pair: _Pair) -> Callable[[int], float]:
+        return self.case.hyper_for(self.convoy.members[pair.expected].candidate.defaults).lr_at
+
+    def _shared(self, pair: _Pair) -> list[str]:
+        """Quantities that both sides show."""
         actual, expected = self.convoy.members[pair.actual], self.convoy.members[pair.expected]
-        lr_at = self.case.hyper_for(expected.candidate.defaults).lr_at
-        measured = []
-        for quantity in QUANTITIES:
-            if quantity in actual.quantities and quantity in expected.quantities:
-                ours = actual.rows[quantity][rows].view(self.format.dtype)
-                theirs = expected.rows[quantity][rows].view(self.format.dtype)
-                measured += measure_batch(quantity, ours, theirs, self.layout, batch, lr_at, self.threads)
-        fold(measured, pair.distances)
-        return to_table(Label(self.case.name, self.cell.dtype, pair.actual, pair.expected), measured)
+        return [one for one in QUANTITIES if one in actual.quantities and one in expected.quantities]
+
+    def _sides(self, pair: _Pair, quantity: str, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        members = self.convoy.members
+        return (
+            members[pair.actual].rows[quantity][rows].view(self.format.dtype),
+            members[pair.expected].rows[quantity][rows].view(self.format.dtype),
+        )
+
+    def _file(self, name: str, quantity: str) -> Path:
+        return self.convoy.members[name].folder.resolve() / f"{quantity}.npy"
 
     def _result(self, key: str, initial: np.ndarray, rows: int) -> CellResult:
         digest = self.input_digest.hexdigest()[:DIGEST_CHARACTERS]

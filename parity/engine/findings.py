@@ -170,7 +170,8 @@ def _failures(results: Iterable[CellResult]) -> Iterable[Finding]:
     for (name, kind, reason), where in failed.items():
         cells[kind, reason, tuple(where)].append(name)
     for (kind, reason, places), names in cells.items():
-        severity = Severity.ALARM if kind is Kind.CRASHED else Severity.NOTE
+        # A crash that no case expects is an alarm already, as a verdict that is not as expected.
+        severity = Severity.WARNING if kind is Kind.CRASHED else Severity.NOTE
         told = ", ".join(names)
         yield Finding(severity, told, f"{told} {kind.lower()} in {len(places)} cell(s)", reason, places)
 

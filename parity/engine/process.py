@@ -17,6 +17,7 @@ import parity
 from parity.engine.protocol import DIED, HUNG, PROTOCOL
 from parity.errors import ParityError
 
+WORKER_MODULE = "parity.engine.worker"
 START_SECONDS = 120.0
 
 
@@ -31,7 +32,7 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """One worker under one interpreter; answers come in the order of the requests."""
 
-    def __init__(self, name: str, log: Path, python: str = sys.executable) -> None:
+    def __init__(self, name: str, log: Path, python: str = sys.executable, module: str = WORKER_MODULE) -> None:
         self.name, self.log = name, log
         log.parent.mkdir(parents=True, exist_ok=True)
         package_root = str(Path(parity.__file__).resolve().parent.parent)
@@ -42,7 +43,7 @@ class WorkerProcess:
         with log.open("ab") as errors:
             self._log_start = errors.tell()
             self._process = subprocess.Popen(
-                [python, "-m", "parity.engine.worker"],
+                [python, "-m", module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from parity.engine.process import WorkerFailed, WorkerProcess
+from parity.engine.process import WORKER_MODULE, WorkerFailed, WorkerProcess
 
 
 class Workers:
@@ -17,14 +17,14 @@ class Workers:
         self._stopped = False
         self._lock = threading.Lock()
 
-    def get(self, name: str) -> WorkerProcess:
-        """The process of that name; WorkerFailed where it cannot be started."""
+    def get(self, name: str, module: str = WORKER_MODULE) -> WorkerProcess:
+        """The process of that name, running a module; WorkerFailed where it cannot be started."""
         with self._lock:
             if self._stopped:
                 raise WorkerFailed("interrupted", "the run was interrupted")
             if name not in self._processes:
                 file_name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
-                self._processes[name] = WorkerProcess(name, self._logs / f"{file_name}-{self._lane}.log")
+                self._processes[name] = WorkerProcess(name, self._logs / f"{file_name}-{self._lane}.log", module=module)
             return self._processes[name]
 
     @property

@@ -176,11 +176,15 @@ def _relative(
         return relative
     hit = scratch.mask[: grid.size]
     np.equal(grid.of(quotient), np.where(ulp > 0, top, np.float32(np.nan))[:, None], out=grid.of(hit))
+    in_place = scratch.format.dtype.itemsize == 4
+    if in_place and grid.rows == 1 and int(np.count_nonzero(hit)) * VERY_FEW > grid.size:
+        # Many ties: one pass over all, rather than as many temporary numbers. (16-bit numbers were
+        # widened into the memory of their quotients, and are gone.)
+        exact = scratch.wide[: grid.size]
+        np.absolute(right, out=quotient)
+        np.divide(difference, quotient, out=exact, dtype=np.float64)
+        return np.asarray(np.fmax.reduce(exact, keepdims=True))
     places = hit.nonzero()[0]
     divisor = np.abs(expected[places].view(scratch.format.dtype).astype(np.float64))
-    exact = difference[places].astype(np.float64) / divisor
-    if grid.rows > 1:
-        np.maximum.at(relative, grid.rows_of(places), exact)
-    elif places.size:
-        relative[0] = exact.max()
+    np.maximum.at(relative, grid.rows_of(places), difference[places].astype(np.float64) / divisor)
     return relative

@@ -217,3 +217,11 @@ def test_a_memory_map_is_read_in_place(tmp_path):
     np.save(tmp_path / "w.npy", to_bits(actual))
     mapped = from_bits(np.load(tmp_path / "w.npy", mmap_mode="r"), FORMATS["bfloat16"])
     assert measure(mapped, expected).max_ulp.tolist() == [4]
+
+
+@every_format
+def test_a_row_in_which_every_element_differs_alike_is_measured_exactly(format: Format) -> None:
+    expected = np.full((1, SIZE), 0.1).astype(format.dtype)
+    expected[0, ::3] *= format.dtype.type(-1.5)
+    actual = from_bits(to_bits(expected) + format.unsigned.type(1), format)
+    assert check(actual, expected).differing[0] == SIZE

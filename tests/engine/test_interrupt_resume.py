@@ -42,6 +42,8 @@ def interrupted(tmp_path_factory, case_text, adam_text):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests run in the background, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         deadline = time.monotonic() + 60
         while not (folder / "cut" / "parts" / "first__float32.json").exists():
@@ -49,7 +51,10 @@ def interrupted(tmp_path_factory, case_text, adam_text):
             time.sleep(0.05)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert "Traceback" not in err
     return process.returncode, folder / "cut", arguments, out
 
