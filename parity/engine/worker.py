@@ -10,6 +10,8 @@ import importlib.util
 import json
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +31,7 @@ Message = dict[str, Any]
 
 def main() -> None:
     """Serve requests until ``quit`` or the end of standard input."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     # Whatever a framework or a plug-in prints must not end up among the answers.
     # Nor may a plug-in that asks for input take a request for it.
     with (
@@ -38,6 +41,13 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
         serve(requests, answers)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its engine is gone: a plug-in that sleeps would never notice."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:

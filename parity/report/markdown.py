@@ -47,7 +47,8 @@ def _answer(run: Run) -> str:
             f"> **This run is not complete** ({why}): {counts.cells} of {counts.cells_planned} cells were run."
         )
     lines += [f"> **Stale expectation:** {_escape(line)}" for line in run.stale]
-    told = "Everything is as expected" if run.exit_code == 0 else "**Not everything is as expected**"
+    told = "Everything" if run.complete else "What was run"
+    told = "**Not everything is as expected**" if run.unexpected or run.stale else f"{told} is as expected"
     lines.append(
         f"{told}: {counts.as_expected:,} of {counts.pairs:,} verdicts, over {len(run.cases)} cases in "
         f"{counts.cells} cells (case x dtype). Of them {counts.unbounded:,} diverge where rounding sets the weights no "

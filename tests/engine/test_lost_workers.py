@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 from parity.engine.process import WorkerFailed, WorkerProcess
@@ -77,3 +81,22 @@ def test_the_last_words_are_those_of_this_process(tmp_path):
     with pytest.raises(WorkerFailed) as caught:
         worker.ask({"op": "hello"}, 5)
     assert caught.value.reason == "the worker process died (signal SIGKILL)"
+
+
+def test_a_worker_ends_with_its_engine_also_while_a_plugin_sleeps(process, write_case, write_adam, tmp_path):
+    """The engine is killed and cannot tell anyone; its worker is in a plug-in that never comes back."""
+    note = tmp_path / "pid"
+    plugin = write_adam(before=f"Path('{note}').write_text(str(os.getpid()))\ntime.sleep(600)")
+    engine = process("run", write_case(), "-i", plugin, "-q")
+    deadline = time.monotonic() + 30
+    while not (note.exists() and note.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    worker = int(note.read_text())
+    os.kill(worker, 0)
+    engine.kill()
+    engine.wait()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}/cmdline").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}/cmdline").exists()
