@@ -69,10 +69,11 @@ def measure_near(
             return _equal(grid, ulp), distance
     places = None
     if not (near and finite):
-        places = _places_apart(actual, expected, difference, grid, scratch)
+        places = _places_apart(actual, expected, difference, grid, scratch, finite)
         if places is None:
             return None
         apart, distance_apart = measure_far(actual[places], expected[places], Grid(1, places.size), format)
+        counted = np.count_nonzero(distance[places])
         distance[places], difference[places] = 0, 0.0
         ulp, high = grid.greatest(distance), grid.greatest(difference)
     high = high.astype(np.float64)
@@ -86,7 +87,7 @@ def measure_near(
     nonfinite = opposite_zeros = nothing = np.zeros(grid.rows, np.int64)
     if places is not None:
         distance[places] = distance_apart
-        differing = grid.count_nonzero(distance, scratch.mask)
+        differing = differing + (np.count_nonzero(distance_apart) - counted)
         ulp, high = np.maximum(ulp, apart.ulp), np.maximum(high, apart.high)
         relative = np.maximum(relative, apart.relative)
         squares, exponent = add_sums(np.r_[squares, apart.squares], np.r_[exponent, apart.exponent])
@@ -121,18 +122,19 @@ def _reach(scratch: Scratch) -> int:
 
 
 def _places_apart(
-    actual: np.ndarray, expected: np.ndarray, difference: np.ndarray, grid: Grid, scratch: Scratch
+    actual: np.ndarray, expected: np.ndarray, difference: np.ndarray, grid: Grid, scratch: Scratch, finite: bool
 ) -> np.ndarray | None:
-    """Where elements are not near or not finite; None where these are many, or in many rows."""
+    """Where elements are not near or not finite; None where these are many, or in many rows. finite: all are."""
     if grid.rows > 1:
         return None
     format = scratch.format
-    apart = scratch.distance[: grid.size] > format.unsigned.type(_reach(scratch))
-    if format.dtype.itemsize == 2:
+    apart = scratch.mask[: grid.size]
+    np.greater(scratch.distance[: grid.size], format.unsigned.type(_reach(scratch)), out=apart)
+    if not finite and format.dtype.itemsize == 2:
         for side in (actual, expected):
             magnitude = side & format.unsigned.type(format.sign_bit - 1)
             apart |= magnitude >= format.unsigned.type(format.infinity_bits)
-    else:
+    elif not finite:
         apart |= ~np.isfinite(difference)
     places: np.ndarray = apart.nonzero()[0]
     return places if places.size * FEW <= grid.size else None
