@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +53,12 @@ def measure_batch(
     layout: Layout,
     steps: range,
     lr_at: Callable[[int], float],
-    threads: ThreadPoolExecutor | None = None,
 ) -> list[Measured]:
     """Measure rows (len(steps), layout.size) of two sides, parameter by parameter."""
     if actual.shape != (len(steps), layout.size):
         raise ValueError(f"{quantity}: rows of shape {actual.shape} for {len(steps)} steps of {layout.size} elements")
     return [
-        label_metrics(quantity, parameter.name, measure(actual[:, place], expected[:, place], threads),
+        label_metrics(quantity, parameter.name, measure(actual[:, place], expected[:, place]),
                       actual[:, place], expected[:, place], steps, lr_at)
         for parameter, place in layout.slices()
     ]  # fmt: skip
@@ -94,11 +92,10 @@ def measure_standstill(
     layout: Layout,
     step: int,
     lr_at: Callable[[int], float],
-    threads: ThreadPoolExecutor | None = None,
 ) -> list[Measured]:
     """Measure an optimizer that never steps against a last state (layout.size,): initial weights, moments 0."""
     still = initial if quantity == "w" else np.broadcast_to(np.zeros(1, last.dtype), last.shape)
-    return measure_batch(quantity, still[None], last[None], layout, range(step, step + 1), lr_at, threads)
+    return measure_batch(quantity, still[None], last[None], layout, range(step, step + 1), lr_at)
 
 
 def _in_steps(quantity: str, max_abs: np.ndarray, steps: range, lr_at: Callable[[int], float]) -> np.ndarray:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from queue import Empty, SimpleQueue
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,12 +28,7 @@ from parity.numerics.tiles import Grid, Partial, Scratch
 from parity.numerics.ulp import check_alike, distance_of_bits, native_format, widen_distance
 
 TILE_BYTES = 1 << 20
-"""Memory of one buffer: larger tiles leave the caches, smaller ones leave threads waiting for the GIL."""
-SPAN_TILES = 2
-"""Tiles of a long row that one thread takes at a time."""
-
-Place = TypeVar("Place")
-Found = TypeVar("Found")
+"""Memory of one buffer: larger tiles leave the caches, smaller ones cost more calls."""
 
 _KINDS = {
     "elements": np.int64,
@@ -96,14 +89,14 @@ class Metrics:
     opposite_zeros: np.ndarray
 
 
-def measure(actual: np.ndarray, expected: np.ndarray, threads: ThreadPoolExecutor | None = None) -> Metrics:
+def measure(actual: np.ndarray, expected: np.ndarray) -> Metrics:
     """All metrics of each row of a pair.
 
     actual, expected: (rows, n), equal shape and dtype, one of the four formats; column slices of
-    wider arrays and memory maps are read in place. threads: where large inputs are spread over; the
-    result is the same bit for bit. ValueError for unequal shapes or dtypes, ParityError for another
-    dtype. The process must not flush subnormals. Memory: about 6 MiB a thread, and about 2 % of a
-    row that exceeds a tile (25 % at worst).
+    wider arrays and memory maps are read in place. ValueError for unequal shapes or dtypes,
+    ParityError for another dtype. The process must not flush subnormals. Memory: about 6 MiB, and
+    about 2 % of a row that exceeds a tile (25 % at worst). One thread: several hand the
+    interpreter's lock over at every call and are slower; processes are not (`parity.engine.comparer`).
     """
     check_alike(actual, expected)
     format = native_format(actual)
@@ -115,71 +108,56 @@ def measure(actual: np.ndarray, expected: np.ndarray, threads: ThreadPoolExecuto
     results["elements"][:] = size
     results["worst_index"][:] = -1
     tile = TILE_BYTES // max(format.dtype.itemsize, 4)
-    if rows and 0 < size <= tile:
-        _measure_short_rows(pair, results, tile // size, threads)
-    elif rows and size > tile:
-        _measure_long_rows(pair, results, tile, threads)
+    with np.errstate(all="ignore"):
+        if rows and 0 < size <= tile:
+            _measure_short_rows(pair, results, tile // size)
+        elif rows and size > tile:
+            _measure_long_rows(pair, results, tile)
     for array in results.values():
         array.flags.writeable = False
     return Metrics(**results)
 
 
-def _measure_short_rows(
-    pair: _Pair, results: dict[str, np.ndarray], rows_at_once: int, threads: ThreadPoolExecutor | None
-) -> None:
+def _measure_short_rows(pair: _Pair, results: dict[str, np.ndarray], rows_at_once: int) -> None:
     rows, size = pair.actual.shape
-
-    def work(place: slice, scratch: Scratch) -> None:
+    scratch = Scratch(pair.format, min(rows, rows_at_once) * size)
+    for row in range(0, rows, rows_at_once):
+        place = slice(row, min(row + rows_at_once, rows))
         grid = Grid(place.stop - place.start, size)
         found, distance = _measure_tile(pair.actual[place], pair.expected[place], grid, scratch)
         percentile = percentile_of_rows(distance, found.differing, found.ulp, grid, scratch.mask)
         _store(results, place, found, percentile, pair.format)
 
-    places = [slice(row, min(row + rows_at_once, rows)) for row in range(0, rows, rows_at_once)]
-    _spread(work, places, threads, lambda: Scratch(pair.format, min(rows, rows_at_once) * size))
 
-
-def _measure_long_rows(
-    pair: _Pair, results: dict[str, np.ndarray], tile: int, threads: ThreadPoolExecutor | None
-) -> None:
+def _measure_long_rows(pair: _Pair, results: dict[str, np.ndarray], tile: int) -> None:
     rows, size = pair.actual.shape
-    grow = partial(Scratch, pair.format, tile)
-
-    def sample(row: int, scratch: Scratch) -> Threshold:
-        stride, width = sample_places(size)
-        left, right = (
-            side[row, : size // stride * stride].reshape(-1, stride)[:, :width] for side in (pair.actual, pair.expected)
-        )
-        return choose_threshold(distance_of_bits(left, right, pair.format).reshape(-1))
-
-    thresholds = _spread(sample, range(rows), threads, grow)
-    span = tile * SPAN_TILES
-    places = [(row, start) for row in range(rows) for start in range(0, size, span)]
-
-    def work(place: tuple[int, int], scratch: Scratch) -> list[_Piece]:
-        row, start = place
-        stop = min(start + span, size)
-        return list(_measure_span(pair, row, start, stop, tile, thresholds[row], scratch))
-
-    spans = _spread(work, places, threads, grow)
-    spans_of_row = len(places) // rows
+    rank = rank_from_top(size)
+    scratch = Scratch(pair.format, tile)
     for row in range(rows):
-        pieces = [piece for found in spans[row * spans_of_row : (row + 1) * spans_of_row] for piece in found]
-        rank = rank_from_top(size)
-        percentile = conclude([piece.tally for piece in pieces], thresholds[row], rank)
+        threshold = _sampled_threshold(pair, row)
+        pieces = list(_measure_row(pair, row, tile, threshold, scratch))
+        percentile = conclude([piece.tally for piece in pieces], threshold, rank)
         if percentile is None:
             percentile = select(partial(_distances, pair, row, tile), rank)
         merged = _merge(pieces)
         _store(results, slice(row, row + 1), merged, np.array([percentile], pair.format.unsigned), pair.format)
 
 
-def _measure_span(
-    pair: _Pair, row: int, start: int, stop: int, tile: int, threshold: Threshold, scratch: Scratch
-) -> Iterator[_Piece]:
+def _sampled_threshold(pair: _Pair, row: int) -> Threshold:
+    size = pair.actual.shape[1]
+    stride, width = sample_places(size)
+    left, right = (
+        side[row, : size // stride * stride].reshape(-1, stride)[:, :width] for side in (pair.actual, pair.expected)
+    )
+    return choose_threshold(distance_of_bits(left, right, pair.format).reshape(-1))
+
+
+def _measure_row(pair: _Pair, row: int, tile: int, threshold: Threshold, scratch: Scratch) -> Iterator[_Piece]:
     """Tiles of one row, in order; each knows how far the tiles before it have reached."""
     relative, ulp = 0.0, 0
-    for first in range(start, stop, tile):
-        place = slice(first, min(first + tile, stop))
+    size = pair.actual.shape[1]
+    for first in range(0, size, tile):
+        place = slice(first, min(first + tile, size))
         grid = Grid(1, place.stop - first)
         left, right = pair.actual[row : row + 1, place], pair.expected[row : row + 1, place]
         found, distance = _measure_tile(left, right, grid, scratch, relative, ulp)
@@ -239,25 +217,3 @@ def _distances(pair: _Pair, row: int, tile: int) -> Iterator[np.ndarray]:
     for start in range(0, pair.actual.shape[1], tile):
         place = slice(start, start + tile)
         yield distance_of_bits(pair.actual[row, place], pair.expected[row, place], pair.format)
-
-
-def _spread(
-    work: Callable[[Place, Scratch], Found],
-    places: Sequence[Place],
-    threads: ThreadPoolExecutor | None,
-    grow: Callable[[], Scratch],
-) -> list[Found]:
-    """`work` at every place, in order; each thread takes scratch memory that another has put back."""
-    idle: SimpleQueue[Scratch] = SimpleQueue()
-
-    def at(place: Place) -> Found:
-        try:
-            scratch = idle.get_nowait()
-        except Empty:
-            scratch = grow()
-        with np.errstate(all="ignore"):
-            found = work(place, scratch)
-        idle.put(scratch)
-        return found
-
-    return list(map(at, places) if threads is None or len(places) == 1 else threads.map(at, places))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import cpu_count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,14 +50,13 @@ def compare_traces(actual: Trace, expected: Trace, expectation: Expectation | No
     quantities = [quantity for quantity in expected.quantities if quantity in actual.quantities]
     distances: dict[str, Distance] = {}
     tables = []
-    with ThreadPoolExecutor(cpu_count()) as threads:
-        for steps in _batches(expected):
-            rows = slice(steps.start, steps.stop)
-            for quantity in quantities:
-                ours, theirs = actual.array(quantity)[rows], expected.array(quantity)[rows]
-                measured = measure_batch(quantity, ours, theirs, expected.layout, steps, expected.hyper.lr_at, threads)
-                fold(measured, distances)
-                tables.append(to_table(label, measured))
+    for steps in _batches(expected):
+        rows = slice(steps.start, steps.stop)
+        for quantity in quantities:
+            ours, theirs = actual.array(quantity)[rows], expected.array(quantity)[rows]
+            measured = measure_batch(quantity, ours, theirs, expected.layout, steps, expected.hyper.lr_at)
+            fold(measured, distances)
+            tables.append(to_table(label, measured))
     verdict = judge(
         tuple(distances.values()),
         (_moved(actual), _moved(expected)),

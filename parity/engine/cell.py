@@ -184,9 +184,7 @@ class _Attempt:
             yield [
                 part
                 for quantity in self._shared(pair)
-                for part in measure_batch(
-                    quantity, *self._sides(pair, quantity, rows), self.layout, batch, lr_at, self.threads
-                )
+                for part in measure_batch(quantity, *self._sides(pair, quantity, rows), self.layout, batch, lr_at)
             ]
 
     def _measure_apart(self, pairs: Sequence[_Pair], rows: slice, batch: range) -> Iterator[list[Measured]]:
@@ -238,7 +236,7 @@ class _Attempt:
             if participant is None or failure is not None:
                 outcomes.append(outcome_without_end(self.case, candidate, participant, failure))
                 continue
-            outcomes.append(outcome_of(self.case, participant, self.window, initial, self.format, self.threads))
+            outcomes.append(outcome_of(self.case, participant, self.window, initial, self.format))
             if self.traces is not None:
                 environment = self.convoy.environments[candidate.worker]
                 seal_trace(self.case, participant, self.format, digest, environment)

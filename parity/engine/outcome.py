@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from parity.case import Case
@@ -34,7 +32,6 @@ def outcome_of(
     window: Window,
     initial: np.ndarray,
     format: Format,
-    threads: ThreadPoolExecutor,
 ) -> Outcome:
     """The outcome of an implementation that reached the last step. initial: (size,) bits of the weights."""
     last = window.row(case.steps)
@@ -46,7 +43,7 @@ def outcome_of(
         moved=participant.moved,
         nonfinite=sum(int(np.count_nonzero(~np.isfinite(bits.view(format.dtype)))) for bits in states.values()),
         digests={quantity: digest_of(bits) for quantity, bits in states.items()},
-        reaches=_reaches(case, participant, states, initial, format, threads),
+        reaches=_reaches(case, participant, states, initial, format),
         failure=None,
     )
 
@@ -57,14 +54,13 @@ def _reaches(
     states: dict[str, np.ndarray],
     initial: np.ndarray,
     format: Format,
-    threads: ThreadPoolExecutor,
 ) -> tuple[Reach, ...]:
     lr_at = case.hyper_for(participant.candidate.defaults).lr_at
     distances: dict[str, Distance] = {}
     before = initial.view(format.dtype)
     for quantity, bits in states.items():
         last = bits.view(format.dtype)
-        fold(measure_standstill(quantity, before, last, case.layout(), case.steps, lr_at, threads), distances)
+        fold(measure_standstill(quantity, before, last, case.layout(), case.steps, lr_at), distances)
     return tuple(map(reach_of, distances.values()))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 import numpy as np
@@ -52,10 +51,6 @@ def check(actual: np.ndarray, expected: np.ndarray) -> Metrics:
             assert getattr(found, name)[0] == pytest.approx(value, rel=1e-13, abs=0), name
         else:
             assert getattr(found, name)[0] == value, name
-    with ThreadPoolExecutor(2) as threads:
-        threaded = measure(actual, expected, threads)
-    for field in fields(Metrics):
-        assert np.array_equal(getattr(found, field.name), getattr(threaded, field.name)), field.name
     return found
 
 
