@@ -124,10 +124,9 @@ def _excused(kind: Kind, distances: Sequence[Distance], expectation: Expectation
 
 def _blind(reaches: Sequence[Reach], expectation: Expectation) -> dict[str, str]:
     """Quantities whose budget would admit an optimizer that never steps, each with that budget in words."""
-    budgets: dict[str, Budget] = dict(expectation.within or {})  # type: ignore[arg-type]
     found = {}
     for reach in reaches:
-        budget = budgets.get(reach.quantity) or budgets.get("*")
+        budget = _budget(expectation, reach.quantity)
         if budget is None or not reach.differing:
             continue
         limits = {metric: (getattr(reach, metric), limit) for metric, limit in budget.limits().items()}
@@ -168,12 +167,17 @@ def _unbounded(differing: Sequence[Distance], expectation: Expectation) -> list[
     return [distance.quantity for distance in differing if distance.quantity in expectation.unbounded]
 
 
+def _budget(expectation: Expectation, quantity: str) -> Budget | None:
+    """That of a quantity, or the one for all that are not named."""
+    budgets: dict[str, Budget] = dict(expectation.within or {})  # type: ignore[arg-type]
+    return budgets.get(quantity) or budgets.get("*")
+
+
 def _excess(distances: Sequence[Distance], expectation: Expectation) -> list[str]:
     """One phrase for every limit that does not hold, and for every quantity that should have one."""
-    budgets: dict[str, Budget] = dict(expectation.within or {})  # type: ignore[arg-type]
     phrases = []
     for distance in distances:
-        budget = budgets.get(distance.quantity) or budgets.get("*")
+        budget = _budget(expectation, distance.quantity)
         if budget is None:
             if distance.quantity not in expectation.unbounded:
                 phrases.append(f"{distance.quantity} has no budget")

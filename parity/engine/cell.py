@@ -195,15 +195,13 @@ class _Attempt:
             Task(self.format.name, self._file(pair.actual, quantity), self._file(pair.expected, quantity), rows, places)
             for pair, quantity in asked
         ]
-        found = dict(
-            zip(((id(pair), quantity) for pair, quantity in asked), measure_apart(tasks, self.workers), strict=True)
-        )
+        found = iter(measure_apart(tasks, self.workers))
         for pair in pairs:
             lr_at = self._lr_at(pair)
             parts = []
             for quantity in self._shared(pair):
                 ours, theirs = self._sides(pair, quantity, rows)
-                for (parameter, place), metrics in zip(self.layout.slices(), found[id(pair), quantity], strict=True):
+                for (parameter, place), metrics in zip(self.layout.slices(), next(found), strict=True):
                     parts.append(
                         label_metrics(quantity, parameter.name, metrics, ours[:, place], theirs[:, place], batch, lr_at)
                     )

@@ -176,8 +176,10 @@ def _run_cells(
                     cell, result = future.result()
                     done[cell.name] = result
                     on_cell(cell, result, len(done), total)
+                    if not options.max_failures:
+                        continue
                     failures += _unexpected(cell, result)
-                    if options.max_failures and failures >= options.max_failures:
+                    if failures >= options.max_failures:
                         stopped = f"stopped after {failures} pairs that are not as expected"
         except KeyboardInterrupt:
             stopped = "interrupted"

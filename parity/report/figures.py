@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from parity.engine.matrix import Entry
-
-NO_DISTANCE = 2**64 - 1
+from parity.numerics.ulp import NO_DISTANCE
 
 
 def ulp_text(ulp: int) -> str:
