@@ -1,68 +1,128 @@
-"""The numbers of one step that are the same for every element."""
+"""The numbers of a step that are the same for every element."""
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
+from parity.adam.arithmetic import working_format
 from parity.adam.convention import Convention
-from parity.adam.rounding import rounded
+from parity.adam.forms import Factors
+from parity.adam.kernels import Operation, Program, compiled
 from parity.hyper import Hyper
-from parity.numerics.formats import Format
+from parity.numerics.formats import FORMATS, Format
+from parity.numerics.rounding import round_to
+
+Scalars = Mapping[str, np.ndarray]
+"""By name, each an array (steps,) of the working format."""
+
+_LINE = re.compile(r"(?P<format>\w+) (?P<name>\w+) = (?P<expression>.+?)(?: as (?P<kept>\w+))?$")
 
 
-class Scalars(NamedTuple):
-    """Factors of one step, each a scalar of the working dtype.
+def scalars(
+    hyper: Hyper,
+    convention: Convention,
+    factors: Factors,
+    lr: Sequence[float],
+    counts: Sequence[int],
+    format: Format,
+) -> Scalars:
+    """Every factor of the steps whose step sizes are `lr` and whose t of the bias correction are `counts`.
 
-    beta1, beta2, eps, lr, weight_decay: as in `Hyper`. complement1, complement2: 1 - beta.
-    correction1, correction2: 1 - beta^t. alpha: lr * sqrt(1 - beta2^t) / (1 - beta1^t).
-    shrink: 1 - lr * weight_decay.
+    format: that of the weights. What rounding does: in float16, eps = 1e-8 is 0, so that a gradient of zero gives
+    0 / 0 = NaN; in bfloat16, beta2 = 0.999 is 1 while 1 - beta2 is 0.001, so that v never decays. Neither is guarded
+    against. Without bias correction, powers of the betas are 0.
     """
-
-    beta1: Any
-    beta2: Any
-    complement1: Any
-    complement2: Any
-    correction1: Any
-    correction2: Any
-    lr: Any
-    alpha: Any
-    eps: Any
-    weight_decay: Any
-    shrink: Any
-
-
-def scalars(hyper: Hyper, convention: Convention, lr: float, t: int, format: Format) -> Scalars:
-    """Forms every factor in Python doubles and rounds it once, to the format.
-
-    t: 1-based count of the bias correction. What one rounding does: in float16, eps = 1e-8 is 0, so
-    that a gradient of zero gives 0 / 0 = NaN; in bfloat16, beta2 = 0.999 is 1 while 1 - beta2 is 0.001,
-    so that v never decays. Neither is guarded against.
-    """
-    correction1 = 1 - hyper.beta1**t if convention.bias_correction else 1.0
-    correction2 = 1 - hyper.beta2**t if convention.bias_correction else 1.0
-    factors = Scalars(
-        beta1=hyper.beta1,
-        beta2=hyper.beta2,
-        complement1=1 - hyper.beta1,
-        complement2=1 - hyper.beta2,
-        correction1=correction1,
-        correction2=correction2,
-        lr=lr,
-        alpha=_alpha(lr, correction1, correction2),
-        eps=hyper.eps,
-        weight_decay=hyper.weight_decay,
-        shrink=1 - lr * hyper.weight_decay,
-    )
+    formats = {**FORMATS, "double": FORMATS["float64"], "dtype": format, "working": working_format(format)}
+    values = {
+        "lr": np.array(lr, np.float64),
+        "t": np.array(counts, np.float64),
+        **{
+            name: np.full(len(counts), value, np.float64)
+            for name, value in (
+                ("beta1", hyper.beta1),
+                ("beta2", hyper.beta2),
+                ("eps", hyper.eps),
+                ("wd", hyper.weight_decay),
+            )
+        },
+    }
     with np.errstate(all="ignore"):
-        return Scalars(*(rounded(factor, format) for factor in factors))
+        for computes, program, keeps in _lines(factors.value):
+            arithmetic = _ScalarArithmetic(formats[computes], convention.bias_correction)
+            name, value = arithmetic.line(program, values)
+            values[name] = round_to(value, formats[keeps])
+        return {name: round_to(value, formats["working"]) for name, value in values.items()}
 
 
-def _alpha(lr: float, correction1: float, correction2: float) -> float:
-    """lr * sqrt(correction2) / correction1; NaN or inf where a beta of 1 or more makes it so."""
-    if correction2 < 0:
-        return math.nan
-    with np.errstate(all="ignore"):
-        return float(np.float64(lr * math.sqrt(correction2)) / np.float64(correction1))
+@cache
+def _lines(text: str) -> tuple[tuple[str, Program, str], ...]:
+    """(format in which it computes, program of one line, format in which it is kept) of every line."""
+    found = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ValueError(f"{line!r} is not 'format name = expression as format'")
+        program = compiled(f"{match['name']} = {match['expression']}", (match["name"],))
+        found.append((match["format"], program, match["kept"] or match["format"]))
+    return tuple(found)
+
+
+class _ScalarArithmetic:
+    """Operations on arrays (steps,), each rounded to a format."""
+
+    def __init__(self, format: Format, bias_correction: bool) -> None:
+        self._format = format
+        self._working = working_format(format)
+        self._bias_correction = bias_correction
+
+    def line(self, program: Program, values: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
+        """Target and value of a line."""
+        rows: dict[str, np.ndarray] = {}
+        size = len(values["t"])
+        for operation in program.operations:
+            operands = [
+                np.full(size, one) if isinstance(one, float) else rows[one] if one in rows else values[one]
+                for one in operation.operands
+            ]
+            rows[operation.result] = self._apply(operation, operands)
+        target = program.operations[-1].result
+        return target, rows[target]
+
+    def _apply(self, operation: Operation, operands: list[np.ndarray]) -> np.ndarray:
+        operands = [round_to(one, self._format) for one in operands]
+        if operation.name in ("power", "repeated"):
+            bases, exponents = operands[0], operands[1].astype(np.float64)
+            if not self._bias_correction and (exponents != 0.5).all():
+                return np.zeros_like(bases)
+            raised = _raised if operation.name == "power" else _multiplied
+            return raised(bases, exponents, self._format)
+        wide = [round_to(one, self._working) for one in operands]
+        return round_to(wide[0] if operation.name == "copy" else getattr(np, operation.name)(*wide), self._format)
+
+
+def _raised(bases: np.ndarray, exponents: np.ndarray, format: Format) -> np.ndarray:
+    """The C library's ``pow`` of doubles, then rounded to the format."""
+    powers = [_power(float(base), float(exponent)) for base, exponent in zip(bases, exponents, strict=True)]
+    return round_to(np.array(powers, np.float64), format)
+
+
+def _power(base: float, exponent: float) -> float:
+    if base < 0 and exponent != int(exponent):
+        return float("nan")
+    return float(base**exponent)
+
+
+def _multiplied(bases: np.ndarray, exponents: np.ndarray, format: Format) -> np.ndarray:
+    """``((b * b) * b) ...``, each product rounded to the format; one base for all exponents of at least 1."""
+    if not len(exponents):
+        return bases
+    counts = exponents.astype(np.int64)
+    powers = np.full(max(int(counts.max()), 1), bases[0])
+    for place in range(1, len(powers)):
+        powers[place] = powers[place - 1] * bases[0]
+    chosen: np.ndarray = powers[np.maximum(counts, 1) - 1]
+    return chosen

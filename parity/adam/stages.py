@@ -1,76 +1,61 @@
-"""The formula: the stages of one Adam step, on blocks, in place.
-
-Every argument that is an array has shape (n,) and one dtype, in which each operation rounds; `spare`
-arrays are overwritten and hold nothing afterwards. Source: Kingma & Ba 2015, Algorithm 1.
-"""
+"""One Adam step on a block of elements: the stages in their order."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+
 import numpy as np
 
-from parity.adam.convention import Epsilon
-from parity.adam.scalars import Scalars
+from parity.adam.arithmetic import Arithmetic
+from parity.adam.evaluation import Evaluator, Operand
+from parity.adam.kernels import Program, compiled
+from parity.hyper import Hyper
+from parity.numerics.flush import flush_subnormals
+
+_ARRAYS = ("w", "m", "v", "vmax", "g")
 
 
-def decay_weights(w: np.ndarray, scalars: Scalars) -> None:
-    """Decoupled decay: ``w = (1 - lr * weight_decay) * w``; Loshchilov & Hutter 2019."""
-    np.multiply(w, scalars.shrink, out=w)
+@cache
+def programs(arithmetic: Arithmetic, hyper: Hyper) -> tuple[Program, ...]:
+    """What a step runs, in order: L2 or decoupled decay where asked, moments, AMSGrad's maximum where asked, update."""
+    texts: list[str] = []
+    if hyper.weight_decay != 0:
+        texts.append(arithmetic.decay_weights if hyper.decoupled else arithmetic.decay_gradient)
+    texts += [arithmetic.first_moment, arithmetic.second_moment]
+    if hyper.amsgrad and "vmax" not in arithmetic.update:
+        texts.append("vmax = maximum(vmax, v)")
+    texts.append(arithmetic.update)
+    return tuple(compiled(_asked_for(text, hyper), _ARRAYS) for text in texts)
 
 
-def decay_gradient(g: np.ndarray, w: np.ndarray, scalars: Scalars, out: np.ndarray) -> None:
-    """L2 decay: ``out = g + weight_decay * w``."""
-    np.multiply(w, scalars.weight_decay, out=out)
-    np.add(g, out, out=out)
+def _asked_for(text: str, hyper: Hyper) -> str:
+    """A program without the lines whose condition does not hold."""
+    asked = {"decoupled": hyper.weight_decay != 0 and hyper.decoupled, "amsgrad": hyper.amsgrad}
+    lines = [line.strip().rpartition(": ") for line in text.split(";")]
+    return ";".join(line for condition, _, line in lines if asked.get(condition, True))
 
 
-def first_moment(m: np.ndarray, g: np.ndarray, scalars: Scalars, spare: np.ndarray) -> None:
-    """``m = beta1 * m + (1 - beta1) * g``."""
-    np.multiply(m, scalars.beta1, out=m)
-    np.multiply(g, scalars.complement1, out=spare)
-    np.add(m, spare, out=m)
+def scratch_rows(arithmetic: Arithmetic, hyper: Hyper) -> int:
+    """Rows of scratch memory for `step_block`."""
+    return max(program.rows for program in programs(arithmetic, hyper)) + 1
 
 
-def second_moment(v: np.ndarray, g: np.ndarray, scalars: Scalars, spare: np.ndarray) -> None:
-    """``v = beta2 * v + (1 - beta2) * (g * g)``."""
-    np.multiply(v, scalars.beta2, out=v)
-    np.square(g, out=spare)
-    np.multiply(spare, scalars.complement2, out=spare)
-    np.add(v, spare, out=v)
-
-
-def largest_second_moment(vmax: np.ndarray, v: np.ndarray) -> None:
-    """``vmax = max(vmax, v)``, NaN where either is."""
-    np.maximum(vmax, v, out=vmax)
-
-
-def weights(
-    w: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    scalars: Scalars,
-    epsilon: Epsilon,
-    spare: tuple[np.ndarray, np.ndarray],
+def step_block(
+    arrays: Mapping[str, np.ndarray],
+    scalars: Mapping[str, Operand],
+    hyper: Hyper,
+    arithmetic: Arithmetic,
+    evaluator: Evaluator,
+    scratch: np.ndarray,
 ) -> None:
-    """``w = w - numerator / denominator``.
+    """One step in place on w, m, v, under AMSGrad vmax, and g, which L2 decay overwrites.
 
-    OUTSIDE: numerator ``lr * (m / (1 - beta1^t))``, denominator ``sqrt(v / (1 - beta2^t)) + eps``.
-    INSIDE: the same numerator, denominator ``sqrt(v / (1 - beta2^t) + eps)``.
-    HAT: numerator ``alpha * m``, denominator ``sqrt(v) + eps``.
+    arrays: of one shape, in the evaluator's working format; scalars: of that format, of any shape that broadcasts.
     """
-    numerator, denominator = spare
-    if epsilon is Epsilon.HAT:
-        np.multiply(m, scalars.alpha, out=numerator)
-        np.sqrt(v, out=denominator)
-        np.add(denominator, scalars.eps, out=denominator)
-    else:
-        np.divide(m, scalars.correction1, out=numerator)
-        np.multiply(numerator, scalars.lr, out=numerator)
-        np.divide(v, scalars.correction2, out=denominator)
-        if epsilon is Epsilon.INSIDE:
-            np.add(denominator, scalars.eps, out=denominator)
-            np.sqrt(denominator, out=denominator)
-        else:
-            np.sqrt(denominator, out=denominator)
-            np.add(denominator, scalars.eps, out=denominator)
-    np.divide(numerator, denominator, out=numerator)
-    np.subtract(w, numerator, out=w)
+    if evaluator.flushes:
+        for array in arrays.values():
+            flush_subnormals(array)
+    values: dict[str, Operand] = {**scalars, **arrays, "x": arrays["vmax" if hyper.amsgrad else "v"]}
+    for program in programs(arithmetic, hyper):
+        evaluator.run(program, values, scratch)

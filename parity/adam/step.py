@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from parity.adam import stages
-from parity.adam.arithmetic import Arithmetic, working_format
+from parity.adam.arithmetic import Arithmetic, parts
 from parity.adam.convention import Convention, StepCount
-from parity.adam.scalars import Scalars, scalars
+from parity.adam.evaluation import ArraySquareRoot, Evaluator, Operand, evaluator
+from parity.adam.scalars import scalars
+from parity.adam.stages import scratch_rows, step_block
 from parity.adam.workspace import Scratch, Workspace
 from parity.errors import ParityError
 from parity.hyper import Hyper
@@ -43,18 +44,20 @@ def step(
     arithmetic: Arithmetic,
     t: int,
     counts: Counts | None = None,
+    library: ArraySquareRoot | None = None,
 ) -> State:
     """The state after one step, in new arrays.
 
     state: w, m and v, and vmax where hyper.amsgrad. gradient: arrays of the shapes and dtypes of w, or
     None, which leaves a parameter as it is. t: 1-based step, picks lr. counts: t of the bias correction
-    by parameter, `t` for all where omitted. Formula: `stages`. ParityError where the gradient's shape
+    by parameter, `t` for all where omitted. library: the square root that `arithmetic` may ask for. Formula:
+    `forms`. ParityError where the gradient's shape
     or dtype is not that of w. Numbers that overflow are inf, 0 / 0 is NaN, without a warning.
     """
     m, v, vmax = (None if arrays is None else _copies(arrays) for arrays in (state.m, state.v, state.vmax))
     after = State(_copies(state.w), m, v, vmax)
     with Workspace(threads=1) as workspace:
-        step_in_place(after, gradient, hyper, convention, arithmetic, t, counts, workspace)
+        step_in_place(after, gradient, hyper, convention, arithmetic, t, counts, workspace, library)
     return after
 
 
@@ -67,6 +70,7 @@ def step_in_place(
     t: int,
     counts: Counts | None,
     workspace: Workspace,
+    library: ArraySquareRoot | None = None,
 ) -> None:
     """As `step`, bit for bit, but overwrites the arrays of `state`, which have to be C-contiguous."""
     m_of, v_of, vmax_of = state.m, state.v, state.vmax
@@ -80,68 +84,55 @@ def step_in_place(
         if g.shape != w.shape or g.dtype != w.dtype:
             raise ParityError(f"{name}: gradient is {g.dtype}{g.shape}, weights are {w.dtype}{w.shape}")
         count = t if counts is None else counts[name]
-        tensors = [w, m_of[name], v_of[name]]
+        factors = {
+            name: value[0]
+            for name, value in scalars(hyper, convention, arithmetic.factors, [lr], [count], format_of(w)).items()
+        }
+        rows = {"w": _row(w), "m": _row(m_of[name]), "v": _row(v_of[name])}
         if hyper.amsgrad and vmax_of is not None:
-            tensors.append(vmax_of[name])
-        _update(tensors, g, hyper, convention, arithmetic, lr, count, workspace)
+            rows["vmax"] = _row(vmax_of[name])
+        gradient_row = np.ascontiguousarray(g).reshape(-1)
+        compute = evaluator(arithmetic, format_of(w), library)
+        for place, stages in parts(arithmetic, w.size):
+            cut = {quantity: row[place] for quantity, row in rows.items()}
+            _update(cut, gradient_row[place], factors, hyper, stages, compute, workspace)
 
 
 def _update(
-    tensors: list[np.ndarray],
+    rows: dict[str, np.ndarray],
     gradient: np.ndarray,
+    factors: Mapping[str, Operand],
     hyper: Hyper,
-    convention: Convention,
     arithmetic: Arithmetic,
-    lr: float,
-    count: int,
+    compute: Evaluator,
     workspace: Workspace,
 ) -> None:
-    """One parameter's step; tensors: w, m, v and, under AMSGrad, vmax."""
-    stored = format_of(tensors[0])
-    working = working_format(arithmetic, stored)
-    factors = scalars(hyper, convention, lr, count, working)
-    rows = [_row(tensor) for tensor in tensors]
-    g_row = np.ascontiguousarray(gradient).reshape(-1)
+    """One step of rows (size,): w, m, v and, under AMSGrad, vmax."""
+    spare = scratch_rows(arithmetic, hyper)
+    working = compute.working.dtype
+    # L2 decay writes into the gradient, which is not ours.
+    copies_gradient = hyper.weight_decay != 0 and not hyper.decoupled
 
-    def in_dtype(place: slice, scratch: Scratch) -> None:
-        spare = scratch.rows(2, place.stop - place.start, working.dtype)
-        _update_block([row[place] for row in rows], g_row[place], factors, hyper, convention, spare)
+    def in_place(place: slice, scratch: Scratch) -> None:
+        memory = scratch.rows(spare + 1, place.stop - place.start, working)
+        g = gradient[place]
+        if copies_gradient:
+            np.copyto(memory[0], g)
+            g = memory[0]
+        blocks = {name: row[place] for name, row in rows.items()}
+        step_block({**blocks, "g": g}, factors, hyper, arithmetic, compute, memory[1:])
 
-    def at_store(place: slice, scratch: Scratch) -> None:
-        wide = scratch.rows(len(rows) + 3, place.stop - place.start, working.dtype)
-        blocks, g, spare = list(wide[:-3]), wide[-3], wide[-2:]
-        for block, row in zip(blocks, rows, strict=True):
-            np.copyto(block, row[place])
-        np.copyto(g, g_row[place])
-        _update_block(blocks, g, factors, hyper, convention, spare)
-        for block, row in zip(blocks, rows, strict=True):
-            np.copyto(row[place], block, casting="unsafe")
+    def on_copies(place: slice, scratch: Scratch) -> None:
+        memory = scratch.rows(spare + 1 + len(rows), place.stop - place.start, working)
+        copies = dict(zip((*rows, "g"), memory, strict=False))
+        for name, row in rows.items():
+            np.copyto(copies[name], row[place])
+        np.copyto(copies["g"], gradient[place])
+        step_block(copies, factors, hyper, arithmetic, compute, memory[len(copies) :])
+        for name, row in rows.items():
+            np.copyto(row[place], copies[name], casting="unsafe")
 
-    workspace.each_block(g_row.size, in_dtype if working is stored else at_store)
-
-
-def _update_block(
-    blocks: list[np.ndarray],
-    g: np.ndarray,
-    factors: Scalars,
-    hyper: Hyper,
-    convention: Convention,
-    spare: np.ndarray,
-) -> None:
-    """All stages on one block; blocks: w, m, v and, under AMSGrad, vmax; spare: two rows."""
-    w, m, v, *maximum = blocks
-    if hyper.weight_decay != 0:
-        if hyper.decoupled:
-            stages.decay_weights(w, factors)
-        else:
-            stages.decay_gradient(g, w, factors, out=spare[1])
-            g = spare[1]
-    stages.first_moment(m, g, factors, spare[0])
-    stages.second_moment(v, g, factors, spare[0])
-    for vmax in maximum:
-        stages.largest_second_moment(vmax, v)
-        v = vmax
-    stages.weights(w, m, v, factors, convention.epsilon, (spare[0], spare[1]))
+    workspace.each_block(gradient.size, in_place if compute.in_place else on_copies)
 
 
 def _row(tensor: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from parity.adam.arithmetic import Arithmetic
+from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.step import counted, initial_state, step_in_place
 from parity.adam.workspace import Workspace
@@ -23,7 +23,7 @@ def run(
     hyper: Hyper,
     *,
     epsilon: Epsilon = Epsilon.OUTSIDE,
-    arithmetic: Arithmetic = Arithmetic.EACH_OPERATION,
+    rounding: Rounding = Rounding.EACH_OPERATION,
 ) -> Iterator[State]:
     """The orbit of the from-scratch Adam; every State shows the same live arrays.
 
@@ -32,6 +32,7 @@ def run(
     """
     count = StepCount.PER_PARAMETER if epsilon is Epsilon.OUTSIDE else StepCount.GLOBAL
     convention = Convention(epsilon, step_count=count)
+    arithmetic = plain(epsilon, rounding)
     state = initial_state(weights, hyper)
     counts = dict.fromkeys(weights, 0)
     with Workspace() as workspace:
@@ -41,19 +42,19 @@ def run(
             yield state
 
 
-def _row(epsilon: Epsilon, arithmetic: Arithmetic, suffix: str, dtypes: tuple[str, ...]) -> Implementation:
+def _row(epsilon: Epsilon, rounding: Rounding, suffix: str, dtypes: tuple[str, ...]) -> Implementation:
     return Implementation(
         name=f"numpy.adam.{epsilon}{suffix}",
         run=run,
         framework="numpy",
         needs=("numpy",),
         dtypes=dtypes,
-        options=MappingProxyType({"epsilon": epsilon, "arithmetic": arithmetic}),
+        options=MappingProxyType({"epsilon": epsilon, "rounding": rounding}),
         convention=epsilon.value,
     )
 
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
-    *(_row(epsilon, Arithmetic.EACH_OPERATION, "", tuple(FORMATS)) for epsilon in Epsilon),
-    *(_row(epsilon, Arithmetic.AT_STORE, ".store", ("float16", "bfloat16")) for epsilon in Epsilon),
+    *(_row(epsilon, Rounding.EACH_OPERATION, "", tuple(FORMATS)) for epsilon in Epsilon),
+    *(_row(epsilon, Rounding.AT_STORE, ".store", ("float16", "bfloat16")) for epsilon in Epsilon),
 )

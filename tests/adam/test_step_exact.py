@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from parity.adam.arithmetic import Arithmetic
+from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.step import initial_state, step
 from parity.hyper import Hyper
@@ -22,8 +22,8 @@ OPTIONS = {
     "amsgrad": ({"amsgrad": True}, True),
     "uncorrected": ({}, False),
 }
-CELLS = [(name, Arithmetic.EACH_OPERATION) for name in FORMATS]
-CELLS += [(name, Arithmetic.AT_STORE) for name in FORMATS]
+CELLS = [(name, Rounding.EACH_OPERATION) for name in FORMATS]
+CELLS += [(name, Rounding.AT_STORE) for name in FORMATS]
 
 
 def nearest(x: Fraction, format: Format) -> Fraction:
@@ -88,11 +88,11 @@ def scalar_adam(w, gradients, hyper, convention, working, stored):
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("epsilon", Epsilon)
-@pytest.mark.parametrize(("name", "arithmetic"), CELLS)
-def test_step_is_the_rounded_formula(name, arithmetic, epsilon, option):
+@pytest.mark.parametrize(("name", "rounding"), CELLS)
+def test_step_is_the_rounded_formula(name, rounding, epsilon, option):
     stored = FORMATS[name]
     half = stored.dtype.itemsize < 4
-    working = FORMATS["float32"] if half and arithmetic is Arithmetic.AT_STORE else stored
+    working = FORMATS["float32"] if half and rounding is Rounding.AT_STORE else stored
     given, bias_correction = OPTIONS[option]
     hyper = Hyper(lr=(0.1, 0.03, 0.07, 0.01), beta2=0.98 if half else 0.999, eps=1e-3, **given)
     convention = Convention(epsilon, bias_correction)
@@ -114,7 +114,7 @@ def test_step_is_the_rounded_formula(name, arithmetic, epsilon, option):
     ]
     state = initial_state({"p": weights}, hyper)
     for t in range(1, STEPS + 1):
-        state = step(state, {"p": gradients[t - 1]}, hyper, convention, arithmetic, t)
+        state = step(state, {"p": gradients[t - 1]}, hyper, convention, plain(epsilon, rounding), t)
         shown = [state.w, state.m, state.v] + ([state.vmax] if hyper.amsgrad else [])
         for quantity, arrays in enumerate(shown):
             actual = [Fraction(float(x)) for x in arrays["p"]]

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from parity.adam.arithmetic import Arithmetic
+from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.rounding import rounded
 from parity.adam.step import initial_state, step, step_in_place
@@ -32,7 +32,7 @@ HYPERS = {
     "decoupled": Hyper(weight_decay=0.1, decoupled=True),
     "amsgrad": Hyper(amsgrad=True, weight_decay=0.1),
 }
-ALL = list(itertools.product(FORMATS, Epsilon, Arithmetic, HYPERS))
+ALL = list(itertools.product(FORMATS, Epsilon, Rounding, HYPERS))
 
 
 def tensors(format, seed, shapes=SHAPES):
@@ -53,8 +53,9 @@ def bits(state):
     }
 
 
-@pytest.mark.parametrize(("name", "epsilon", "arithmetic", "hyper"), ALL)
-def test_blocks_and_threads_keep_every_bit(name, epsilon, arithmetic, hyper):
+@pytest.mark.parametrize(("name", "epsilon", "rounding", "hyper"), ALL)
+def test_blocks_and_threads_keep_every_bit(name, epsilon, rounding, hyper):
+    arithmetic = plain(epsilon, rounding)
     format, hyper, convention = FORMATS[name], HYPERS[hyper], Convention(epsilon)
     pure = initial_state(tensors(format, 0), hyper)
     alone, shared = (initial_state(tensors(format, 0), hyper) for _ in range(2))
@@ -102,7 +103,7 @@ def test_equals_naive_numpy(name, epsilon, option):
     with Workspace(threads=2, block=200) as workspace, np.errstate(all="ignore"):
         for t in range(1, 5):
             g = tensors(format, t, {"p": (1025,)})
-            step_in_place(state, g, hyper, Convention(epsilon), Arithmetic.EACH_OPERATION, t, None, workspace)
+            step_in_place(state, g, hyper, Convention(epsilon), plain(epsilon), t, None, workspace)
             expected = naive(*expected, g["p"], t, hyper, epsilon)
             for arrays, array in zip(state, expected, strict=True):
                 if arrays is not None:
@@ -114,9 +115,9 @@ def test_longer_than_a_default_block():
     shapes = {"p": (2**18 * 2 + 5,)}
     hyper, w, g = Hyper(), tensors(FORMATS["float32"], 0, shapes), tensors(FORMATS["float32"], 1, shapes)
     state = initial_state(w, hyper)
-    expected = step(state, g, hyper, Convention(), Arithmetic.EACH_OPERATION, 1)
+    expected = step(state, g, hyper, Convention(), plain(Epsilon.OUTSIDE), 1)
     with Workspace(threads=2) as workspace:
-        step_in_place(state, g, hyper, Convention(), Arithmetic.EACH_OPERATION, 1, None, workspace)
+        step_in_place(state, g, hyper, Convention(), plain(Epsilon.OUTSIDE), 1, None, workspace)
     for name in ("w", "m", "v"):
         actual = getattr(state, name)["p"]
         assert np.array_equal(to_bits(actual), to_bits(getattr(expected, name)["p"]))
@@ -133,7 +134,7 @@ def test_refuses_what_it_cannot_overwrite():
             {"p": np.zeros((4, 4), np.float32)},
             hyper,
             Convention(),
-            Arithmetic.AT_STORE,
+            plain(Epsilon.OUTSIDE, Rounding.AT_STORE),
             1,
             None,
             workspace,

@@ -9,23 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.adam.arithmetic import Arithmetic
+from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.step import counted, initial_state, step
 from parity.errors import ParityError
 from parity.hyper import Hyper
 from parity.numerics.formats import FORMATS
 
-EACH = Arithmetic.EACH_OPERATION
+EACH = Rounding.EACH_OPERATION
 numbers = st.floats(1e-3, 1e3).flatmap(lambda x: st.sampled_from([x, -x]))
 rows = st.lists(numbers, min_size=1, max_size=5)
 
 
-def orbit(gradients, hyper, epsilon=Epsilon.OUTSIDE, weights=None, arithmetic=EACH, dtype=np.float64):
+def orbit(gradients, hyper, epsilon=Epsilon.OUTSIDE, weights=None, rounding=EACH, dtype=np.float64):
     first = np.asarray(gradients[0], dtype)
     state = initial_state({"p": np.zeros_like(first) if weights is None else np.asarray(weights, dtype)}, hyper)
     for t, g in enumerate(gradients, start=1):
-        state = step(state, {"p": np.asarray(g, dtype)}, hyper, Convention(epsilon), arithmetic, t)
+        state = step(state, {"p": np.asarray(g, dtype)}, hyper, Convention(epsilon), plain(epsilon, rounding), t)
     return state
 
 
@@ -98,7 +98,7 @@ def test_amsgrad_never_forgets(gradients):
     seen = 0.0
     for t, g in enumerate(gradients, start=1):
         before = state
-        state = step(state, {"p": np.array([g])}, hyper, Convention(), EACH, t)
+        state = step(state, {"p": np.array([g])}, hyper, Convention(), plain(Epsilon.OUTSIDE), t)
         seen = max(seen, state.v["p"][0])
         assert state.vmax["p"][0] == seen >= before.vmax["p"][0]
 
@@ -115,7 +115,7 @@ def test_uncorrected_moments():
     hyper = Hyper(lr=1.0, eps=0)
     for epsilon in Epsilon:
         state = initial_state({"p": np.zeros(1)}, hyper)
-        state = step(state, {"p": np.ones(1)}, hyper, Convention(epsilon, bias_correction=False), EACH, 1)
+        state = step(state, {"p": np.ones(1)}, hyper, Convention(epsilon, bias_correction=False), plain(epsilon), 1)
         assert state.w["p"][0] == pytest.approx(-(1 - 0.9) / math.sqrt(1 - 0.999))
 
 
@@ -124,12 +124,20 @@ def test_a_missing_gradient_leaves_everything(count):
     hyper, convention = Hyper(amsgrad=True, weight_decay=0.1, decoupled=True), Convention(step_count=count)
     state = initial_state({"a": np.ones(2), "b": np.ones(2)}, hyper)
     counts = counted({"a": 0, "b": 0}, {"a": np.ones(2), "b": None}, convention)
-    after = step(state, {"a": np.ones(2), "b": None}, hyper, convention, EACH, 1, counts)
+    after = step(state, {"a": np.ones(2), "b": None}, hyper, convention, plain(Epsilon.OUTSIDE), 1, counts)
     for before, arrays in zip(state, after, strict=True):
         assert np.array_equal(before["b"], arrays["b"])
         assert not np.array_equal(before["a"], arrays["a"])
     assert counts == {"a": 1, "b": 1 if count is StepCount.GLOBAL else 0}
-    late = step(after, {"a": None, "b": np.ones(2)}, hyper, convention, EACH, 2, {"a": 1, "b": counts["b"] + 1})
+    late = step(
+        after,
+        {"a": None, "b": np.ones(2)},
+        hyper,
+        convention,
+        plain(Epsilon.OUTSIDE),
+        2,
+        {"a": 1, "b": counts["b"] + 1},
+    )
     assert np.array_equal(late.w["b"], after.w["a"]) == (count is StepCount.PER_PARAMETER)
 
 
@@ -139,14 +147,14 @@ def test_inputs_are_not_written():
     g = {"p": np.full(5, 0.5, np.float32)}
     for arrays in (*state, g):
         arrays["p"].flags.writeable = False
-    after = step(state, g, hyper, Convention(), EACH, 1)
+    after = step(state, g, hyper, Convention(), plain(Epsilon.OUTSIDE), 1)
     assert not any(np.shares_memory(new["p"], old["p"]) for new, old in zip(after, state, strict=True))
 
 
 def test_strided_gradient():
     g = np.arange(24.0).reshape(4, 6).T
     state = initial_state({"p": np.zeros((6, 4))}, Hyper())
-    after = step(state, {"p": g}, Hyper(), Convention(), EACH, 1)
+    after = step(state, {"p": g}, Hyper(), Convention(), plain(Epsilon.OUTSIDE), 1)
     np.testing.assert_array_equal(after.m["p"], (1 - 0.9) * g)
 
 
@@ -156,8 +164,8 @@ def test_nan_and_overflow_are_results_without_warnings():
     with np.errstate(all="raise"):
         state = initial_state({"p": np.zeros(3, np.float16)}, hyper)
         g = np.array([0, 1e-5, 6e4], np.float16)
-        after = step(state, {"p": g}, hyper, Convention(), EACH, 1)
-        wide = step(state, {"p": g}, hyper, Convention(), Arithmetic.AT_STORE, 1)
+        after = step(state, {"p": g}, hyper, Convention(), plain(Epsilon.OUTSIDE), 1)
+        wide = step(state, {"p": g}, hyper, Convention(), plain(Epsilon.OUTSIDE, Rounding.AT_STORE), 1)
     # eps = 1e-8 is 0 in float16, so 0 / 0; in float32 it is not. (6e4)^2 is inf in float16.
     assert np.isnan(after.w["p"][0])
     assert wide.w["p"][0] == 0
@@ -188,10 +196,10 @@ def test_beta_of_one_divides_by_zero_quietly():
 def test_gradient_of_another_kind(bad):
     state = initial_state({"p": np.zeros(3, np.float32)}, Hyper())
     with pytest.raises(ParityError, match=r"p: gradient is"):
-        step(state, {"p": bad}, Hyper(), Convention(), EACH, 1)
+        step(state, {"p": bad}, Hyper(), Convention(), plain(Epsilon.OUTSIDE), 1)
 
 
 def test_state_without_its_maximum():
     state = initial_state({"p": np.zeros(3)}, Hyper())
     with pytest.raises(ParityError, match="vmax"):
-        step(state, {"p": np.zeros(3)}, Hyper(amsgrad=True), Convention(), EACH, 1)
+        step(state, {"p": np.zeros(3)}, Hyper(amsgrad=True), Convention(), plain(Epsilon.OUTSIDE), 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.adam.arithmetic import Arithmetic
+from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.step import initial_state, step
 from parity.hyper import Hyper
@@ -41,7 +41,8 @@ def test_names():
 def test_orbit_is_the_steps(row, dtype, amsgrad):
     hyper = Hyper(lr=(0.1, 0.2, 0.3), amsgrad=amsgrad)
     weights, gradients = draws(dtype, 0), [draws(dtype, t) for t in (1, 2, 3)]
-    arithmetic = Arithmetic.AT_STORE if row.name.endswith("store") else Arithmetic.EACH_OPERATION
+    rounding = Rounding.AT_STORE if row.name.endswith("store") else Rounding.EACH_OPERATION
+    arithmetic = plain(Epsilon(row.convention), rounding)
     expected = initial_state(weights, hyper)
     given = {name: w.copy() for name, w in weights.items()}
     steps = 0

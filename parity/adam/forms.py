@@ -1,0 +1,110 @@
+"""The forms in which Adams compute a stage; every value is a program in the language of `parity.adam.kernels`.
+
+All forms of an enumeration are the same function of real numbers (those of `Update`, for one epsilon placement).
+Arrays: w, m, v, vmax, the gradient g, and x, which is vmax under AMSGrad and v elsewhere. Scalars: lr, eps, wd
+(weight_decay); b1, b2: betas of the moments; c1, c2: 1 - beta; k1, k2: 1 - beta^t; i1, i2: 1 / k; r2: sqrt(k2);
+step: -lr / k1; alpha: lr * r2 / k1; back: -lr; decay: lr * wd; shrink: 1 - lr * wd. Lines that begin with
+``decoupled:`` or ``amsgrad:`` belong to the form only where that is asked for.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from parity.adam.convention import Epsilon
+
+
+class FirstMoment(StrEnum):
+    """m, from m and g."""
+
+    AVERAGE = "m = b1 * m + c1 * g"
+    AVERAGE_FMA_NEW = "m = fma(c1, g, b1 * m)"
+    AVERAGE_FMA_OLD = "m = fma(b1, m, c1 * g)"
+    DIFFERENCE = "m = m + (g - m) * c1"
+    DIFFERENCE_FMA = "m = fma(g - m, c1, m)"
+    LERP = "m = lerp(m, g, c1)"
+
+
+class SecondMoment(StrEnum):
+    """v, from v and g."""
+
+    AVERAGE = "v = b2 * v + c2 * (g * g)"
+    AVERAGE_LEFT = "v = b2 * v + (c2 * g) * g"
+    AVERAGE_FMA_NEW = "v = fma(c2, g * g, b2 * v)"
+    AVERAGE_FMA_LEFT = "v = fma(c2 * g, g, b2 * v)"
+    AVERAGE_FMA_OLD = "v = fma(b2, v, c2 * (g * g))"
+    AVERAGE_FMA_OLD_LEFT = "v = fma(b2, v, (c2 * g) * g)"
+    TWO_KERNELS_LEFT = "v = b2 * v; v = v + (c2 * g) * g"
+    TWO_KERNELS_FMA_LEFT = "v = b2 * v; v = fma(c2 * g, g, v)"
+    DIFFERENCE = "v = v + (g * g - v) * c2"
+    DIFFERENCE_FMA = "v = fma(g * g - v, c2, v)"
+    DIFFERENCE_TWO_FMA = "v = fma(fma(g, g, -v), c2, v)"
+
+
+class Update(StrEnum):
+    """w, from w, m and x; every name begins with the epsilon placement of the form."""
+
+    OUTSIDE = "w = w - (lr * (m / k1)) / (sqrt(x / k2) + eps)"
+    OUTSIDE_TORCH = "d = sqrt(x); d = d / r2; d = d + eps; w = w + (step * m) / d"
+    INSIDE = "w = w - (lr * (m / k1)) / sqrt(x / k2 + eps)"
+    HAT = "w = w - (alpha * m) / (sqrt(x) + eps)"
+
+    @property
+    def epsilon(self) -> Epsilon:
+        """Where eps stands in this form."""
+        return Epsilon[self.name.partition("_")[0]]
+
+
+class DecayGradient(StrEnum):
+    """L2: g, from g and w."""
+
+    PRODUCT_THEN_SUM = "g = g + wd * w"
+    FMA = "g = fma(wd, w, g)"
+    TWO_KERNELS = "d = wd * w; g = g + d"
+
+
+class DecayWeights(StrEnum):
+    """Decoupled: w, from w, before the update."""
+
+    ONE_FACTOR = "w = shrink * w"
+    SUBTRACTED = "w = w - (w * wd) * lr"
+    IN_UPDATE = ""
+
+
+_HOST = """
+    double b1 = beta1 as {kept}
+    double b2 = beta2 as {kept}
+    double c1 = 1 - beta1 as {kept}
+    double c2 = 1 - beta2 as {kept}
+    double k1 = 1 - power(beta1, t) as {kept}
+    double k2 = 1 - power(beta2, t) as {kept}
+    double i1 = 1 / (1 - power(beta1, t)) as {kept}
+    double i2 = 1 / (1 - power(beta2, t)) as {kept}
+    double r2 = sqrt(1 - power(beta2, t)) as {kept}
+    double step = -(lr / (1 - power(beta1, t))) as {kept}
+    double alpha = lr * sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) as {kept}
+    double shrink = 1 - lr * wd as {kept}
+    double decay = lr * wd as {kept}
+    double back = -lr as {kept}
+    double lr = lr as {kept}
+    double eps = eps as {kept}
+    double wd = wd as {kept}
+"""
+
+
+class Factors(StrEnum):
+    """The scalars of a step, from lr, beta1, beta2, eps and weight_decay, which are doubles, and t.
+
+    Each line says in which format it computes, every operation rounded: double, float32, dtype (that of the weights)
+    or working (float32 for float16 and bfloat16), and in which format it keeps the result, if in another. Operands
+    are rounded to the format of the line first.
+    """
+
+    ROUNDED_ONCE = _HOST.format(kept="dtype")
+    IN_WORKING_FORMAT = _HOST.format(kept="working")
+    TORCH_KERNELS = (
+        IN_WORKING_FORMAT.replace("r2 = sqrt(1 - power(beta2, t))", "r2 = power(1 - power(beta2, t), 0.5)")
+        .replace("eps as working", "eps as dtype")
+        .replace("wd as working", "wd as dtype")
+    )
+    TORCH_FOREACH = TORCH_KERNELS.replace("b2 = beta2 as working", "b2 = beta2 as dtype")

@@ -1,0 +1,132 @@
+"""Straight-line programs: formulas as text, compiled to operations on arrays.
+
+A program is a list of lines ``target = expression`` parted by ``;``. An expression is made of names, numbers,
+``+ - * /``, unary ``-`` and the functions of `FUNCTIONS`. Each operator is one operation in floating point, in the
+order in which Python would evaluate them, and each line stands for one kernel: one call that reads its
+operands from memory and writes its target.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+
+FUNCTIONS = {"fma": 3, "sqrt": 1, "maximum": 2, "lerp": 3, "power": 2, "repeated": 2}
+"""Names of functions with their number of arguments.
+
+fma(a, b, c): a * b + c with one rounding. lerp(a, b, x): from a to b by the scalar x, ``fma(x, b - a, a)``, and
+``fma(x - 1, b - a, b)`` where x is 1/2 or more. power(b, t): b to the power t, as the line's format has it;
+repeated(b, t): the same by t - 1 multiplications. The last two are for scalars only.
+"""
+
+_OPERATORS = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.Pow: "power"}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: its name, the names of its operands, and where the result goes.
+
+    Names that begin with ``%`` are intermediate: ``%n`` is row n of the scratch memory. Operands that
+    are numbers stand as floats. ends_line: the result is what the kernel writes.
+    """
+
+    name: str
+    operands: tuple[str | float, ...]
+    result: str
+    ends_line: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled text. rows: scratch rows it needs at once."""
+
+    text: str
+    operations: tuple[Operation, ...]
+    rows: int
+
+
+@cache
+def compiled(text: str, arrays: tuple[str, ...]) -> Program:
+    """The program of a text; targets among `arrays` are written where they are, all others to scratch rows.
+
+    ValueError where a line is not ``name = expression`` in the language above.
+    """
+    return _Compiler(arrays).program(text)
+
+
+class _Compiler:
+    """Turns expressions into operations and hands out scratch rows."""
+
+    def __init__(self, arrays: tuple[str, ...]) -> None:
+        self._arrays = frozenset(arrays)
+        self._locals: dict[str, str] = {}
+        self._operations: list[Operation] = []
+        self._free: list[int] = []
+        self._rows = 0
+
+    def program(self, text: str) -> Program:
+        for line in filter(None, (line.strip() for line in text.replace(";", "\n").splitlines())):
+            self._line(line)
+        return Program(text, tuple(self._operations), self._rows)
+
+    def _line(self, line: str) -> None:
+        match ast.parse(line).body:
+            case [ast.Assign(targets=[ast.Name(id=target)], value=value)]:
+                pass
+            case _:
+                raise ValueError(f"{line!r} is not 'name = expression'")
+        name, places = self._operands(value, line)
+        self._release(places)
+        if target not in self._arrays and target not in self._locals:
+            self._locals[target] = self._row()
+        self._operations.append(Operation(name, tuple(places), self._locals.get(target, target), ends_line=True))
+
+    def _operands(self, node: ast.expr, line: str) -> tuple[str, list[str | float]]:
+        name, operands = self._parts(node, line)
+        places = [self._value(operand, line) for operand in operands]
+        if name == "lerp":
+            # The difference needs a row of its own: the result may stand where an operand is still to be read.
+            start, end, _ = places
+            difference = self._row()
+            self._operations.append(Operation("subtract", (end, start), difference, ends_line=False))
+            places.append(difference)
+        return name, places
+
+    def _parts(self, node: ast.expr, line: str) -> tuple[str, list[ast.expr]]:
+        match node:
+            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATORS:
+                return _OPERATORS[type(operator)], [left, right]
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return "negative", [operand]
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if FUNCTIONS.get(name) == len(args):
+                return name, list(args)
+            case ast.Name() | ast.Constant():
+                return "copy", [node]
+            case _:
+                raise ValueError(f"{ast.unparse(node)!r} in {line!r} is no operation; allowed: + - * / {[*FUNCTIONS]}")
+
+    def _value(self, node: ast.expr, line: str) -> str | float:
+        """Where the value of an expression stands, after the operations that make it."""
+        match node:
+            case ast.Name(id=name):
+                return self._locals.get(name, name)
+            case ast.Constant(value=float() | int() as number):
+                return float(number)
+        name, places = self._operands(node, line)
+        self._release(places)
+        result = self._row()
+        self._operations.append(Operation(name, tuple(places), result, ends_line=False))
+        return result
+
+    def _row(self) -> str:
+        if self._free:
+            return f"%{self._free.pop()}"
+        self._rows += 1
+        return f"%{self._rows - 1}"
+
+    def _release(self, places: list[str | float]) -> None:
+        kept = set(self._locals.values())
+        for place in places:
+            if isinstance(place, str) and place.startswith("%") and place not in kept:
+                self._free.append(int(place[1:]))
