@@ -29,7 +29,9 @@ reference: report
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,tensorflow-cpu,report,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,tensorflow-cpu,jax,report,test]'
+	# Without what it asks for: the full tensorflow, which would overwrite tensorflow-cpu.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps tf_keras
 	touch $@
 
 clean:

@@ -20,6 +20,8 @@ from parity.engine.run import PARTS, OnCell, Options, execute, part_paths
 from parity.engine.tables import CSV, PARQUET, merge_tables
 from parity.errors import ParityError, UsageError, nearest
 from parity.expectation import Expectation
+from parity.explain.explain import candidate_of, explain_case
+from parity.explain.explanation import Explanation
 from parity.files import write_atomically
 from parity.numerics.formats import FORMATS, format_named
 from parity.report.markdown import render
@@ -104,6 +106,43 @@ def run(
 def compare(actual: Path | str, expected: Path | str, expectation: Expectation | None = None) -> Divergence:
     """Compare two trace folders; ParityError where one is missing, truncated or altered."""
     return compare_traces(read_trace(Path(actual)), read_trace(Path(expected)), expectation)
+
+
+def explain(
+    case: Path | str,
+    actual: str,
+    expected: str,
+    dtypes: Iterable[str] = (),
+    output: Path | str | None = None,
+    *,
+    timeout: float | None = 300.0,
+) -> tuple[Explanation, ...]:
+    """Run two implementations on a case and say why they differ, dtype by dtype.
+
+    case: the name of a shipped case, or a file (whose sweep is explained member by member). actual, expected: names
+    or plug-ins. output: where the run with its traces stays, None for nowhere. ParityError for a bad case, name or
+    dtype, NothingCompared where a side does not come to its end.
+    """
+    wanted = [format_named(dtype).name for dtype in dtypes]
+    cases = cases_named(case)
+    folder = None if output is None else Path(output)
+    if folder is not None:
+        check_output(folder)
+    sides = [candidate_of(target, timeout) for target in (actual, expected)]
+    if folder is not None:
+        prepare_output(folder, resume=False)
+    return tuple(one for each in cases for one in explain_case(each, sides[0], sides[1], wanted, folder, timeout))
+
+
+def cases_named(case: Path | str) -> tuple[Case, ...]:
+    """The shipped case of that name, or the cases of a file; ParityError with the nearest name."""
+    if Path(case).suffix == ".toml" or Path(case).is_file():
+        return select_cases([case])
+    shipped = select_cases()
+    found = tuple(one for one in shipped if one.name == str(case))
+    if not found:
+        raise ParityError(f"case {str(case)!r} is unknown; {nearest(str(case), [one.name for one in shipped])}")
+    return found
 
 
 def divergence_frame(folder: Path | str) -> object:

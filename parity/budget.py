@@ -21,13 +21,14 @@ class Magnitudes:
 
 @dataclass(frozen=True, slots=True)
 class _Roundings:
-    """Unit roundoff, and how often a step rounds: v on its way to v, m, the update; u of the scalars."""
+    """Unit roundoff, and how often a step rounds: v on its way to v, m, the update; u of the scalars, of the betas."""
 
     u: float
     of_v: int
     of_m: int
     of_update: int
     scalar_u: float
+    beta_u: float = 0.0
 
 
 def rounding_budget(
@@ -48,13 +49,21 @@ def rounding_budget(
     sqrt(v_hat) over all gradient sequences (Cauchy-Schwarz), and s, for "scalars" only, is the relative
     error of bias corrections whose betas were rounded and raised to powers in min(dtype, float32):
     (t + 1) u beta^t / (1 - beta^t), of beta2 half. "store" rounds once where "operations" rounds 3 times.
+    "betas" adds to "scalars" what betas rounded to u' = u of min(dtype, float32) do to the moments,
+    where 1 - beta is off by up to c = u' beta / (1 - beta) of itself, and beta^k by k u'; and powers
+    may be repeated products, so that s has 2 t where it had t + 1:
+
+        v: relative 1 / ((1 - c2) (1 - u')^t) - 1
+        m: absolute 2 c1 G, half of it by the powers, whose mean exponent is at most beta1 / (1 - beta1)
+        w: the sum over the steps of  lr ( 2 c1 K + R (1 / sqrt((1 - c2) (1 - u')^t) - 1) )
+
     The budget is twice that, one for each side. w is limited in units of lr (`max_steps`), or
     absolutely where lr is a schedule or 0.
 
     L2 decay adds lambda W to the gradients; their sum may cancel, so v is then limited absolutely.
     Quantities without a limit are left out: w where v may be subnormal, as its relative error is then
-    unbounded, and under "moments"; all of them where g * g may overflow, or where such a w enters the
-    gradients by L2 decay.
+    unbounded, and under "moments"; v and w where 1 - beta2 may round to 0, that is c2 >= 1; all of them
+    where g * g may overflow, or where such a w, or such betas, meet L2 decay.
     Catches every wrong Adam that is further off; nothing here is tuned to what was measured.
     """
     roundings = _roundings(format, rounding)
@@ -62,12 +71,15 @@ def rounding_budget(
     gradient = magnitudes.largest + (hyper.weight_decay * magnitudes.weight if coupled else 0.0)
     tiny, smallest_normal, largest = _range(format)
     subnormal = (1 - hyper.beta2) * magnitudes.smallest**2 < smallest_normal
-    if gradient > math.sqrt(largest) or (coupled and (subnormal or rounding == "moments")):
+    if gradient > math.sqrt(largest) or (coupled and (subnormal or rounding in ("moments", "betas"))):
         return {}
     per_side = roundings.of_v * steps + 1
     m_limit = 2 * roundings.of_m * (roundings.u * gradient * _geometric(hyper.beta1, steps) + tiny * steps)
+    m_limit += 4 * _complement_error(hyper.beta1, roundings) * gradient
+    if _complement_error(hyper.beta2, roundings) >= 1:
+        return {"m": Budget(max_abs=m_limit)}
     w_limit = _weights_limit(hyper, steps, magnitudes.weight, roundings)
-    v = Budget(max_ulp=float(2 * per_side))
+    v = Budget(max_ulp=2 * (per_side + (1 / _least_share_of_v(hyper.beta2, steps, roundings) - 1) / roundings.u))
     if coupled:
         drift = 2 * roundings.u * gradient + hyper.weight_decay * w_limit
         m_limit += drift
@@ -86,8 +98,9 @@ def _roundings(format: Format, rounding: Rounding) -> _Roundings:
         case "store":
             # A rounding in float32 is nothing beside one at the store; eight of them are counted as one.
             return _Roundings(u, of_v=1, of_m=1, of_update=1, scalar_u=0.0)
-        case "scalars":
-            return _Roundings(u, 3, 3, 8, scalar_u=max(u, 2.0 ** -FORMATS["float32"].precision))
+        case "scalars" | "betas":
+            coarse = max(u, 2.0 ** -FORMATS["float32"].precision)
+            return _Roundings(u, 3, 3, 8, scalar_u=coarse, beta_u=coarse if rounding == "betas" else 0.0)
         case _:
             return _Roundings(u, 3, 3, 8, scalar_u=0.0)
 
@@ -101,12 +114,25 @@ def _weights_limit(hyper: Hyper, steps: int, weight: float, roundings: _Rounding
         gradient = math.sqrt((1 - p2) / (1 - b2) / max(b2 ** (step - 1), u * u))
         update = _largest_update(b1, b2, step)
         relative = ((roundings.of_v * step + 1) / 2 + roundings.of_update) * u
-        relative += (step + 1) * roundings.scalar_u * (p2 / (1 - p2) / 2 + p1 / (1 - p1)) + roundings.scalar_u
+        of_power = 2 * step if roundings.beta_u else step + 1
+        relative += of_power * roundings.scalar_u * (p2 / (1 - p2) / 2 + p1 / (1 - p1)) + roundings.scalar_u
+        relative += 1 / math.sqrt(_least_share_of_v(b2, step, roundings)) - 1
         rate = hyper.lr_at(step)
         walked += rate * update
         limit += stores * u * (weight + walked)
         limit += rate * (roundings.of_m * u * gradient / (1 - b1) + update * relative)
+        limit += rate * 2 * _complement_error(b1, roundings) * gradient
     return 2 * limit
+
+
+def _complement_error(beta: float, roundings: _Roundings) -> float:
+    """c: largest relative error of 1 - beta where beta is rounded."""
+    return roundings.beta_u * beta / (1 - beta)
+
+
+def _least_share_of_v(b2: float, step: int, roundings: _Roundings) -> float:
+    """(1 - c2) (1 - u')^t: what is left of v, at least, where beta2 is rounded."""
+    return (1 - _complement_error(b2, roundings)) * (1 - roundings.beta_u) ** step
 
 
 def _largest_update(b1: float, b2: float, step: int) -> float:

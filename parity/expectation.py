@@ -22,12 +22,13 @@ class Kind(StrEnum):
     SKIPPED = "SKIPPED"
 
 
-Rounding = Literal["operations", "scalars", "store", "moments"]
+Rounding = Literal["operations", "scalars", "betas", "store", "moments"]
 """Where two runs of one formula may round differently.
 
 operations: in every operation; scalars (lr, bias corrections) are formed in double and rounded once.
-scalars: there, and one side rounds lr and the betas to float32 and takes powers there. store: in
-float32, and once more when m, v and w are stored. moments: as operations for m and v, and no
+scalars: there, and one side rounds lr and the betas to float32 and takes powers there. betas: as
+scalars, and 1 - beta of the moments is formed from betas so rounded, or rounded to the dtype. store:
+in float32, and once more when m, v and w are stored. moments: as operations for m and v, and no
 statement about w, as between formulas that differ in epsilon only.
 """
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,9 +223,3 @@ def write_trace(tmp_path):
         return folder
 
     return write
-
-
-@pytest.fixture(scope="session")
-def faults():
-    """The folder of wrong Adams, one planted fault in each file."""
-    return Path(__file__).parent / "faults"

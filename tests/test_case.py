@@ -187,6 +187,34 @@ def test_the_budget_of_one_step_is_that_of_the_docstring() -> None:
     assert budget["w"].max_steps == pytest.approx(2 * u * ((30 + 2 + 8) + (1 + 0.5) / 0.5), rel=1e-6)
 
 
+def test_the_budget_of_rounded_betas_is_that_of_the_docstring() -> None:
+    u = 2.0**-24
+    scalars, betas = (
+        rounding_budget(FORMATS["float32"], Hyper(lr=0.5, beta2=0.99), 1, MAGNITUDES, rounding)
+        for rounding in ("scalars", "betas")
+    )
+    # c1 = 9 u, c2 = 99 u; t = 1: K = 1 and R = 1, and 2 t is t + 1.
+    left = (1 - 99 * u) * (1 - u)
+    assert betas["v"].max_ulp - scalars["v"].max_ulp == pytest.approx(2 * (1 / left - 1) / u, rel=1e-6)
+    assert betas["m"].max_abs - scalars["m"].max_abs == pytest.approx(2 * (2 * 9 * u * 0.3), rel=1e-6)
+    more = 2 * (2 * 9 * u + 1 / math.sqrt(left) - 1)
+    assert betas["w"].max_steps - scalars["w"].max_steps == pytest.approx(more, rel=1e-6)
+
+
+def test_the_budget_of_rounded_betas_holds_for_betas_that_were() -> None:
+    """The moments of constant gradients, by hand, with both betas off by as much as they can be."""
+    u, steps, gradient = 2.0**-24, 40, 0.3
+    budget = rounding_budget(FORMATS["float32"], Hyper(), steps, MAGNITUDES, "betas")
+    assert budget["m"].max_abs is not None
+    assert budget["v"].max_ulp is not None
+    for sign in (-1, 1):
+        b1, b2 = 0.9 * (1 + sign * u), 0.999 * (1 + sign * u)
+        for t in range(1, steps + 1):
+            assert abs(gradient * (b1**t - 0.9**t)) <= budget["m"].max_abs
+            assert abs((1 - b2**t) / (1 - 0.999**t) - 1) / u <= budget["v"].max_ulp
+        assert abs((1 - b2) / 0.001 - 1) / u > 100  # what "scalars" allows does not cover it after a few steps
+
+
 def test_budgets_grow_with_what_may_go_wrong() -> None:
     def limits(format: str = "float32", steps: int = 40, rounding: Any = "operations", **hyper: Any) -> float:
         budget = rounding_budget(FORMATS[format], Hyper(**hyper), steps, MAGNITUDES, rounding)
@@ -210,6 +238,10 @@ def test_budgets_grow_with_what_may_go_wrong() -> None:
         ("float16", Hyper(weight_decay=0.1), MAGNITUDES, "operations", {"w", "m", "v", "vmax"}),
         ("float32", Hyper(weight_decay=0.1), MAGNITUDES, "operations", set()),
         ("float32", Hyper(beta2=0.0, beta1=0.0), MAGNITUDES, "scalars", set()),
+        ("float32", Hyper(beta2=0.0, beta1=0.0), MAGNITUDES, "betas", set()),
+        ("bfloat16", Hyper(), MAGNITUDES, "betas", {"w", "v", "vmax"}),
+        ("bfloat16", Hyper(beta2=0.95), MAGNITUDES, "betas", set()),
+        ("float32", Hyper(weight_decay=0.1), MAGNITUDES, "betas", {"w", "m", "v", "vmax"}),
     ],
 )
 def test_nothing_is_promised_where_nothing_holds(

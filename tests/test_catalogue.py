@@ -118,7 +118,7 @@ MISTAKES = [
     ('"DIVERGED"', '"WITHIN"\nwithin = { w = { max_abs = nan } }', "expect.0.within.w.max_abs: nan is not allowed"),
     ('"DIVERGED"', '"WITHIN"\nwithin = { w = { max_ulps = 1 } }', "expect.0.within.w: unknown key 'max_ulps'; allowed: "
      "differing, max_abs, max_rel, max_steps, max_ulp, p99_ulp, rms_abs; did you mean 'max_ulp'?"),
-    ('"DIVERGED"', '"WITHIN"\nrounding = "operation"', "expect.0.rounding: 'operation' is not allowed; allowed: moments, "
+    ('"DIVERGED"', '"WITHIN"\nrounding = "operation"', "expect.0.rounding: 'operation' is not allowed; allowed: betas, moments, "
      "operations, scalars, store; did you mean 'operations'?"),
     ("[hyper]", '[sweep]\nepsilon = [1]\n[hyper]', "sweep: unknown key 'epsilon'; allowed: beta1, beta2, eps, lr"),
     ("[hyper]", '[sweep]\neps = [1, 1]\n[hyper]', "sweep: one[eps=1.0] occurs 2 times"),

@@ -41,6 +41,9 @@ def test_names_are_those_of_the_design():
         *(f"numpy.adam.{variant}" for variant in ("outside", "hat", "inside")),
         *(f"torch.adam.{variant}" for variant in ("forloop", "foreach", "fused")),
         *(f"keras.adam.{variant}" for variant in ("eager", "function", "xla")),
+        "tensorflow.adam.kernel",
+        *(f"tf_keras.adam.{variant}" for variant in ("legacy", "new")),
+        *(f"optax.adam.{variant}" for variant in ("plain", "jit")),
     }
     assert all(name == one.name for name, one in shipped_implementations().items())
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from parity.adam.convention import Epsilon
-from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
+from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, Largest, SecondMoment, Update
 from parity.numerics.formats import FORMATS, Format
 
 
@@ -43,12 +45,17 @@ class Subnormals(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
-    """The last ``size % lanes`` elements of a tensor, which a vectorised loop leaves to a scalar one; None: alike."""
+class Exceptional:
+    """Forms that some elements of a tensor are computed by instead; None: the same form as all others.
 
-    lanes: int
+    Which elements: see the fields of `Arithmetic`.
+    """
+
+    first_moment: FirstMoment | None = None
     second_moment: SecondMoment | None = None
+    update: Update | None = None
     decay_gradient: DecayGradient | None = None
+    decay_weights: DecayWeights | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +63,10 @@ class Arithmetic:
     """How one Adam computes: a form for every stage, and when results are rounded.
 
     factors: how lr, the betas, their powers and whatever follows from them are formed. decay_gradient,
-    decay_weights: the two kinds of weight decay. first_moment, second_moment, update: order of operations and
-    contraction to fma. rounding, square_root, subnormals: as their types say. tail: None where all elements of a
-    tensor are computed alike.
+    decay_weights: the two kinds of weight decay. maximum: AMSGrad's. first_moment, second_moment, update: order of
+    operations and contraction to fma. rounding, square_root, subnormals: as their types say. tail: the last ``size % lanes``
+    elements of a tensor, which a vectorised loop leaves to a scalar one. only: a tensor that is the only one of its
+    optimizer. alone: the only element of a tensor; zero_dimensional: that of a tensor of shape (). The later wins.
     """
 
     factors: Factors
@@ -67,10 +75,15 @@ class Arithmetic:
     update: Update
     decay_gradient: DecayGradient = DecayGradient.PRODUCT_THEN_SUM
     decay_weights: DecayWeights = DecayWeights.ONE_FACTOR
+    maximum: Largest = Largest.NAN_WINS
     rounding: Rounding = Rounding.EACH_OPERATION
     square_root: SquareRoot = SquareRoot.IEEE
     subnormals: Subnormals = Subnormals.KEPT
-    tail: Tail | None = None
+    lanes: int = 1
+    tail: Exceptional = Exceptional()
+    only: Exceptional = Exceptional()
+    alone: Exceptional = Exceptional()
+    zero_dimensional: Exceptional = Exceptional()
 
 
 def plain(epsilon: Epsilon, rounding: Rounding = Rounding.EACH_OPERATION) -> Arithmetic:
@@ -97,22 +110,33 @@ def working_format(stored: Format) -> Format:
     return FORMATS["float32"] if stored.dtype.itemsize < 4 else stored
 
 
-def parts(arithmetic: Arithmetic, size: int) -> Iterator[tuple[slice, Arithmetic]]:
-    """The pieces of a tensor of `size` elements, each with the arithmetic of its elements."""
-    tail = arithmetic.tail
-    if tail is None:
-        yield slice(0, size), arithmetic
-        return
-    whole = size - size % tail.lanes
+class Setting(NamedTuple):
+    """Where a tensor stands: its shape, and how many tensors its optimizer has."""
+
+    shape: tuple[int, ...]
+    tensors: int
+
+
+def parts(arithmetic: Arithmetic, setting: Setting) -> Iterator[tuple[slice, Arithmetic]]:
+    """The pieces of a tensor, flat, each with the arithmetic of its elements."""
+    size = math.prod(setting.shape)
+    common = replace(arithmetic, lanes=1, tail=_ALIKE, only=_ALIKE, alone=_ALIKE, zero_dimensional=_ALIKE)
+    for holds, forms in (
+        (setting.tensors == 1, arithmetic.only),
+        (size == 1, arithmetic.alone),
+        (not setting.shape, arithmetic.zero_dimensional),
+    ):
+        common = _except(common, forms) if holds else common
+    whole = size - size % arithmetic.lanes
     if whole:
-        yield slice(0, whole), replace(arithmetic, tail=None)
+        yield slice(0, whole), common
     if whole < size:
-        yield (
-            slice(whole, size),
-            replace(
-                arithmetic,
-                second_moment=tail.second_moment or arithmetic.second_moment,
-                decay_gradient=tail.decay_gradient or arithmetic.decay_gradient,
-                tail=None,
-            ),
-        )
+        yield slice(whole, size), _except(common, arithmetic.tail)
+
+
+_ALIKE = Exceptional()
+
+
+def _except(arithmetic: Arithmetic, forms: Exceptional) -> Arithmetic:
+    given = {field.name: getattr(forms, field.name) for field in fields(forms)}
+    return replace(arithmetic, **{name: form for name, form in given.items() if form is not None})

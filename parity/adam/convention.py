@@ -34,19 +34,29 @@ class StepCount(StrEnum):
     PER_PARAMETER = "per_parameter"
 
 
+class Maximum(StrEnum):
+    """Of what AMSGrad keeps the maximum.
+
+    BEFORE_CORRECTION: of v; the stored maximum is divided by 1 - beta2^t like v; torch, Keras. AFTER_CORRECTION: of
+    v_hat = v / (1 - beta2^t); optax. Differs from both: Reddi et al. 2018, Algorithm 2, has no bias correction.
+    """
+
+    BEFORE_CORRECTION = "before_correction"
+    AFTER_CORRECTION = "after_correction"
+
+
 @dataclass(frozen=True, slots=True)
 class Convention:
     """Which formula carries the name Adam.
 
     epsilon: where eps stands. bias_correction: whether m and v are divided by 1 - beta^t; where it
-    is False both divisors are 1. step_count: what t counts.
+    is False both divisors are 1. step_count: what t counts. maximum: what AMSGrad keeps.
 
-    Two choices are not fields, because torch 2.13 and Keras 3.15 agree: AMSGrad takes the maximum
-    of v before its bias correction, ``vmax = max(vmax, v)``, stores it, and puts vmax in the place of
-    v; a parameter without a gradient keeps w, m, v and vmax, undecayed. Weight decay is asked for
-    by `Hyper`. Differs from: Reddi et al. 2018, Algorithm 2, which has no bias correction.
+    One choice is not a field, because all frameworks agree: a parameter without a gradient keeps w, m, v and vmax,
+    undecayed. Weight decay is asked for by `Hyper`.
     """
 
     epsilon: Epsilon = Epsilon.OUTSIDE
     bias_correction: bool = True
     step_count: StepCount = StepCount.GLOBAL
+    maximum: Maximum = Maximum.BEFORE_CORRECTION

@@ -76,6 +76,12 @@ class Evaluator:
                     fma(weight - weight.dtype.type(1), difference, end, out=out)
             case "sqrt" if self.library is not None:
                 np.copyto(out, self.library(np.asarray(operands[0])))
+            case "rsqrt":
+                np.sqrt(operands[0], out=out)
+                np.divide(self.working.dtype.type(1), out, out=out)
+            case "larger":
+                first, second = operands
+                np.copyto(out, np.where(first < second, second, first))
             case "copy":
                 np.copyto(out, operands[0])
             case _:

@@ -4,7 +4,8 @@ All forms of an enumeration are the same function of real numbers (those of `Upd
 Arrays: w, m, v, vmax, the gradient g, and x, which is vmax under AMSGrad and v elsewhere. Scalars: lr, eps, wd
 (weight_decay); b1, b2: betas of the moments; c1, c2: 1 - beta; k1, k2: 1 - beta^t; i1, i2: 1 / k; r2: sqrt(k2);
 step: -lr / k1; alpha: lr * r2 / k1; back: -lr; decay: lr * wd; shrink: 1 - lr * wd. Lines that begin with
-``decoupled:`` or ``amsgrad:`` belong to the form only where that is asked for.
+``decoupled:``, ``l2:``, ``without l2:`` or ``amsgrad:`` belong to the form only where that is asked for, those with
+``with eps:`` or ``without eps:`` where eps, rounded, is another number than 0 or not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class FirstMoment(StrEnum):
     AVERAGE = "m = b1 * m + c1 * g"
     AVERAGE_FMA_NEW = "m = fma(c1, g, b1 * m)"
     AVERAGE_FMA_OLD = "m = fma(b1, m, c1 * g)"
+    AVERAGE_FMA_L2 = "without l2: m = fma(c1, g, b1 * m); l2: m = fma(b1, m, c1 * g)"
     DIFFERENCE = "m = m + (g - m) * c1"
     DIFFERENCE_FMA = "m = fma(g - m, c1, m)"
     LERP = "m = lerp(m, g, c1)"
@@ -34,6 +36,7 @@ class SecondMoment(StrEnum):
     AVERAGE_FMA_LEFT = "v = fma(c2 * g, g, b2 * v)"
     AVERAGE_FMA_OLD = "v = fma(b2, v, c2 * (g * g))"
     AVERAGE_FMA_OLD_LEFT = "v = fma(b2, v, (c2 * g) * g)"
+    AVERAGE_FMA_L2 = "without l2: v = fma(c2, g * g, b2 * v); l2: v = fma(b2, v, c2 * (g * g))"
     TWO_KERNELS_LEFT = "v = b2 * v; v = v + (c2 * g) * g"
     TWO_KERNELS_FMA_LEFT = "v = b2 * v; v = fma(c2 * g, g, v)"
     DIFFERENCE = "v = v + (g * g - v) * c2"
@@ -41,11 +44,50 @@ class SecondMoment(StrEnum):
     DIFFERENCE_TWO_FMA = "v = fma(fma(g, g, -v), c2, v)"
 
 
+class Largest(StrEnum):
+    """vmax, from vmax and v: they differ where v is NaN."""
+
+    NAN_WINS = "vmax = maximum(vmax, v)"
+    NAN_IS_PASSED_OVER = "vmax = larger(vmax, v)"
+
+
 class Update(StrEnum):
     """w, from w, m and x; every name begins with the epsilon placement of the form."""
 
     OUTSIDE = "w = w - (lr * (m / k1)) / (sqrt(x / k2) + eps)"
     OUTSIDE_TORCH = "d = sqrt(x); d = d / r2; d = d + eps; w = w + (step * m) / d"
+    OUTSIDE_RECIPROCALS = """
+        h = v * i2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
+        u = (m * i1) / (sqrt(h) + eps); decoupled: u = u + wd * w; w = w + back * u
+    """
+    OUTSIDE_RECIPROCALS_FMA = """
+        h = v * i2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
+        u = (m * i1) / (sqrt(h) + eps); decoupled: u = fma(wd, w, u); w = fma(back, u, w)
+    """
+    OUTSIDE_QUOTIENTS = """
+        h = v / k2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
+        u = (m / k1) / (sqrt(h) + eps); decoupled: u = u + wd * w; w = w + back * u
+    """
+    OUTSIDE_QUOTIENTS_FMA = """
+        h = v / k2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
+        u = m / (k1 * (sqrt(h) + eps)); decoupled: u = fma(wd, w, u); w = fma(back, u, w)
+    """
+    OUTSIDE_XLA_HALF = """
+        h = v * i2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
+        with eps: u = (m * i1) / (sqrt(h) + eps);
+        without eps: y = rsqrt(h); without eps: u = (m * i1) * y;
+        decoupled: u = u + wd * w; w = w + back * u
+    """
+    OUTSIDE_XLA_HALF_ALONE = """
+        h = v / k2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
+        with eps: u = m / (k1 * (sqrt(h) + eps));
+        without eps: y = rsqrt(h); without eps: u = (m / k1) * y;
+        decoupled: u = u + wd * w; w = w + back * u
+    """
+    HAT_XLA_HALF = """
+        with eps: w = w - (alpha * m) / (sqrt(x) + eps);
+        without eps: y = 1 / sqrt(x); without eps: w = w - (alpha * m) * y
+    """
     INSIDE = "w = w - (lr * (m / k1)) / sqrt(x / k2 + eps)"
     HAT = "w = w - (alpha * m) / (sqrt(x) + eps)"
 
@@ -68,6 +110,9 @@ class DecayWeights(StrEnum):
 
     ONE_FACTOR = "w = shrink * w"
     SUBTRACTED = "w = w - (w * wd) * lr"
+    SUBTRACTED_FOLDED = "w = w - w * decay"
+    SUBTRACTED_FMA = "w = fma(-(w * wd), lr, w)"
+    SUBTRACTED_FOLDED_FMA = "w = fma(-w, decay, w)"
     IN_UPDATE = ""
 
 
@@ -92,6 +137,18 @@ _HOST = """
 """
 
 
+_IN_DTYPE = """
+    dtype r2 = sqrt(k2)
+    dtype alpha = (lr * sqrt(k2)) / k1
+    dtype i1 = 1 / k1
+    dtype i2 = 1 / k2
+    dtype step = -(lr / k1)
+    dtype decay = wd * lr
+    dtype shrink = 1 - wd * lr
+    dtype back = -lr
+"""
+
+
 class Factors(StrEnum):
     """The scalars of a step, from lr, beta1, beta2, eps and weight_decay, which are doubles, and t.
 
@@ -108,3 +165,62 @@ class Factors(StrEnum):
         .replace("wd as working", "wd as dtype")
     )
     TORCH_FOREACH = TORCH_KERNELS.replace("b2 = beta2 as working", "b2 = beta2 as dtype")
+    KERAS = (
+        """
+        float32 lr = lr as dtype
+        float32 b1 = beta1 as dtype
+        float32 b2 = beta2 as dtype
+        float32 wd = wd as dtype
+        double eps = eps as dtype
+        double c1 = 1 - beta1 as dtype
+        double c2 = 1 - beta2 as dtype
+        dtype k1 = 1 - power(b1, t)
+        dtype k2 = 1 - power(b2, t)
+        """
+        + _IN_DTYPE
+    )
+    TENSORFLOW_KERNEL = (
+        """
+        double lr = lr as dtype
+        double b1 = beta1 as dtype
+        double b2 = beta2 as dtype
+        double wd = wd as dtype
+        double eps = eps as dtype
+        dtype c1 = 1 - b1
+        dtype c2 = 1 - b2
+        dtype k1 = 1 - repeated(b1, t)
+        dtype k2 = 1 - repeated(b2, t)
+        """
+        + _IN_DTYPE
+    )
+    TF_KERAS_LEGACY = (
+        """
+        float32 lr = lr as dtype
+        float32 b1 = beta1 as dtype
+        float32 b2 = beta2 as dtype
+        float32 wd = wd as dtype
+        double eps = eps as dtype
+        dtype c1 = 1 - b1
+        dtype c2 = 1 - b2
+        dtype k1 = 1 - power(b1, t)
+        dtype k2 = 1 - power(b2, t)
+        """
+        + _IN_DTYPE
+    )
+    OPTAX = (
+        """
+        double c1 = 1 - beta1 as working
+        double c2 = 1 - beta2 as working
+        working c1 = c1 as dtype
+        working c2 = c2 as dtype
+        working b1 = beta1 as dtype
+        working b2 = beta2 as dtype
+        working lr = lr as dtype
+        working eps = eps as dtype
+        working wd = wd as dtype
+        working k1 = 1 - power(beta1, t) as dtype
+        working k2 = 1 - power(beta2, t) as dtype
+        """
+        + _IN_DTYPE
+    )
+    OPTAX_WIDE_INVERSE = OPTAX.replace("dtype i1", "working i1").replace("dtype i2", "working i2")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.adam.arithmetic import Arithmetic, parts
+from parity.adam.arithmetic import Arithmetic, Setting, parts
 from parity.adam.convention import Convention
 from parity.adam.evaluation import ArraySquareRoot, Evaluator, evaluator
 from parity.adam.scalars import Scalars, scalars
@@ -37,19 +37,21 @@ def lock_step(
     lr: Sequence[float],
     counts: Sequence[int],
     library: ArraySquareRoot | None = None,
+    setting: Setting | None = None,
 ) -> Rows:
     """The states that an Adam makes of recorded ones: row i from row i of `before` and of `gradients`.
 
     before, gradients: (steps, size), one dtype; lr, counts: step size and t of the bias correction, (steps,). The
     orbit of an implementation whose every row equals this one, bit for bit, is the orbit of this Adam: by induction,
-    as both begin at the same state. library: see `parity.adam.evaluation`.
+    as both begin at the same state. library: see `parity.adam.evaluation`. setting: of the tensor, where
+    omitted (size,) beside others.
     """
     after = Rows(*(None if rows is None else np.empty_like(rows) for rows in before))  # type: ignore[arg-type]
     stored = format_of(before.w)
     factors = scalars(hyper, convention, arithmetic.factors, lr, counts, stored)
     compute = evaluator(arithmetic, stored, library)
     with np.errstate(all="ignore"):
-        for columns, stages in parts(arithmetic, before.w.shape[1]):
+        for columns, stages in parts(arithmetic, setting or Setting(before.w.shape[1:], 2)):
             for place in _blocks(before.w.shape[0], columns):
                 _fill(after, before, gradients, place, factors, hyper, stages, compute)
     return after

@@ -105,9 +105,9 @@ class _ScalarArithmetic:
 
 
 def _raised(bases: np.ndarray, exponents: np.ndarray, format: Format) -> np.ndarray:
-    """The C library's ``pow`` of doubles, then rounded to the format."""
+    """The C library's ``pow`` of doubles, rounded to the working format, then to the format."""
     powers = [_power(float(base), float(exponent)) for base, exponent in zip(bases, exponents, strict=True)]
-    return round_to(np.array(powers, np.float64), format)
+    return round_to(round_to(np.array(powers, np.float64), working_format(format)), format)
 
 
 def _power(base: float, exponent: float) -> float:

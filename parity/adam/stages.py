@@ -17,28 +17,40 @@ _ARRAYS = ("w", "m", "v", "vmax", "g")
 
 
 @cache
-def programs(arithmetic: Arithmetic, hyper: Hyper) -> tuple[Program, ...]:
-    """What a step runs, in order: L2 or decoupled decay where asked, moments, AMSGrad's maximum where asked, update."""
+def programs(arithmetic: Arithmetic, hyper: Hyper, has_eps: bool) -> tuple[Program, ...]:
+    """What a step runs, in order: L2 or decoupled decay where asked, moments, AMSGrad's maximum where asked, update.
+
+    has_eps: whether eps is not 0 once it is rounded.
+    """
     texts: list[str] = []
     if hyper.weight_decay != 0:
         texts.append(arithmetic.decay_weights if hyper.decoupled else arithmetic.decay_gradient)
     texts += [arithmetic.first_moment, arithmetic.second_moment]
     if hyper.amsgrad and "vmax" not in arithmetic.update:
-        texts.append("vmax = maximum(vmax, v)")
+        texts.append(arithmetic.maximum)
     texts.append(arithmetic.update)
-    return tuple(compiled(_asked_for(text, hyper), _ARRAYS) for text in texts)
+    return tuple(compiled(_asked_for(text, hyper, has_eps), _ARRAYS) for text in texts)
 
 
-def _asked_for(text: str, hyper: Hyper) -> str:
+def _asked_for(text: str, hyper: Hyper, has_eps: bool) -> str:
     """A program without the lines whose condition does not hold."""
-    asked = {"decoupled": hyper.weight_decay != 0 and hyper.decoupled, "amsgrad": hyper.amsgrad}
+    decays = hyper.weight_decay != 0
+    asked = {
+        "decoupled": decays and hyper.decoupled,
+        "l2": decays and not hyper.decoupled,
+        "without l2": not decays or hyper.decoupled,
+        "amsgrad": hyper.amsgrad,
+        "with eps": has_eps,
+        "without eps": not has_eps,
+    }
     lines = [line.strip().rpartition(": ") for line in text.split(";")]
     return ";".join(line for condition, _, line in lines if asked.get(condition, True))
 
 
 def scratch_rows(arithmetic: Arithmetic, hyper: Hyper) -> int:
     """Rows of scratch memory for `step_block`."""
-    return max(program.rows for program in programs(arithmetic, hyper)) + 1
+    every = (program for has_eps in (True, False) for program in programs(arithmetic, hyper, has_eps))
+    return max(program.rows for program in every) + 1
 
 
 def step_block(
@@ -57,5 +69,5 @@ def step_block(
         for array in arrays.values():
             flush_subnormals(array)
     values: dict[str, Operand] = {**scalars, **arrays, "x": arrays["vmax" if hyper.amsgrad else "v"]}
-    for program in programs(arithmetic, hyper):
+    for program in programs(arithmetic, hyper, bool(np.any(scalars["eps"] != 0))):
         evaluator.run(program, values, scratch)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from parity.adam.arithmetic import Arithmetic, parts
+from parity.adam.arithmetic import Arithmetic, Setting, parts
 from parity.adam.convention import Convention, StepCount
 from parity.adam.evaluation import ArraySquareRoot, Evaluator, Operand, evaluator
 from parity.adam.scalars import scalars
@@ -93,7 +93,7 @@ def step_in_place(
             rows["vmax"] = _row(vmax_of[name])
         gradient_row = np.ascontiguousarray(g).reshape(-1)
         compute = evaluator(arithmetic, format_of(w), library)
-        for place, stages in parts(arithmetic, w.size):
+        for place, stages in parts(arithmetic, Setting(w.shape, len(state.w))):
             cut = {quantity: row[place] for quantity, row in rows.items()}
             _update(cut, gradient_row[place], factors, hyper, stages, compute, workspace)
 

@@ -6,18 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from parity.adam.arithmetic import Arithmetic, Rounding, SquareRoot, Tail, plain
-from parity.adam.convention import Convention, Epsilon, StepCount
-from parity.adam.forms import DecayGradient, Factors, FirstMoment, SecondMoment, Update
+from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, SquareRoot, Subnormals, plain
+from parity.adam.convention import Convention, Epsilon, Maximum, StepCount
+from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, Largest, SecondMoment, Update
+from parity.hyper import Hyper
 from parity.numerics.formats import FORMATS
 
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """A from-scratch Adam that is to equal an implementation bit for bit: its formula and its arithmetic."""
+    """A from-scratch Adam that is to equal an implementation bit for bit: its formula and its arithmetic.
+
+    eps_for_zero: what an eps of 0 silently means.
+    """
 
     convention: Convention
     arithmetic: Arithmetic
+    eps_for_zero: float = 0.0
+
+    def in_force(self, asked: Hyper) -> Hyper:
+        """The hyperparameters that this Adam takes where others are asked for."""
+        return replace(asked, eps=asked.eps or self.eps_for_zero)
 
 
 _HALVES = ("float16", "bfloat16")
@@ -35,7 +44,9 @@ def _torch_kernels() -> dict[str, Arithmetic]:
         square_root=SquareRoot.LIBRARY,
     )
     # In the halves the vector library's error vanishes in the rounding, and add's scalar loop rounds the product.
-    half = replace(each, square_root=SquareRoot.IEEE, tail=Tail(lanes=32, decay_gradient=DecayGradient.TWO_KERNELS))
+    half = replace(
+        each, square_root=SquareRoot.IEEE, lanes=32, tail=Exceptional(decay_gradient=DecayGradient.TWO_KERNELS)
+    )
     return {name: half if name in _HALVES else each for name in FORMATS}
 
 
@@ -55,16 +66,120 @@ def _torch_fused() -> dict[str, Arithmetic]:
         rounding=Rounding.AT_STORE,
     )
     return {
-        name: replace(each, tail=Tail(32 // format.dtype.itemsize, second_moment=SecondMoment.AVERAGE_FMA_OLD_LEFT))
+        name: replace(
+            each,
+            lanes=32 // format.dtype.itemsize,
+            tail=Exceptional(second_moment=SecondMoment.AVERAGE_FMA_OLD_LEFT),
+        )
         for name, format in FORMATS.items()
     }
 
 
+def _keras_eager() -> dict[str, Arithmetic]:
+    """keras/src/optimizers/adam.py and its TensorFlow backend: every operation is a kernel."""
+    each = Arithmetic(
+        factors=Factors.KERAS,
+        first_moment=FirstMoment.DIFFERENCE,
+        second_moment=SecondMoment.DIFFERENCE,
+        update=Update.HAT,
+        decay_weights=DecayWeights.SUBTRACTED,
+        subnormals=Subnormals.FLUSHED,
+    )
+    return dict.fromkeys(FORMATS, each)
+
+
+def _keras_function() -> dict[str, Arithmetic]:
+    """The same in a graph, whose optimizer folds (w * wd) * lr to w * (wd * lr)."""
+    folded = Exceptional(decay_weights=DecayWeights.SUBTRACTED)
+    return {
+        name: replace(arithmetic, decay_weights=DecayWeights.SUBTRACTED_FOLDED, zero_dimensional=folded)
+        for name, arithmetic in _keras_eager().items()
+    }
+
+
+def _keras_xla() -> dict[str, Arithmetic]:
+    """Compiled: float32 and float64 contract to fma; the halves keep every rounding."""
+    each = replace(_keras_eager()["float32"], maximum=Largest.NAN_IS_PASSED_OVER)
+    contracted = replace(
+        each,
+        first_moment=FirstMoment.DIFFERENCE_FMA,
+        second_moment=SecondMoment.DIFFERENCE_TWO_FMA,
+        decay_weights=DecayWeights.SUBTRACTED_FOLDED_FMA,
+        alone=Exceptional(decay_weights=DecayWeights.SUBTRACTED_FMA),
+    )
+    folded = replace(
+        each,
+        update=Update.HAT_XLA_HALF,
+        decay_weights=DecayWeights.SUBTRACTED_FOLDED,
+        alone=Exceptional(decay_weights=DecayWeights.SUBTRACTED),
+    )
+    return {"float64": contracted, "float32": contracted, "float16": folded, "bfloat16": each}
+
+
+def _tensorflow_kernel() -> dict[str, Arithmetic]:
+    """ResourceApplyAdam, tensorflow/core/kernels/training_ops.cc: Keras's forms, factors formed in the dtype."""
+    return {name: replace(arithmetic, factors=Factors.TENSORFLOW_KERNEL) for name, arithmetic in _keras_eager().items()}
+
+
+def _tf_keras_legacy() -> dict[str, Arithmetic]:
+    """tf_keras/src/optimizers/legacy/adam.py: the kernel, with lr, betas and their powers from float32 variables."""
+    return {
+        name: replace(arithmetic, factors=Factors.TF_KERAS_LEGACY) for name, arithmetic in _tensorflow_kernel().items()
+    }
+
+
+def _optax_plain() -> dict[str, Arithmetic]:
+    """optax/_src/transform.py, scale_by_adam: every operation is a kernel, bias correction a compiled function.
+
+    Compiled, a division of many elements by one scalar becomes a product with its reciprocal, unless several tensors
+    share the scalar.
+    """
+    quotients = Exceptional(update=Update.OUTSIDE_QUOTIENTS)
+    half = Arithmetic(
+        factors=Factors.OPTAX,
+        first_moment=FirstMoment.AVERAGE,
+        second_moment=SecondMoment.AVERAGE,
+        update=Update.OUTSIDE_RECIPROCALS,
+        decay_weights=DecayWeights.IN_UPDATE,
+        subnormals=Subnormals.FLUSHED,
+        alone=quotients,
+    )
+    native = replace(half, update=Update.OUTSIDE_QUOTIENTS, only=Exceptional(update=Update.OUTSIDE_RECIPROCALS))
+    bfloat16 = replace(half, factors=Factors.OPTAX_WIDE_INVERSE)
+    return {"float64": native, "float32": native, "float16": half, "bfloat16": bfloat16}
+
+
+def _optax_jit() -> dict[str, Arithmetic]:
+    """The whole step compiled by XLA: float32 and float64 contract to fma."""
+    plain_ones = _optax_plain()
+    contracted = replace(
+        plain_ones["float32"],
+        first_moment=FirstMoment.AVERAGE_FMA_NEW,
+        second_moment=SecondMoment.AVERAGE_FMA_L2,
+        update=Update.OUTSIDE_QUOTIENTS_FMA,
+        decay_gradient=DecayGradient.FMA,
+        only=Exceptional(update=Update.OUTSIDE_RECIPROCALS_FMA),
+        alone=Exceptional(first_moment=FirstMoment.AVERAGE_FMA_L2, update=Update.OUTSIDE_QUOTIENTS_FMA),
+    )
+    half = replace(
+        plain_ones["float16"],
+        update=Update.OUTSIDE_XLA_HALF,
+        alone=Exceptional(update=Update.OUTSIDE_XLA_HALF_ALONE),
+    )
+    return {"float64": contracted, "float32": contracted, "float16": half, "bfloat16": plain_ones["bfloat16"]}
+
+
+_OPTAX_ALL = Convention(Epsilon.OUTSIDE, maximum=Maximum.AFTER_CORRECTION)
+_HAT_ALL = Convention(Epsilon.HAT)
 _OUTSIDE_EACH = Convention(Epsilon.OUTSIDE, step_count=StepCount.PER_PARAMETER)
 
 
-def _claims(convention: Convention, arithmetics: Mapping[str, Arithmetic]) -> Mapping[str, Twin]:
-    return MappingProxyType({name: Twin(convention, arithmetic) for name, arithmetic in arithmetics.items()})
+def _claims(
+    convention: Convention, arithmetics: Mapping[str, Arithmetic], eps_for_zero: float = 0.0
+) -> Mapping[str, Twin]:
+    return MappingProxyType(
+        {name: Twin(convention, arithmetic, eps_for_zero) for name, arithmetic in arithmetics.items()}
+    )
 
 
 def _plain(epsilon: Epsilon, rounding: Rounding) -> Mapping[str, Twin]:
@@ -79,6 +194,15 @@ TWINS: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "torch.adam.forloop": _claims(_OUTSIDE_EACH, _torch_kernels()),
         "torch.adam.foreach": _claims(_OUTSIDE_EACH, _torch_foreach()),
         "torch.adam.fused": _claims(_OUTSIDE_EACH, _torch_fused()),
+        "keras.adam.eager": _claims(_HAT_ALL, _keras_eager()),
+        "keras.adam.function": _claims(_HAT_ALL, _keras_function()),
+        "keras.adam.xla": _claims(_HAT_ALL, _keras_xla()),
+        "tensorflow.adam.kernel": _claims(_HAT_ALL, _tensorflow_kernel()),
+        "tf_keras.adam.legacy": _claims(_HAT_ALL, _tf_keras_legacy(), eps_for_zero=1e-7),
+        "tf_keras.adam.new": _claims(_HAT_ALL, _keras_eager()),
+        "optax.adam.plain": _claims(_OPTAX_ALL, _optax_plain()),
+        "optax.adam.jit": _claims(_OPTAX_ALL, _optax_jit()),
     }
 )
-"""By implementation and dtype; torch 2.13, x86-64 with AVX-512."""
+"""By implementation and dtype, on x86-64 with AVX-512: torch 2.13, Keras 3.15.1 and TensorFlow 2.21, tf_keras 2.21,
+optax 0.2.8 on JAX 0.10.2."""

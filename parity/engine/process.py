@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import parity
@@ -30,13 +32,23 @@ class WorkerFailed(Exception):
 
 
 class WorkerProcess:
-    """One worker under one interpreter; answers come in the order of the requests."""
+    """One worker under one interpreter; answers come in the order of the requests.
 
-    def __init__(self, name: str, log: Path, python: str = sys.executable, module: str = WORKER_MODULE) -> None:
+    variables: of its environment, beside those of this process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        log: Path,
+        python: str = sys.executable,
+        module: str = WORKER_MODULE,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.name, self.log = name, log
         log.parent.mkdir(parents=True, exist_ok=True)
         package_root = str(Path(parity.__file__).resolve().parent.parent)
-        environment = dict(os.environ)
+        environment = {**os.environ, **variables}
         # Workers share the cores: a thread that spins for its next task takes them from the others.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))

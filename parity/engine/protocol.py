@@ -17,6 +17,9 @@ files (`.npy`, integer bits). Requests, by their ``op``:
     -> ``{"ok": true, "step": until, "quantities": [...]}`` once the rows of all steps are written
 ``finish``: ``run`` -> ``{"ok": true}`` where the implementation ends with its gradients
 ``drop``: ``run`` -> ``{"ok": true}``; forget a run
+``square_root``: ``target``, ``dtype``, ``count``, ``folder`` (with radicands.npy and roots.npy, each one row of at
+    least `count` elements)
+    -> ``{"ok": true}`` once the first `count` roots are written, as the target's framework takes them
 ``quit`` -> the worker ends
 
 A failure is ``{"ok": false, "kind": ..., "reason": one line}`` and ends that run only.
@@ -41,3 +44,5 @@ SKIPPING_KINDS = frozenset({UNSUPPORTED, MISSING})
 WEIGHTS = "weights"
 GRADIENTS = "gradients"
 PROGRESS = "progress"
+RADICANDS = "radicands"
+ROOTS = "roots"

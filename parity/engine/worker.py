@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from parity.engine.orbit import ContractBroken, Orbit
-from parity.engine.protocol import CONTRACT, MISSING, PROTOCOL, RAISED, UNSUPPORTED
+from parity.engine.protocol import CONTRACT, MISSING, PROTOCOL, RADICANDS, RAISED, ROOTS, UNSUPPORTED
 from parity.engine.window import Window
 from parity.environment import describe_environment
 from parity.errors import ParityError, Unsupported, nearest
+from parity.implementations.implementation import Implementation
 from parity.implementations.registry import is_plugin, resolve
 from parity.numerics.formats import format_named
-from parity.trace import hyper_from_json, hyper_to_json, layout_from_json
+from parity.trace import hyper_from_json, hyper_to_json, layout_from_json, open_rows
 
 Message = dict[str, Any]
 
@@ -60,6 +61,7 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         "advance": lambda message: _advance(orbits[message["run"]], message),
         "finish": lambda message: _finish(orbits.pop(message["run"])),
         "drop": lambda message: _drop(orbits, message["run"]),
+        "square_root": _square_root,
     }
     for line in requests:
         message = json.loads(line)
@@ -112,10 +114,7 @@ def _describe(message: Message) -> Message:
 
 
 def _start(orbits: dict[int, Orbit], message: Message) -> Message:
-    implementation = resolve(message["target"])
-    for module in implementation.needs:
-        if importlib.util.find_spec(module) is None:
-            raise _Missing(f"{module} is not installed")
+    implementation = _ready(message["target"])
     orbits[message["run"]] = Orbit(
         implementation,
         format=format_named(message["dtype"]),
@@ -142,6 +141,26 @@ def _finish(orbit: Orbit) -> Message:
 def _drop(orbits: dict[int, Orbit], run: int) -> Message:
     orbits.pop(run, None)
     return {}
+
+
+def _square_root(message: Message) -> Message:
+    implementation = _ready(message["target"])
+    if implementation.square_root is None:
+        raise ParityError(f"{implementation.name} offers no square root of its own")
+    folder, format, count = Path(message["folder"]), format_named(message["dtype"]), message["count"]
+    # 'c': what is asked is not for the framework to write into.
+    radicands = open_rows(folder, RADICANDS, "c")[0, :count].view(format.dtype)
+    open_rows(folder, ROOTS, "r+")[0, :count] = implementation.square_root(radicands).view(format.unsigned)
+    return {}
+
+
+def _ready(target: str) -> Implementation:
+    """The implementation of a target, whose modules are installed."""
+    implementation = resolve(target)
+    for module in implementation.needs:
+        if importlib.util.find_spec(module) is None:
+            raise _Missing(f"{module} is not installed")
+    return implementation
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ class Implementation:
     Unsupported before the first for what its framework cannot do. framework: the worker process
     that serves it. needs: modules that have to be importable. dtypes: names of formats it runs in.
     options: what makes this variant, passed to `run`. convention: the epsilon placement it claims
-    (outside, hat, inside), None where unknown. defaults: its own default hyperparameters.
+    (outside, hat, inside), None where unknown. defaults: its own default hyperparameters. square_root: its
+    framework's, an array of one of the four formats to another of its shape and dtype; None where nobody asks.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Implementation:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     convention: str | None = None
     defaults: Hyper = field(default_factory=Hyper)
+    square_root: Callable[[np.ndarray], np.ndarray] | None = None
 
     def states(self, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> Iterator[State]:
         """The orbit: one State after every gradient."""

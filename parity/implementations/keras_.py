@@ -8,19 +8,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from parity.errors import Unsupported
 from parity.hyper import Hyper
 from parity.implementations.implementation import Gradients, Implementation
+from parity.implementations.tensorflow_memory import aligned, array_of, tensor_on, tensorflow_module
 from parity.state import State
-
-_ALIGNMENT = 64
-"""Bytes to which TensorFlow aligns tensors; a kernel given less aborts the process."""
 
 _KEPT_BYTES = 1 << 26
 """Larger loops are not kept for the next run: their memory is worth more than their compilation."""
@@ -88,14 +85,16 @@ def _orbit(loop: _Loop, weights: dict[str, np.ndarray], gradients: Gradients, hy
     staging: dict[str, np.ndarray] = {}
 
     def show(variables: list[Any]) -> dict[str, np.ndarray]:
-        return {name: _array(variable) for name, variable in zip(weights, variables, strict=True)}
+        return {name: array_of(variable.value) for name, variable in zip(weights, variables, strict=True)}
 
     for step, gradient in enumerate(gradients, start=1):
         arrays = {name: gradient[name] for name in weights}
         if arrays and all(array is None for array in arrays.values()):
             raise Unsupported(f"keras: no parameter has a gradient at step {step}, which Keras refuses (a ValueError)")
         optimizer.learning_rate = hyper.lr_at(step)
-        tensors = [None if array is None else _tensor(_aligned(name, array, staging)) for name, array in arrays.items()]
+        tensors = [
+            None if array is None else tensor_on(aligned(name, array, staging)) for name, array in arrays.items()
+        ]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
             loop.apply(tensors)
@@ -162,54 +161,16 @@ def _build(configuration: _Configuration) -> _Loop:
     return _Loop(variables, optimizer, wrap[configuration.variant]())
 
 
-def _aligned(name: str, array: np.ndarray, staging: dict[str, np.ndarray]) -> np.ndarray:
-    """The array itself where TensorFlow can stand on its memory, else its copy in a staging buffer."""
-    if array.flags.c_contiguous and array.ctypes.data % _ALIGNMENT == 0:
-        return array
-    if name not in staging:
-        memory = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
-        offset = -memory.ctypes.data % _ALIGNMENT
-        staging[name] = memory[offset : offset + array.nbytes].view(array.dtype).reshape(array.shape)
-    np.copyto(staging[name], array)
-    return staging[name]
-
-
-def _tensor(array: np.ndarray) -> Any:
-    """A tensor on the memory of an aligned array, read-only ones too; TensorFlow never writes to a tensor.
-
-    `tf.convert_to_tensor` copies twice: once always, and again as NumPy's memory is not aligned.
-    """
-    _, tensorflow = _keras()
-    if array.dtype == ml_dtypes.bfloat16:  # which NumPy does not put into a DLPack capsule
-        return tensorflow.bitcast(_tensor(array.view(np.int16)), tensorflow.bfloat16)
-    interface = {**array.__array_interface__, "data": (array.ctypes.data, False)}
-    # Without the read-only flag, which an unversioned capsule cannot carry; `owner` keeps the memory alive.
-    writable = np.asarray(SimpleNamespace(__array_interface__=interface, owner=array))
-    return tensorflow.experimental.dlpack.from_dlpack(writable.__dlpack__())
-
-
-def _array(variable: Any) -> np.ndarray:
-    """A variable's value as an array, read-only and on the same memory but for 0-d ones.
-
-    The `numpy()` of Keras and of TensorFlow copies; a tensor that was read out does not.
-    """
-    value = variable.value.read_value()
-    # The array protocol of a 0-d bfloat16 tensor gives a scalar, which NumPy refuses.
-    return np.asarray(value if variable.ndim else value.numpy())
-
-
 def _keras() -> tuple[Any, Any]:
     """The modules keras and tensorflow; Unsupported where keras came first with another backend."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise Unsupported(f"keras: imported with the {keras.backend.backend()} backend, needs tensorflow")
-    import tensorflow
-
-    return keras, tensorflow
+    return keras, tensorflow_module()
 
 
 def _variant(name: str) -> Implementation:

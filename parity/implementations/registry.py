@@ -18,7 +18,7 @@ from parity.implementations.implementation import Implementation
 
 ENTRY_POINT_GROUP = "parity.implementations"
 USER_PREFIX = "user."
-_SHIPPED_MODULES = ("numpy_", "torch_", "keras_")
+_SHIPPED_MODULES = ("numpy_", "torch_", "keras_", "tensorflow_", "tf_keras_", "optax_")
 
 
 @cache

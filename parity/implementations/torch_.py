@@ -86,6 +86,17 @@ def run(
         )
 
 
+def square_root(values: np.ndarray) -> np.ndarray:
+    """torch.sqrt on the CPU: any shape, one of the four formats, which the result has too.
+
+    Differs from: IEEE 754, by one ULP at most: float32 and float64 come from a vector library.
+    Source: aten/src/ATen/native/cpu/UnaryOpsKernel.cpp, torch 2.13.
+    """
+    import torch
+
+    return _array(torch.sqrt(_tensor(values)))
+
+
 def _tensor(array: np.ndarray) -> Any:
     """A tensor on the memory of a C-contiguous array, read-only ones too; whoever gets it must not write."""
     import torch
@@ -121,6 +132,7 @@ def _variant(name: str, **options: bool) -> Implementation:
         options=MappingProxyType(options),
         convention="outside",
         defaults=Hyper(eps=1e-8),
+        square_root=square_root,
     )
 
 

@@ -21,7 +21,9 @@ def language():
         "fma": lambda a, b, c: a * b + c,
         "lerp": lambda a, b, x: a + x * (b - a),
         "maximum": max,
+        "larger": max,
         "sqrt": mpmath.sqrt,
+        "rsqrt": lambda a: 1 / mpmath.sqrt(a),
         "power": lambda b, t: b**t,
         "repeated": lambda b, t: b**t,
     }
@@ -31,8 +33,9 @@ def run(text, names):
     """The values of all names after a program; names of a line that says `double x = ...` too."""
     names = {**language(), **names}
     for line in filter(None, map(str.strip, text.replace(";", "\n").splitlines())):
-        if line.startswith(("decoupled:", "amsgrad:")):
+        if line.startswith(("decoupled:", "amsgrad:", "l2:", "without eps:")):
             continue
+        line = line.removeprefix("without l2: ").removeprefix("with eps: ")
         target, expression = re.sub(r"^\w+ (?=\w+ =)| as \w+$", "", line).split(" = ")
         names[target] = eval(expression, {}, names)
     return names
@@ -64,7 +67,7 @@ def factors(hyper, t):
 
 
 def arrays():
-    return {name: mpmath.mpf(x) for name, x in {"w": 0.7, "m": -0.3, "v": 0.04, "g": 0.9, "x": 0.11}.items()}
+    return {name: mpmath.mpf(x) for name, x in {"w": 0.7, "m": -0.3, "v": 0.04, "g": 0.9, "x": 0.04}.items()}
 
 
 def test_all_functions_of_the_language_are_known_here():

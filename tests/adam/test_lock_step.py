@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from parity.adam.arithmetic import Rounding, SquareRoot, Subnormals, Tail, plain
+from parity.adam.arithmetic import Exceptional, Rounding, SquareRoot, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.forms import DecayGradient, FirstMoment, SecondMoment, Update
 from parity.adam.lock_step import BLOCK, Rows, lock_step
@@ -31,7 +31,9 @@ ARITHMETICS = {
     "tail": replace(
         plain(Epsilon.OUTSIDE),
         second_moment=SecondMoment.AVERAGE_FMA_LEFT,
-        tail=Tail(8, SecondMoment.AVERAGE_FMA_OLD_LEFT, DecayGradient.FMA),
+        lanes=8,
+        tail=Exceptional(second_moment=SecondMoment.AVERAGE_FMA_OLD_LEFT, decay_gradient=DecayGradient.FMA),
+        alone=Exceptional(first_moment=FirstMoment.LERP, update=Update.OUTSIDE_TORCH),
     ),
     "flushed": replace(plain(Epsilon.OUTSIDE), subnormals=Subnormals.FLUSHED),
 }
@@ -91,7 +93,7 @@ def test_a_wrong_form_shows():
 
 def test_the_tail_is_the_end_of_the_tensor():
     orbit, gradients = free_run(FORMATS["float32"], Hyper(beta2=0.95), ARITHMETICS["tail"], 1003, 40)
-    without = replace(ARITHMETICS["tail"], tail=None)
+    without = replace(ARITHMETICS["tail"], tail=Exceptional())
     after = lock_step(
         cut(orbit, slice(None, -1)), gradients, Hyper(beta2=0.95), Convention(), without, [1e-3] * 40, range(1, 41)
     )

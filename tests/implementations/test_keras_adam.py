@@ -16,6 +16,7 @@ from parity.errors import Unsupported
 from parity.hyper import Hyper
 from parity.implementations import keras_
 from parity.implementations.implementation import Implementation
+from parity.implementations.tensorflow_memory import aligned, tensor_on
 from parity.numerics.formats import FORMATS, to_bits
 from parity.state import State
 
@@ -233,7 +234,7 @@ def test_a_gradient_buffer_may_be_reused_by_the_next_step(row: Implementation, s
 def test_aligned_gradients_are_not_copied() -> None:
     gradient = frozen(memory(STEPS))
     next(keras_.IMPLEMENTATIONS[0].states({"w": np.ones(STEPS, np.float32)}, [{"w": gradient}], Hyper()))
-    assert np.shares_memory(np.asarray(keras_._tensor(keras_._aligned("w", gradient, {}))), gradient)
+    assert np.shares_memory(np.asarray(tensor_on(aligned("w", gradient, {}))), gradient)
 
 
 @each_row

@@ -1,0 +1,102 @@
+"""A framework's own square root, asked in its worker process."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from parity.engine.process import WorkerFailed, WorkerProcess
+from parity.engine.protocol import RADICANDS, ROOTS
+from parity.errors import ParityError
+from parity.layout import Layout, Parameter
+from parity.numerics.formats import Format, format_of
+from parity.numerics.rounding import round_to
+from parity.numerics.ulp import ulp_distance
+from parity.trace import create_rows
+
+SMALLEST = 1 << 16
+"""Elements of a file at least: it is made anew only where a longer block comes."""
+
+
+class LibrarySquareRoot:
+    """The square root of an implementation's framework: an array of one of the four formats to its roots.
+
+    A context manager: the process starts with the first call and ends with the block; calls from several threads take
+    turns. ParityError where the process fails, or where a root is further than one ULP from the correctly rounded
+    one: a library's error must not hide a wrong formula.
+    """
+
+    def __init__(self, target: str, timeout: float | None = 300.0) -> None:
+        self.target = target
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="parity-root-")
+        self._process: WorkerProcess | None = None
+        self._files: dict[str, tuple[Path, np.ndarray, np.ndarray]] = {}
+
+    def __enter__(self) -> LibrarySquareRoot:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+        self._files.clear()
+        self._folder.cleanup()
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Roots of an array of any shape, in its dtype."""
+        format = format_of(values)
+        if not values.size:
+            return np.array(values)
+        with self._lock:
+            folder, radicands, roots = self._mapped(format, values.size)
+            radicands[: values.size].view(format.dtype)[:] = values.reshape(-1)
+            self._ask(folder, format, values.size)
+            found: np.ndarray = roots[: values.size].view(format.dtype).reshape(values.shape).copy()
+        self._check(values, found, format)
+        return found
+
+    def _mapped(self, format: Format, count: int) -> tuple[Path, np.ndarray, np.ndarray]:
+        if format.name not in self._files or self._files[format.name][1].size < count:
+            length = max(count, SMALLEST)
+            folder = Path(self._folder.name) / format.name / str(length)
+            layout = Layout((Parameter("values", (length,)),))
+            radicands, roots = (create_rows(folder, name, 1, layout, format)[0] for name in (RADICANDS, ROOTS))
+            self._files[format.name] = folder, radicands, roots
+        return self._files[format.name]
+
+    def _ask(self, folder: Path, format: Format, count: int) -> None:
+        message = {
+            "op": "square_root",
+            "target": self.target,
+            "dtype": format.name,
+            "count": count,
+            "folder": str(folder.resolve()),
+        }
+        try:
+            if self._process is None:
+                self._process = WorkerProcess(f"square root of {self.target}", Path(self._folder.name) / "worker.log")
+            answer = self._process.ask(message, self._timeout)
+        except WorkerFailed as failure:
+            self._process = None
+            raise ParityError(f"the square root of {self.target}: {failure.reason}") from None
+        if not answer["ok"]:
+            raise ParityError(f"the square root of {self.target}: {answer['reason']}")
+
+    def _check(self, values: np.ndarray, found: np.ndarray, format: Format) -> None:
+        with np.errstate(all="ignore"):
+            wide = values if values.dtype.itemsize > 2 else values.astype(np.float32)
+            distance = ulp_distance(found, round_to(np.sqrt(wide), format))
+        if (distance > 1).any():
+            worst = int(np.argmax(distance.reshape(-1)))
+            raise ParityError(
+                f"the square root of {self.target} is wrong: sqrt({float(values.reshape(-1)[worst]):g}) = "
+                f"{float(found.reshape(-1)[worst]):g}; allowed: at most 1 ULP from the correctly rounded root"
+            )

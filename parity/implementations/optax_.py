@@ -1,0 +1,144 @@
+"""optax.adam, adamw and amsgrad on JAX's CPU backend: operation by operation, and compiled as one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parity.errors import Unsupported
+from parity.hyper import Hyper
+from parity.implementations.implementation import Gradients, Implementation
+from parity.state import State
+
+Arrays = dict[str, Any]
+
+
+def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, jit: bool = False) -> Iterator[State]:
+    """The orbit of optax's Adam; jit: whether update and apply_updates are compiled as one function.
+
+    Per parameter w with gradient g, and t counting all steps (`count`)::
+
+        g = g + weight_decay * w                            L2: chain(add_decayed_weights, adam)
+        m = (1 - beta1) * g + beta1 * m                     mu
+        v = (1 - beta2) * g**2 + beta2 * v                  nu
+        m_hat = m / (1 - beta1**t),  v_hat = v / (1 - beta2**t)
+        vmax = max(vmax, v_hat),  v_hat = vmax              nu_max, AMSGrad, after the correction
+        u = m_hat / (sqrt(v_hat) + eps)
+        w = w - lr * (u + weight_decay * w)                 decoupled: adamw, one sum with the update
+
+    The decay of adamw is (1 - lr * weight_decay) * w in real arithmetic, as it multiplies the w from
+    before the update. 1 - beta and -lr are formed in double and rounded to the dtype of w, as Python
+    floats are in JAX; 1 - beta**t is formed in float32 and then rounded, for float64 in float64.
+    lr: a constant, or where it differs by step a schedule that indexes an array by the count.
+    weights, states: float64 (under `jax.enable_x64`, for these runs alone: it would move the bias
+    correction of the others to float64), float32, float16 or bfloat16, any shape; states are
+    read-only and keep their values.
+    Raises Unsupported at a step with a gradient of None, which optax refuses (jax.grad gives zeros).
+    Source: optax/_src/alias.py, optax/_src/transform.py, optax/transforms/_adding.py and
+    optax/tree_utils/_tree_math.py, optax 0.2.8 on JAX 0.10.2.
+    Differs from: torch, in the maximum of AMSGrad, in counting t for all parameters together, and in
+    flushing subnormals, as XLA does.
+    """
+    jax, optax = _modules()
+    double = any(array.dtype == np.float64 for array in weights.values())
+    optimizer, step_of = _step(hyper, jit)
+    # Not for the whole generator: a context that is open at a yield would be open for the caller too.
+    with jax.enable_x64(double):
+        parameters = {name: jax.device_put(np.asarray(array, order="C")) for name, array in weights.items()}
+        state = optimizer.init(parameters)
+    for step, gradient in enumerate(gradients, start=1):
+        for name in weights:
+            if gradient[name] is None:
+                raise Unsupported(
+                    f"optax: {name!r} has no gradient at step {step}; optax takes no None, jax.grad gives zeros"
+                )
+        with jax.enable_x64(double):
+            # device_put stands on aligned memory and copies from other; the arrays made below wait for its readers.
+            given = {name: jax.device_put(np.asarray(gradient[name], order="C")) for name in weights}
+            parameters, state = step_of(given, state, parameters)
+        moments = {key: optax.tree_utils.tree_get(state, key) for key in ("mu", "nu", "nu_max")}
+        yield State(
+            w=_show(parameters, weights),
+            m=_show(moments["mu"], weights),
+            v=_show(moments["nu"], weights),
+            vmax=_show(moments["nu_max"], weights) if hyper.amsgrad else None,
+        )
+
+
+def _show(arrays: Arrays, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Views, in the order of the names: JAX hands a dict back in the order of its sorted keys."""
+    return {name: np.asarray(arrays[name]) for name in names}
+
+
+class _Step(NamedTuple):
+    """An optax transformation, and (gradients, state, weights) -> (weights, state) by it."""
+
+    optimizer: Any
+    step: Callable[[Arrays, Any, Arrays], tuple[Arrays, Any]]
+
+
+@lru_cache(maxsize=64)
+def _step(hyper: Hyper, jit: bool) -> _Step:
+    """One function per configuration, as compiled code belongs to the function; it keeps no state."""
+    jax, optax = _modules()
+    optimizer = _optimizer(hyper)
+
+    def step(gradients: Arrays, state: Any, parameters: Arrays) -> tuple[Arrays, Any]:
+        updates, state = optimizer.update(gradients, state, parameters)
+        return optax.apply_updates(parameters, updates), state
+
+    return _Step(optimizer, jax.jit(step) if jit else step)
+
+
+def _optimizer(hyper: Hyper) -> Any:
+    """What a user composes for these hyperparameters."""
+    _, optax = _modules()
+    rate = _schedule(hyper.lr) if isinstance(hyper.lr, tuple) else hyper.lr
+    betas = {"b1": hyper.beta1, "b2": hyper.beta2, "eps": hyper.eps}
+    decay = hyper.weight_decay
+    if decay and hyper.decoupled and hyper.amsgrad:
+        return optax.chain(
+            optax.scale_by_amsgrad(**betas), optax.add_decayed_weights(decay), optax.scale_by_learning_rate(rate)
+        )
+    if decay and hyper.decoupled:
+        return optax.adamw(rate, **betas, weight_decay=decay)
+    adam = (optax.amsgrad if hyper.amsgrad else optax.adam)(rate, **betas)
+    return optax.chain(optax.add_decayed_weights(decay), adam) if decay else adam
+
+
+def _schedule(rates: tuple[float, ...]) -> Callable[[Any], Any]:
+    def rate(count: Any) -> Any:
+        import jax.numpy
+
+        return jax.numpy.asarray(rates)[count]
+
+    return rate
+
+
+def _modules() -> tuple[Any, Any]:
+    """The modules jax and optax."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import jax
+    import optax
+
+    return jax, optax
+
+
+def _variant(name: str, jit: bool) -> Implementation:
+    return Implementation(
+        name=f"optax.adam.{name}",
+        run=run,
+        framework="jax",
+        needs=("jax", "optax"),
+        options=MappingProxyType({"jit": jit}),
+        convention="outside",
+        defaults=Hyper(eps=1e-8),
+    )
+
+
+IMPLEMENTATIONS: tuple[Implementation, ...] = (_variant("plain", jit=False), _variant("jit", jit=True))

@@ -1,0 +1,110 @@
+"""TensorFlow's own Adam kernels on the CPU, called as raw operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parity.errors import Unsupported
+from parity.hyper import Hyper
+from parity.implementations.implementation import Gradients, Implementation
+from parity.implementations.tensorflow_memory import aligned, array_of, tensor_on, tensorflow_module
+from parity.state import State
+
+
+def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> Iterator[State]:
+    """The orbit of the kernel under tf.compat.v1.train.AdamOptimizer and tf_keras's legacy Adam.
+
+    Per parameter w with gradient g, every scalar in the dtype of w::
+
+        alpha = lr * sqrt(1 - p2) / (1 - p1)
+        m = m + (g - m) * (1 - beta1)
+        v = v + (g * g - v) * (1 - beta2)
+        vmax = max(vmax, v)                                 AMSGrad, before the correction
+        w = w - m * alpha / (sqrt(v) + eps)
+
+    p1 and p2 are variables in the dtype of w that begin as beta1 and beta2; after a step of all
+    parameters they are multiplied by them once more, so t is counted for all parameters together.
+    1 - beta is formed in the dtype: where beta2 rounds to 1 (0.999 in bfloat16), v stays 0 for ever
+    and no weight moves.
+    weights, states: float64, float32, float16 or bfloat16, any shape; states are read-only and keep
+    their values. A parameter whose gradient is None keeps w, m and v while the powers go on.
+    Raises Unsupported, before the first state, for weight decay, which the kernels do not have.
+    Source: tensorflow/core/kernels/training_ops.cc (ResourceApplyAdam, ResourceApplyAdamWithAmsgrad)
+    and tensorflow/python/training/adam.py, TensorFlow 2.21.
+    Differs from: Keras 3, in p1 and p2 by repeated multiplication and in 1 - beta; AdamOptimizer
+    itself, which keeps lr, betas, eps and powers in float32 for every dtype; torch, in the place of eps.
+    """
+    if hyper.weight_decay != 0:
+        raise Unsupported("tensorflow: the Adam kernels have no weight decay, neither L2 nor decoupled")
+    parameters = {name: _slots(array, hyper.amsgrad) for name, array in weights.items()}
+    powers = {slots.weight.dtype: _powers(hyper, slots.weight.dtype) for slots in parameters.values()}
+    staging: dict[str, np.ndarray] = {}
+    for step, gradient in enumerate(gradients, start=1):
+        scalars = {dtype: _scalars(hyper, step, dtype) for dtype in powers}
+        for name, slots in parameters.items():
+            array = gradient[name]
+            if array is not None:
+                dtype = slots.weight.dtype
+                _apply(slots, tensor_on(aligned(name, array, staging)), {**scalars[dtype], **_read(powers[dtype])})
+        for dtype, power in powers.items():
+            power["beta1_power"].assign(power["beta1_power"] * scalars[dtype]["beta1"])
+            power["beta2_power"].assign(power["beta2_power"] * scalars[dtype]["beta2"])
+        yield State(
+            w={name: array_of(slots.weight) for name, slots in parameters.items()},
+            m={name: array_of(slots.m) for name, slots in parameters.items()},
+            v={name: array_of(slots.v) for name, slots in parameters.items()},
+            vmax={name: array_of(slots.vmax) for name, slots in parameters.items()} if hyper.amsgrad else None,
+        )
+
+
+class _Slots(NamedTuple):
+    """The variables of one parameter, on which the kernel works in place."""
+
+    weight: Any
+    m: Any
+    v: Any
+    vmax: Any | None
+
+
+def _slots(array: np.ndarray, amsgrad: bool) -> _Slots:
+    variable = tensorflow_module().Variable
+    zeros = np.zeros(array.shape, array.dtype)
+    return _Slots(variable(array), variable(zeros), variable(zeros), variable(zeros) if amsgrad else None)
+
+
+def _powers(hyper: Hyper, dtype: Any) -> dict[str, Any]:
+    variable = tensorflow_module().Variable
+    return {"beta1_power": variable(hyper.beta1, dtype=dtype), "beta2_power": variable(hyper.beta2, dtype=dtype)}
+
+
+def _read(powers: dict[str, Any]) -> dict[str, Any]:
+    return {name: variable.read_value() for name, variable in powers.items()}
+
+
+def _scalars(hyper: Hyper, step: int, dtype: Any) -> dict[str, Any]:
+    values = {"lr": hyper.lr_at(step), "beta1": hyper.beta1, "beta2": hyper.beta2, "epsilon": hyper.eps}
+    return {name: tensorflow_module().constant(value, dtype) for name, value in values.items()}
+
+
+def _apply(slots: _Slots, gradient: Any, scalars: dict[str, Any]) -> None:
+    operations = tensorflow_module().raw_ops
+    given = {"var": slots.weight.handle, "m": slots.m.handle, "v": slots.v.handle, "grad": gradient, **scalars}
+    if slots.vmax is None:
+        operations.ResourceApplyAdam(**given)
+    else:
+        operations.ResourceApplyAdamWithAmsgrad(**given, vhat=slots.vmax.handle)
+
+
+IMPLEMENTATIONS: tuple[Implementation, ...] = (
+    Implementation(
+        name="tensorflow.adam.kernel",
+        run=run,
+        framework="tensorflow",
+        needs=("tensorflow",),
+        convention="hat",
+        defaults=Hyper(eps=1e-8),  # of AdamOptimizer; the operation has none
+    ),
+)

@@ -1,0 +1,119 @@
+"""tf_keras (Keras 2) on TensorFlow: its legacy Adam, which calls TensorFlow's kernel, and its new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from parity.errors import Unsupported
+from parity.hyper import Hyper
+from parity.implementations.implementation import Gradients, Implementation
+from parity.implementations.tensorflow_memory import aligned, array_of, tensor_on, tensorflow_module
+from parity.state import State
+
+
+def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, variant: str = "new") -> Iterator[State]:
+    """The orbit of tf_keras.optimizers.Adam ("new", eager) or tf_keras.optimizers.legacy.Adam ("legacy").
+
+    Per parameter w with gradient g, and t counting all steps of the optimizer (`iterations`)::
+
+        w = w - w * weight_decay * lr                       decoupled, first; "new" only
+        alpha = lr * sqrt(1 - beta2**t) / (1 - beta1**t)
+        m = m + (g - m) * (1 - beta1)                       m
+        v = v + (g * g - v) * (1 - beta2)                   v
+        vmax = max(vmax, v)                                 vhat, AMSGrad, before the correction
+        w = w - m * alpha / (sqrt(v) + eps)
+
+    Both round lr, and the betas of the powers, to float32 first, for float64 weights too, and take
+    powers in the dtype of w. "new" takes 1 - beta of the moments in double, as Keras 3 does; "legacy"
+    keeps the betas themselves in float32 variables and hands all scalars to TensorFlow's kernel,
+    which forms 1 - beta in the dtype. "legacy" takes an eps of 0 for "not given": 1e-7.
+    "new" is called with jit_compile=False; its default, True, compiles on GPUs.
+    weights, states: float64, float32, float16 or bfloat16, any shape; states are read-only and keep
+    their values. lr is assigned to `optimizer.learning_rate` before every step. A parameter whose
+    gradient is None keeps w (no decay), m and v while t goes on.
+    Raises Unsupported: before the first state for L2 decay, for legacy decay of either kind; at a
+    step in which every gradient is None, which tf_keras refuses with a ValueError.
+    Source: tf_keras/src/optimizers/adam.py and optimizer.py, tf_keras/src/optimizers/legacy/adam.py and
+    optimizer_v2.py, tf_keras 2.21.
+    Differs from: keras.adam.eager, in nothing but the framework around it ("new"); the kernel row
+    (tensorflow_.py), in powers by `tf.pow` and in hyperparameters rounded to float32 ("legacy").
+    """
+    legacy = variant == "legacy"
+    if hyper.weight_decay != 0 and (legacy or not hyper.decoupled):
+        has = "no weight decay" if legacy else "no L2 weight decay, only decoupled; set decoupled = true"
+        raise Unsupported(f"tf_keras: {'legacy.' if legacy else ''}Adam has {has}")
+    tensorflow = tensorflow_module()
+    variables = [tensorflow.Variable(array) for array in weights.values()]
+    optimizer = (_legacy if legacy else _new)(hyper, variables)
+    staging: dict[str, np.ndarray] = {}
+
+    def show(shown: list[Any]) -> dict[str, np.ndarray]:
+        return {name: array_of(variable) for name, variable in zip(weights, shown, strict=True)}
+
+    def moments(key: str) -> dict[str, np.ndarray]:
+        if legacy:
+            return show([optimizer.get_slot(variable, key) for variable in variables])
+        return show(getattr(optimizer, {"m": "_momentums", "v": "_velocities", "vhat": "_velocity_hats"}[key]))
+
+    for step, gradient in enumerate(gradients, start=1):
+        arrays = {name: gradient[name] for name in weights}
+        if arrays and all(array is None for array in arrays.values()):
+            raise Unsupported(
+                f"tf_keras: no parameter has a gradient at step {step}, which tf_keras refuses (a ValueError)"
+            )
+        optimizer.learning_rate = hyper.lr_at(step)
+        tensors = [
+            None if array is None else tensor_on(aligned(name, array, staging)) for name, array in arrays.items()
+        ]
+        optimizer.apply_gradients(zip(tensors, variables, strict=True))
+        yield State(
+            w=show(variables),
+            m=moments("m"),
+            v=moments("v"),
+            vmax=moments("vhat") if hyper.amsgrad else None,
+        )
+
+
+def _legacy(hyper: Hyper, variables: list[Any]) -> Any:
+    import tf_keras
+
+    optimizer = tf_keras.optimizers.legacy.Adam(
+        beta_1=hyper.beta1, beta_2=hyper.beta2, epsilon=hyper.eps, amsgrad=hyper.amsgrad
+    )
+    # Else a parameter without a gradient at the first step would have no m and v to show.
+    optimizer._create_all_weights(variables)
+    return optimizer
+
+
+def _new(hyper: Hyper, variables: list[Any]) -> Any:
+    import tf_keras
+
+    optimizer = tf_keras.optimizers.Adam(
+        beta_1=hyper.beta1,
+        beta_2=hyper.beta2,
+        epsilon=hyper.eps,
+        amsgrad=hyper.amsgrad,
+        weight_decay=hyper.weight_decay or None,
+        jit_compile=False,
+    )
+    optimizer.build(variables)
+    return optimizer
+
+
+def _variant(name: str) -> Implementation:
+    return Implementation(
+        name=f"tf_keras.adam.{name}",
+        run=run,
+        framework="tf_keras",
+        needs=("tensorflow", "tf_keras"),
+        options=MappingProxyType({"variant": name}),
+        convention="hat",
+        defaults=Hyper(eps=1e-7),
+    )
+
+
+IMPLEMENTATIONS: tuple[Implementation, ...] = (_variant("legacy"), _variant("new"))

@@ -1,0 +1,92 @@
+"""A framework's square root, asked in its process: right shapes and bits, and never far from the truth."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from parity.engine.square_root import SMALLEST, LibrarySquareRoot
+from parity.errors import ParityError
+from parity.numerics.formats import FORMATS
+from parity.numerics.ulp import ulp_distance
+
+PLUGIN = """
+import numpy as np
+from parity import Implementation
+
+def run(weights, gradients, hyper):
+    yield from ()
+
+def root(values):
+    return {body}
+
+adam = Implementation("rooted", run, square_root=root)
+"""
+
+
+@pytest.fixture
+def rooted(tmp_path):
+    """A plug-in whose square root is an expression of `values`; its target."""
+
+    def write(body):
+        path = tmp_path / "rooted.py"
+        path.write_text(PLUGIN.format(body=body))
+        return f"{path}:adam"
+
+    return write
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+def test_blocks_of_any_shape_and_dtype(rooted, format):
+    with LibrarySquareRoot(rooted("np.sqrt(values)")) as root:
+        for shape in ((), (5,), (2, 3), (0,), (SMALLEST + 1,)):
+            values = np.linspace(0, 3, int(np.prod(shape)), dtype=np.float64).astype(format.dtype).reshape(shape)
+            found = root(values)
+            assert found.dtype == values.dtype
+            assert found.shape == shape
+            np.testing.assert_array_equal(found, np.sqrt(values))
+
+
+def test_one_ulp_is_a_library_two_are_an_error(rooted):
+    values = np.array([2.0, 3.0], np.float32)
+    with LibrarySquareRoot(rooted("np.nextafter(np.sqrt(values), np.float32(9))")) as root:
+        assert (ulp_distance(root(values), np.sqrt(values)) == 1).all()
+    two = "np.nextafter(np.nextafter(np.sqrt(values), np.float32(9)), np.float32(9))"
+    with LibrarySquareRoot(rooted(two)) as root, pytest.raises(ParityError, match=r"sqrt\(2\) = 1.41421; allowed: at"):
+        root(values)
+
+
+def test_it_may_write_into_what_it_is_given(rooted):
+    values = np.array([4.0, 9.0])
+    with LibrarySquareRoot(rooted("np.sqrt(values, out=values)")) as root:
+        np.testing.assert_array_equal(root(values), [2.0, 3.0])
+        np.testing.assert_array_equal(values, [4.0, 9.0])
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [("1 / 0", "ZeroDivisionError"), ("__import__('os')._exit(3)", "died .exit status 3."), ("values[:1]", "wrong")],
+)
+def test_a_failure_is_one_line(rooted, body, told):
+    with LibrarySquareRoot(rooted(body)) as root, pytest.raises(ParityError, match=told) as caught:
+        root(np.array([4.0, 9.0]))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_implementation_without_one_says_so():
+    with (
+        LibrarySquareRoot("numpy.adam.outside") as root,
+        pytest.raises(ParityError, match=r"numpy\.adam\.outside offers no square root of its own"),
+    ):
+        root(np.ones(1))
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+def test_torch_is_within_one_ulp(dtype):
+    values = np.random.default_rng(0).random(4099).astype(dtype)
+    with LibrarySquareRoot("torch.adam.forloop") as root:
+        found = root(values)
+    assert found.dtype == values.dtype
+    assert (ulp_distance(found, np.sqrt(values)) <= 1).all()
