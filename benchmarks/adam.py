@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import time
@@ -9,6 +10,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from parity.adam.step import initial_state, step_in_place
+from parity.adam.twins import TWINS, Twin
+from parity.adam.workspace import Workspace
 from parity.hyper import Hyper
 from parity.implementations.numpy_ import run
 
@@ -16,6 +20,20 @@ SIZE = 10_000_000
 ROUNDS = 9
 TARGETS = {"torch.adam": 1.0, "keras.adam.eager": 1.0, "torch.adam.fused": 2.5}
 """The largest ratio of the from-scratch Adam's median time to each framework's."""
+
+
+TWIN, TWIN_TARGET = "numpy.adam.outside with torch.adam.fused's fma", 15.0
+"""The largest ratio of a twin with exact fma to the plain from-scratch Adam."""
+
+
+def twin_rows() -> list[tuple[str, float, float, bool]]:
+    """(name, ratio, target, passed): a step with two exact fma for each element over one without."""
+    gradient = np.random.default_rng(0).standard_normal(SIZE, dtype=np.float32)
+    twin = TWINS["torch.adam.fused"]["float32"]
+    steps = {"plain": _numpy(gradient), TWIN: _twin(gradient, twin)}
+    seconds = _interleaved(steps, rounds=5)
+    ratio = seconds[TWIN] / seconds["plain"]
+    return [(TWIN, ratio, TWIN_TARGET, ratio < TWIN_TARGET)]
 
 
 def rows() -> list[tuple[str, float, float, bool]]:
@@ -27,10 +45,10 @@ def rows() -> list[tuple[str, float, float, bool]]:
     return [(name, ratio, TARGETS[name], ratio < TARGETS[name]) for name, ratio in ratios.items()]
 
 
-def _interleaved(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
+def _interleaved(steps: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
     """Median seconds of a step by name; the first round allocates, and is dropped."""
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(ROUNDS + 1):
+    for _ in range(rounds + 1):
         for name, step in steps.items():
             # Untimed, as in a training loop: OpenMP's threads spin for milliseconds after the last turn.
             step()
@@ -52,6 +70,19 @@ def _numpy(gradient: np.ndarray) -> Callable[[], object]:
 
     states = run({"w": np.zeros_like(gradient)}, forever(), Hyper())
     return lambda: next(states)
+
+
+def _twin(gradient: np.ndarray, twin: Twin) -> Callable[[], object]:
+    state = initial_state({"w": np.zeros_like(gradient)}, Hyper())
+    steps = itertools.count(1)
+    workspace = Workspace()
+
+    def step() -> None:
+        step_in_place(
+            state, {"w": gradient}, Hyper(), twin.convention, twin.arithmetic, next(steps), None, workspace
+        )
+
+    return step
 
 
 def _torch(gradient: np.ndarray) -> dict[str, Callable[[], object]]:
@@ -80,5 +111,5 @@ def _keras(gradient: np.ndarray) -> Callable[[], object]:
 
 if __name__ == "__main__":
     print(f"{'against':<20} {'ratio':>6} {'target':>7}")
-    for name, ratio, target, passed in rows():
+    for name, ratio, target, passed in (*rows(), *twin_rows()):
         print(f"{name:<20} {ratio:>6.2f} {'< ' + str(target):>7}  {'ok' if passed else 'MISSED'}")

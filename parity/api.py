@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,16 +13,20 @@ import pyarrow.parquet as pq
 from parity.case import Case
 from parity.catalogue import load_case_file, load_catalogue, shipped_cases
 from parity.comparison.traces import Divergence, compare_traces
+from parity.engine.account import Explaining
 from parity.engine.candidates import known_names, select_candidates
 from parity.engine.plan import Cell, Plan, plan_cells
+from parity.engine.power import read_power
 from parity.engine.record import FILE, Run, read_run, record, write_run
 from parity.engine.result import CellResult
 from parity.engine.run import PARTS, OnCell, Options, execute, part_paths
 from parity.engine.tables import CSV, PARQUET, merge_tables
 from parity.errors import ParityError, UsageError, nearest
 from parity.expectation import Expectation
+from parity.explain.account import account
 from parity.explain.explain import candidate_of, explain_case
 from parity.explain.explanation import Explanation
+from parity.explain.libraries import Libraries
 from parity.files import write_atomically
 from parity.numerics.formats import FORMATS, format_named
 from parity.report.markdown import render
@@ -78,23 +83,28 @@ def run(
     keyword: str = "",
     options: Options | None = None,
     on_cell: OnCell | None = None,
+    explained: bool = True,
 ) -> Run:
     """Run cases on implementations and leave tables, run.json and report.md in `output`.
 
     cases: files or folders, none for the shipped ones. implementations: names, patterns of names,
-    or plug-ins ('module:attribute', 'file.py:attribute'); none for all that are shipped. Raises
+    or plug-ins ('module:attribute', 'file.py:attribute'); none for all that are shipped. explained: every pair is
+    held against its twins, and why it differs is recorded. Raises
     ParityError for a bad case or name, NothingCompared where no pair is left.
     """
     options = options or Options()
     folder = Path(output)
     check_output(folder)
+    power = read_power(shipped_cases())
     with tempfile.TemporaryDirectory(prefix="parity-") as logs:
         plan = make_plan(cases, keyword, implementations, dtypes, Path(logs), options.timeout)
     if options.resume:
         check_resumed(folder, plan)
     prepare_output(folder, resume=options.resume)
-    progress = execute(plan, folder, options, on_cell or _silent)
-    outcome = record(plan, progress, VERSION)
+    with Libraries(options.timeout) as libraries:
+        explaining = Explaining(partial(account, libraries=libraries)) if explained else None
+        progress = execute(plan, folder, options, on_cell or _silent, explaining)
+    outcome = record(plan, progress, VERSION, power)
     done = {(cell.case, cell.dtype) for cell in progress.results}
     finished = [cell for cell in plan.cells if (cell.case.name, cell.dtype) in done]
     merge_tables((part_paths(folder, cell.name)[1] for cell in finished), folder)

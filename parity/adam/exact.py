@@ -115,6 +115,7 @@ def _operations(
         "fma": lambda x, y, z: add(multiply(x, y), z),
         "lerp": lambda start, end, weight, difference: add(start, multiply(weight, difference)),
         "sqrt": root,
+        "rsqrt": lambda x: divide(from_double(1.0), root(x)),
         "maximum": maximum,
         "larger": larger,
         "power": power,

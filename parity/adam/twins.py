@@ -17,16 +17,21 @@ from parity.numerics.formats import FORMATS
 class Twin:
     """A from-scratch Adam that is to equal an implementation bit for bit: its formula and its arithmetic.
 
-    eps_for_zero: what an eps of 0 silently means.
+    eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0.
     """
 
     convention: Convention
     arithmetic: Arithmetic
     eps_for_zero: float = 0.0
+    open_without_eps: str = ""
 
     def in_force(self, asked: Hyper) -> Hyper:
         """The hyperparameters that this Adam takes where others are asked for."""
         return replace(asked, eps=asked.eps or self.eps_for_zero)
+
+    def leaves_open(self, asked: Hyper) -> str:
+        """Why nothing is claimed for these hyperparameters; empty where the claim holds."""
+        return "" if self.in_force(asked).eps else self.open_without_eps
 
 
 _HALVES = ("float16", "bfloat16")
@@ -182,6 +187,21 @@ def _claims(
     )
 
 
+def _compiled(convention: Convention, arithmetics: Mapping[str, Arithmetic]) -> Mapping[str, Twin]:
+    """Claims of what XLA compiles."""
+    return MappingProxyType(
+        {
+            name: Twin(convention, arithmetic, open_without_eps="" if name in _HALVES else _PROCESSOR_ROOT)
+            for name, arithmetic in arithmetics.items()
+        }
+    )
+
+
+_PROCESSOR_ROOT = (
+    "without eps XLA multiplies by a reciprocal square root, which it refines from the processor's own approximation"
+)
+
+
 def _plain(epsilon: Epsilon, rounding: Rounding) -> Mapping[str, Twin]:
     count = StepCount.PER_PARAMETER if epsilon is Epsilon.OUTSIDE else StepCount.GLOBAL
     return _claims(Convention(epsilon, step_count=count), dict.fromkeys(FORMATS, plain(epsilon, rounding)))
@@ -196,12 +216,12 @@ TWINS: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "torch.adam.fused": _claims(_OUTSIDE_EACH, _torch_fused()),
         "keras.adam.eager": _claims(_HAT_ALL, _keras_eager()),
         "keras.adam.function": _claims(_HAT_ALL, _keras_function()),
-        "keras.adam.xla": _claims(_HAT_ALL, _keras_xla()),
+        "keras.adam.xla": _compiled(_HAT_ALL, _keras_xla()),
         "tensorflow.adam.kernel": _claims(_HAT_ALL, _tensorflow_kernel()),
         "tf_keras.adam.legacy": _claims(_HAT_ALL, _tf_keras_legacy(), eps_for_zero=1e-7),
         "tf_keras.adam.new": _claims(_HAT_ALL, _keras_eager()),
         "optax.adam.plain": _claims(_OPTAX_ALL, _optax_plain()),
-        "optax.adam.jit": _claims(_OPTAX_ALL, _optax_jit()),
+        "optax.adam.jit": _compiled(_OPTAX_ALL, _optax_jit()),
     }
 )
 """By implementation and dtype, on x86-64 with AVX-512: torch 2.13, Keras 3.15.1 and TensorFlow 2.21, tf_keras 2.21,

@@ -16,6 +16,9 @@ from parity.version import VERSION
 COMMANDS = {
     "run": "Run cases on implementations, compare every step.",
     "compare": "Compare two kept traces, bit by bit.",
+    "identify": "Say which Adam a target is: formula, hyperparameters, arithmetic, departures.",
+    "explain": "Say why two implementations differ, to the last bit.",
+    "convert-eps": "Carry an epsilon to another convention, and say what difference is left.",
     "report": "Render the report of a run directory again.",
     "list": "List cases, implementations, metrics or conventions.",
     "doctor": "Check this installation by running every implementation once.",
@@ -36,7 +39,8 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"parity.cli.{cmd_name}_command").command
+        module = importlib.import_module(f"parity.cli.{cmd_name.replace('-', '_')}_command")
+        command: click.Command = module.command
         return command
 
     def resolve_command(

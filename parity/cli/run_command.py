@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first pair that is not as expected.")
 @click.option("--maxfail", type=click.IntRange(min=1), metavar="N", help="Stop after N pairs that are not as expected.")
 @click.option("--keep-traces", is_flag=True, help="Keep the bits of every step under traces/.")
+@click.option("--no-explain", is_flag=True, help="Do not say why pairs differ; faster.")
 @click.option("--resume", is_flag=True, help="Take over what the run directory already holds.")
 @options.json_file()
 @options.verbosity()
@@ -52,6 +53,7 @@ def command(
     exitfirst: bool,
     maxfail: int | None,
     keep_traces: bool,
+    no_explain: bool,
     resume: bool,
     json_file: str | None,
     verbose: bool,
@@ -83,6 +85,7 @@ def command(
                 max_failures=1 if exitfirst else maxfail or 0,
             ),
             on_cell=on_cell,
+            explained=not no_explain,
         )
     if json_file:
         _write_json(json_file, output)
@@ -102,7 +105,7 @@ def _write_json(json_file: str, output: Path) -> None:
 def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: bool) -> None:
     from rich.markup import escape
 
-    from parity.report.terminal import finding_lines, matrix_table, summary_line, verdict_table
+    from parity.report.terminal import finding_lines, matrix_table, power_lines, summary_line, verdict_table
 
     if not quiet:
         screen.print(matrix_table(outcome))
@@ -110,6 +113,8 @@ def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: 
             screen.print(verdict_table(outcome.verdicts))
         elif outcome.unexpected:
             screen.print(verdict_table(outcome.unexpected))
+        for line in power_lines(outcome, every=verbose):
+            screen.print(line)
         for line in finding_lines(outcome):
             screen.print(line)
         screen.print(f"[dim]tables and report: {escape(str(output))}[/dim]")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from parity.comparison.verdict import Verdict
+from parity.engine.power import Power
 from parity.engine.result import CellResult, Outcome
 from parity.expectation import Kind
 from parity.numerics.formats import FORMATS
@@ -17,7 +18,11 @@ Judged = tuple[str, str, str, str, Verdict]
 
 
 class Severity(StrEnum):
-    """ALARM: the run is red because of it. WARNING: expected, and still harmful. NOTE: good to know."""
+    """How much it matters.
+
+    ALARM: the run is red because of it, or what is known of an arithmetic no longer holds. WARNING: expected, and still
+    harmful. NOTE: good to know.
+    """
 
     ALARM = "alarm"
     WARNING = "warning"
@@ -35,14 +40,18 @@ class Finding:
     where: tuple[str, ...]
 
 
-def find(results: Sequence[CellResult], judged: Sequence[Judged]) -> tuple[Finding, ...]:
+def find(
+    results: Sequence[CellResult], judged: Sequence[Judged], powers: Sequence[Power] = ()
+) -> tuple[Finding, ...]:
     """All findings, worst first."""
     findings = [
         *_unexpected(judged),
+        *_broken_claims(results),
         *_other_formulas(results, judged),
         *_standing_still(results),
         *_nonfinite(results),
         *_blind(judged),
+        *_weak(powers),
         *_different_hyperparameters(results),
         *_failures(results),
     ]
@@ -63,6 +72,26 @@ def _unexpected(judged: Iterable[Judged]) -> Iterable[Finding]:
             f"{actual} against {expected} is not as expected",
             f"{case} in {dtype}: {verdict.kind}, {verdict.reason}",
             tuple(f"{one[0]} {one[1]}" for one in group),
+        )
+
+
+def _broken_claims(results: Iterable[CellResult]) -> Iterable[Finding]:
+    """Implementations that are no longer the Adam they are known to be, bit by bit."""
+    cells: dict[tuple[str, str, str], list[tuple[str, int, int]]] = defaultdict(list)
+    for result in results:
+        for one in result.account.held:
+            claimed = one.source == "claimed" and one.differing and not one.covered
+            if claimed or one.source == "replaced":
+                cells[one.implementation, result.dtype, one.source].append((result.case, one.differing, one.compared))
+    for (name, dtype, source), broken in cells.items():
+        told = "; ".join(f"{case}: {differing:,} of {compared:,} elements" for case, differing, compared in broken[:3])
+        fits = " Another arithmetic fits now." if source == "replaced" else ""
+        yield Finding(
+            Severity.ALARM,
+            name,
+            f"{name} in {dtype} is no longer the Adam it is known to be, bit by bit",
+            f"Its twin leaves {told}.{fits} 'parity explain' and 'parity identify' say more.",
+            tuple(f"{case} {dtype}" for case, _, _ in broken),
         )
 
 
@@ -123,6 +152,27 @@ def _blind(judged: Iterable[Judged]) -> Iterable[Finding]:
             f"In {sum(where.values())} pair(s) its budget would admit an optimizer that never steps, so a wrong Adam "
             "may pass there; look at the other quantities and at the wider dtypes.",
             tuple(where),
+        )
+
+
+def _weak(powers: Iterable[Power]) -> Iterable[Finding]:
+    """Dtypes in which budgets let most wrong Adams pass."""
+    cells: dict[str, list[Power]] = defaultdict(list)
+    for power in powers:
+        if not power.unknown and power.applicable:
+            cells[power.dtype].append(power)
+    for dtype, asked in cells.items():
+        weak = [power for power in asked if power.weak]
+        if not weak:
+            continue
+        worst = min(weak, key=lambda power: power.caught / power.applicable)
+        yield Finding(
+            Severity.WARNING,
+            dtype,
+            f"{len(weak)} of {len(asked)} budgets in {dtype} let most wrong Adams pass",
+            f"WITHIN says little there. The weakest, of {worst.case} ({worst.budget}), catches {worst.caught} of "
+            f"{worst.applicable} wrong Adams; look at the wider dtypes.",
+            tuple(dict.fromkeys(f"{power.case} {dtype}" for power in weak)),
         )
 
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from parity.comparison.verdict import Verdict
 from parity.engine.findings import Finding, find
 from parity.engine.plan import Plan
+from parity.engine.power import Held, Power, PowerTable, powers_of, reference_of
 from parity.engine.result import CellResult, PairResult, judge_pair
 from parity.engine.run import Progress
 from parity.environment import describe_environment
@@ -18,7 +19,7 @@ from parity.errors import ParityError
 from parity.expectation import Kind
 from parity.files import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "run.json"
 
 
@@ -55,7 +56,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A whole run. stopped: why it ended early, empty where it did not. stale: expectations that match nothing."""
+    """A whole run.
+
+    stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
+    the budgets that its pairs were held to catch.
+    """
 
     schema: int
     version: str
@@ -69,6 +74,7 @@ class Run:
     findings: tuple[Finding, ...]
     verdicts: tuple[PairVerdict, ...]
     cells: tuple[CellResult, ...]
+    powers: tuple[Power, ...] = ()
 
     @property
     def unexpected(self) -> tuple[PairVerdict, ...]:
@@ -93,17 +99,23 @@ class Run:
 _RUN = TypeAdapter(Run)
 
 
-def record(plan: Plan, progress: Progress, version: str) -> Run:
-    """Judge what was computed and write down what it was."""
+def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> Run:
+    """Judge what was computed and write down what it was. power: figures of the shipped cases."""
     cells = {cell.name: cell for cell in plan.cells}
+    conventions = {candidate.name: candidate.convention for candidate in plan.candidates}
     verdicts = []
+    held: list[Held] = []
     for result in progress.results:
         case = cells[f"{result.case} {result.dtype}"].case
         for pair in result.pairs:
             expectation = case.expectation_for(pair.actual, pair.expected, result.dtype)
             verdict = judge_pair(result, pair, expectation)
             verdicts.append(PairVerdict(result.case, result.dtype, pair.actual, pair.expected, verdict))
+            if expectation is not None and expectation.verdict == Kind.WITHIN:
+                reference = reference_of(pair.expected, conventions[pair.expected])
+                held.append((case, result.dtype, reference, expectation))
     workers = {name: facts for result in progress.results for name, facts in result.environments.items()}
+    powers = powers_of(power, held)
     return Run(
         schema=SCHEMA,
         version=version,
@@ -120,9 +132,11 @@ def record(plan: Plan, progress: Progress, version: str) -> Run:
         findings=find(
             progress.results,
             [(one.case, one.dtype, one.actual, one.expected, one.verdict) for one in verdicts],
+            powers,
         ),
         verdicts=tuple(verdicts),
         cells=progress.results,
+        powers=powers,
     )
 
 

@@ -56,6 +56,46 @@ class PairResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """An implementation held against its twin, each step made from the recorded one before.
+
+    source: where the twin comes from: claimed; found; replaced, where the claimed one no longer fits and another does;
+    or only a convention. covered: empty, or why the claim does
+    not hold for this question. compared, differing: numbers of all quantities and steps; max_ulp: the largest
+    difference. error_ulp: root of the mean square error of w after the last step, in ULP, against the exact Adam of
+    its own convention.
+    """
+
+    implementation: str
+    source: str
+    covered: str
+    compared: int
+    differing: int
+    max_ulp: int
+    error_ulp: float
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a pair differs: identical, explained or unexplained; families of causes with their shares, largest first."""
+
+    actual: str
+    expected: str
+    answer: str
+    sentence: str
+    families: tuple[tuple[str, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What explains a cell. reason: why it was not explained, empty where it was."""
+
+    held: tuple[Held, ...] = ()
+    pairs: tuple[Why, ...] = ()
+    reason: str = "not asked for"
+
+
+@dataclass(frozen=True, slots=True)
 class CellResult:
     """Everything a cell leaves but its table.
 
@@ -74,6 +114,7 @@ class CellResult:
     pairs: tuple[PairResult, ...]
     rows: int
     environments: dict[str, dict[str, object]]
+    account: Account = Account()
 
     def outcome(self, name: str) -> Outcome:
         """That of an implementation by name."""

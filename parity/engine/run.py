@@ -10,18 +10,19 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 
 from pydantic import TypeAdapter, ValidationError
 
 from parity.digest import digest_of
+from parity.engine.account import Explaining
 from parity.engine.agenda import Agenda
 from parity.engine.cell import run_cell
 from parity.engine.convoy import Interrupted
 from parity.engine.plan import Candidate, Cell, Plan
-from parity.engine.result import CellResult, judge_pair
+from parity.engine.result import Account, CellResult, judge_pair
 from parity.engine.tables import check_table
 from parity.engine.window import plan_window
 from parity.engine.workers import Workers
@@ -33,7 +34,7 @@ from parity.state import QUANTITIES
 from parity.trace import hyper_to_json
 from parity.version import VERSION
 
-RESULT_SCHEMA = 1
+RESULT_SCHEMA = 2
 SHARED_MEMORY = Path("/dev/shm")
 PARTS = "parts"
 
@@ -78,7 +79,7 @@ def part_paths(folder: Path, cell_name: str) -> tuple[Path, Path]:
     return folder / PARTS / f"{stem}.json", folder / PARTS / f"{stem}.parquet"
 
 
-def cell_key(cell: Cell, keep_traces: bool) -> str:
+def cell_key(cell: Cell, keep_traces: bool, explained: bool) -> str:
     """Digest of everything that determines a cell's result: question, implementations, surroundings."""
     surroundings = describe_environment()
     parts = {
@@ -93,6 +94,7 @@ def cell_key(cell: Cell, keep_traces: bool) -> str:
         "pairs": cell.pairs,
         "environment": surroundings,
         "traces": keep_traces,
+        "explained": explained,
     }
     return digest_of(json.dumps(parts, sort_keys=True).encode())
 
@@ -103,22 +105,25 @@ def _source_digest(plugin: Candidate) -> str:
     return digest_of(path.read_bytes()) if path.is_file() else ""
 
 
-def execute(plan: Plan, folder: Path, options: Options, on_cell: OnCell) -> Progress:
+def execute(
+    plan: Plan, folder: Path, options: Options, on_cell: OnCell, explaining: Explaining | None = None
+) -> Progress:
     """Run every cell that the folder does not hold yet; Ctrl-C and max_failures end it early, in order.
 
-    Results are written cell by cell under parts/, so nothing that was computed is ever lost.
+    explaining: who explains each cell as soon as it has run. Results are written cell by cell under parts/, so nothing
+    that was computed is ever lost.
     """
     done: dict[str, CellResult] = {}
     waiting: list[Cell] = []
     for cell in plan.cells:
-        kept = load_part(folder, cell, options.keep_traces) if options.resume else None
+        kept = load_part(folder, cell, options.keep_traces, explaining is not None) if options.resume else None
         if kept is None:
             waiting.append(cell)
         else:
             done[cell.name] = kept
     for number, (name, result) in enumerate(done.items(), start=1):
         on_cell(next(cell for cell in plan.cells if cell.name == name), result, number, len(plan.cells))
-    stopped = _run_lanes(waiting, done, folder, options, on_cell, len(plan.cells)) if waiting else ""
+    stopped = _run_lanes(waiting, done, folder, options, on_cell, len(plan.cells), explaining) if waiting else ""
     results = tuple(done[cell.name] for cell in plan.cells if cell.name in done)
     return Progress(results, len(plan.cells), stopped)
 
@@ -130,10 +135,11 @@ def _run_lanes(
     options: Options,
     on_cell: OnCell,
     total: int,
+    explaining: Explaining | None,
 ) -> str:
     lanes = [Workers(folder / "logs", lane) for lane in range(max(1, min(options.jobs, len(waiting))))]
     try:
-        return _run_cells(waiting, done, folder, options, on_cell, total, lanes)
+        return _run_cells(waiting, done, folder, options, on_cell, total, lanes, explaining)
     finally:
         # Only now is no thread left that waits for an answer.
         for lane in lanes:
@@ -148,6 +154,7 @@ def _run_cells(
     on_cell: OnCell,
     total: int,
     lanes: Sequence[Workers],
+    explaining: Explaining | None,
 ) -> str:
     free: SimpleQueue[Workers] = SimpleQueue()
     for lane in lanes:
@@ -164,7 +171,7 @@ def _run_cells(
             workers = free.get()
             try:
                 cell = agenda.take(workers)
-                return cell, _run_one(cell, workers, folder, options, threads)
+                return cell, _run_one(cell, workers, folder, options, threads, explaining)
             finally:
                 free.put(workers)
 
@@ -201,26 +208,51 @@ def _unexpected(cell: Cell, result: CellResult) -> int:
     return sum(not verdict.as_expected for verdict in verdicts)
 
 
-def _run_one(cell: Cell, workers: Workers, folder: Path, options: Options, threads: ThreadPoolExecutor) -> CellResult:
+def _run_one(
+    cell: Cell,
+    workers: Workers,
+    folder: Path,
+    options: Options,
+    threads: ThreadPoolExecutor,
+    explaining: Explaining | None,
+) -> CellResult:
     json_path, table_path = part_paths(folder, cell.name)
-    traces = folder / "traces" / cell.case.name / cell.dtype if options.keep_traces else None
-    key = cell_key(cell, options.keep_traces)
-    with _scratch(cell, folder, options.keep_traces) as scratch:
+    key = cell_key(cell, options.keep_traces, explaining is not None)
+    size = _trace_bytes(cell)
+    explains = explaining is not None and (options.keep_traces or size <= explaining.largest)
+    whole = options.keep_traces or explains
+    with _scratch(folder, size if whole else _window_bytes(cell), shared=not options.keep_traces) as scratch:
+        kept = folder / "traces" / cell.case.name / cell.dtype
+        traces = kept if options.keep_traces else scratch.parent / "traces" if explains else None
         result = run_cell(
             cell, key, workers, table_path, scratch, traces=traces, timeout=options.timeout, threads=threads
         )
+        if explains and explaining is not None and traces is not None:
+            result = replace(result, account=explaining.explainer(cell, result, traces))
+        elif explaining is not None:
+            reason = f"its traces are larger than {explaining.largest >> 20} MiB; --keep-traces, or 'parity explain'"
+            result = replace(result, account=Account(reason=reason))
     write_atomically(json_path, _RESULT.dump_json(result, indent=1).decode() + "\n")
     return result
 
 
-@contextmanager
-def _scratch(cell: Cell, folder: Path, keep_traces: bool) -> Iterator[Path]:
-    """A folder for rows in flight: in shared memory where they fit, else beside the results."""
-    layout = cell.case.layout()
-    row_bytes = layout.size * format_named(cell.dtype).dtype.itemsize
+def _trace_bytes(cell: Cell) -> int:
+    """Bytes of the whole traces of all implementations, and of the gradients."""
+    row_bytes = cell.case.layout().size * format_named(cell.dtype).dtype.itemsize
+    return (cell.case.steps + 1) * row_bytes * (1 + len(QUANTITIES) * len(cell.candidates))
+
+
+def _window_bytes(cell: Cell) -> int:
+    """Bytes of the rows in flight where no trace is kept."""
+    row_bytes = cell.case.layout().size * format_named(cell.dtype).dtype.itemsize
     rows = plan_window(cell.case.steps, row_bytes, False).rows
-    needed = rows * row_bytes * (1 + len(QUANTITIES) * len(cell.candidates))
-    roomy = not keep_traces and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * needed
+    return rows * row_bytes * (1 + len(QUANTITIES) * len(cell.candidates))
+
+
+@contextmanager
+def _scratch(folder: Path, needed: int, *, shared: bool) -> Iterator[Path]:
+    """A folder for rows in flight: in shared memory where `needed` bytes fit, else beside the results."""
+    roomy = shared and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * needed
     parent = SHARED_MEMORY if roomy else folder
     path = Path(tempfile.mkdtemp(prefix=".parity-", dir=parent))
     try:
@@ -229,7 +261,7 @@ def _scratch(cell: Cell, folder: Path, keep_traces: bool) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def load_part(folder: Path, cell: Cell, keep_traces: bool) -> CellResult | None:
+def load_part(folder: Path, cell: Cell, keep_traces: bool, explained: bool) -> CellResult | None:
     """The kept result of a cell, None where there is none or it answers another question."""
     json_path, table_path = part_paths(folder, cell.name)
     if not json_path.is_file() or not table_path.is_file():
@@ -240,7 +272,7 @@ def load_part(folder: Path, cell: Cell, keep_traces: bool) -> CellResult | None:
         result = _RESULT.validate_json(json_path.read_bytes())
     except ValidationError as error:
         raise ParityError(f"{json_path}: altered or truncated ({error.errors()[0]['msg']}); remove it") from None
-    if result.key != cell_key(cell, keep_traces):
+    if result.key != cell_key(cell, keep_traces, explained):
         return None
     check_table(table_path, result.rows)
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parity.engine.matrix import Entry
+from parity.engine.power import Power
 from parity.numerics.ulp import NO_DISTANCE
 
 
@@ -21,6 +22,19 @@ def steps_text(steps: float) -> str:
 def value_text(hexadecimal: str) -> str:
     """A stored value in decimal and hex."""
     return f"{float.fromhex(hexadecimal):.9g} ({hexadecimal})"
+
+
+def power_text(power: Power, names: int) -> str:
+    """What a budget catches; missed wrong Adams by name, at most so many."""
+    if power.unknown:
+        return f"power unknown ({power.unknown})"
+    if not power.applicable:
+        return "no wrong Adam shows here"
+    told = f"catches {power.caught} of {power.applicable} wrong Adams"
+    if not power.missed:
+        return told
+    more = len(power.missed) - names
+    return f"{told}; misses {', '.join(power.missed[:names])}" + (f" and {more} more" if more > 0 else "")
 
 
 def entry_lines(entry: Entry) -> list[str]:

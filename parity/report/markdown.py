@@ -6,13 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import Entry, Matrix, build_matrix
+from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import PairResult
 from parity.expectation import Kind
 from parity.numerics.formats import FORMATS
-from parity.report.figures import entry_lines, steps_text, ulp_text, value_text
+from parity.report import accounts
+from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 
 LONGEST_WHERE = 4
+LONGEST_MISSED = 4
 
 MARKS = {Severity.ALARM: "ALARM", Severity.WARNING: "Warning", Severity.NOTE: "Note"}
 
@@ -22,7 +25,9 @@ inside the budget the case states for rounding. *DIVERGED*: further apart than t
 *SKIPPED*: the framework cannot do what the case asks. *CRASHED*, *NOT_COMPARABLE*: no answer. Each of them can be *as
 expected*: a case states for every pair which verdict has to come out, and why. One **ULP** is the distance from a
 floating-point number to its neighbour in the stored dtype; **lr** is the unit of one full optimizer step, so 0.01 lr is
-a hundredth of a step. Figures are those of the weights, at the worst of all steps."""
+a hundredth of a step. Figures are those of the weights, at the worst of all steps. The **power** of a budget, in the
+second table of a case, is the number of wrong Adams whose verdict it would turn, of those that differ from the right
+one in this case at all; a pair of two frameworks is given that of its budget beside the from-scratch Adam."""
 
 
 def render(run: Run) -> str:
@@ -32,6 +37,7 @@ def render(run: Run) -> str:
         _findings(run),
         f"## Matrix: pairs by dtype, the worst of all cases\n\n{_matrix(build_matrix(run))}\n\n{LEGEND}",
         _unexpected(run),
+        _why(run),
         _cases(run),
         _environment(run),
     ]
@@ -56,7 +62,24 @@ def _answer(run: Run) -> str:
         f"{counts.tensors:,} tensors over {counts.steps:,} optimizer steps; {counts.rows:,} rows in "
         f"`divergence.parquet` and `divergence.csv`."
     )
-    return "\n\n".join(lines)
+    lines.append(accounts.answer_line(run))
+    return "\n\n".join(filter(None, lines))
+
+
+def _why(run: Run) -> str:
+    """Twins and causes; empty where nothing was explained."""
+    twins, whys = accounts.twin_rows(run), accounts.why_rows(run)
+    if not twins:
+        return ""
+    left = "\n".join(f"- {_escape(line)}" for line in accounts.open_lines(run))
+    sections = [
+        f"## Why they differ\n\n{accounts.TWINS}",
+        _table(twins[0], [[_escape(text) for text in row] for row in twins[1:]]),
+        left,
+        "Causes of every pair, over all cases; `parity explain CASE A B` shows shares, steps and the proof:",
+        _table(whys[0], [[_escape(text) for text in row] for row in whys[1:]]),
+    ]
+    return "\n\n".join(filter(None, sections))
 
 
 def _findings(run: Run) -> str:
@@ -109,8 +132,9 @@ def _cases(run: Run) -> str:
         if verdicts:
             table = _case_table(run, verdicts)
             reasons = "\n".join(_reasons(verdicts))
+            power = _powers([one for one in run.powers if one.case == name])
             parts.append(
-                f"### {_escape(name)}\n\n{_escape(told['summary'])} {_escape(told['why'])}\n\n{table}\n\n{reasons}"
+                f"### {_escape(name)}\n\n{_escape(told['summary'])} {_escape(told['why'])}\n\n{table}\n\n{reasons}{power}"
             )
     return "\n\n".join(parts)
 
@@ -163,6 +187,25 @@ def _reasons(verdicts: Sequence[PairVerdict]) -> Iterable[str]:
         more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
         shown = ", ".join(_escape(pair) for pair in pairs[:3]) + more
         yield f"- *{wanted}* expected of {shown}: {_escape(because)}" + (f" <{link}>" if link else "")
+
+
+def _powers(powers: Sequence[Power]) -> str:
+    """How many wrong Adams the budgets of a case catch: a row for each kind of budget, empty where there is none."""
+    if not powers:
+        return ""
+    if all(one.unknown for one in powers):
+        reasons = dict.fromkeys(one.unknown for one in powers)
+        return f"\n- *Power* of its budgets: unknown ({'; '.join(reasons)})."
+    dtypes = [dtype for dtype in FORMATS if any(one.dtype == dtype for one in powers)]
+    rows: dict[str, dict[str, list[str]]] = {}
+    for one in powers:
+        told = _escape(power_text(one, LONGEST_MISSED)).replace("; ", "<br>", 1)
+        rows.setdefault(one.budget, {}).setdefault(one.dtype, []).append(told)
+    table = _table(
+        ["budget for rounding / against", *dtypes],
+        [[_escape(name), *("<br>".join(row.get(dtype, ())) for dtype in dtypes)] for name, row in rows.items()],
+    )
+    return f"\n\n{table}"
 
 
 def _environment(run: Run) -> str:

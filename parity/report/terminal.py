@@ -12,10 +12,12 @@ from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
 from parity.engine.findings import Severity
 from parity.engine.matrix import build_matrix
+from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import Outcome
 from parity.expectation import Kind
-from parity.report.figures import entry_lines, steps_text, ulp_text, value_text
+from parity.report import accounts
+from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 
 STYLES = {
     Kind.IDENTICAL: "green",
@@ -26,6 +28,8 @@ STYLES = {
     Kind.CRASHED: "red",
     Kind.SKIPPED: "dim",
 }
+
+LONGEST_MISSED = 3
 
 FINDING_STYLES = {Severity.ALARM: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
@@ -79,6 +83,28 @@ def finding_lines(run: Run) -> Iterable[str]:
         yield f"[bold red]stale[/bold red] {escape(line)}"
 
 
+def power_lines(run: Run, *, every: bool) -> Iterable[str]:
+    """What the budgets of each case catch: of every budget, or of the weakest in each dtype."""
+    cells: dict[tuple[str, str], list[Power]] = {}
+    for one in run.powers:
+        cells.setdefault((one.case, one.dtype), []).append(one)
+    if not every and cells and all(one.unknown for one in run.powers):
+        reasons = dict.fromkeys(one.unknown for one in run.powers)
+        yield f"[dim]power unknown ({escape('; '.join(reasons))})[/dim]"
+        return
+    for (case, dtype), powers in cells.items():
+        for one in powers if every else [min(powers, key=_strength)]:
+            told = escape(f"{case} {dtype}, {one.budget}: {power_text(one, LONGEST_MISSED)}")
+            yield f"[{'yellow' if one.weak else 'dim'}]power[/] {told}"
+
+
+def _strength(power: Power) -> float:
+    """Share of the wrong Adams that are caught; what is unknown comes before all others."""
+    if power.unknown:
+        return -1.0
+    return power.caught / power.applicable if power.applicable else 1.0
+
+
 def summary_line(run: Run) -> str:
     """The last line: how much was compared and how it came out."""
     counts = run.counts
@@ -87,6 +113,9 @@ def summary_line(run: Run) -> str:
         parts.append(f"{len(run.stale)} stale expectation(s)")
     if not run.complete:
         parts.append(f"{run.stopped or 'incomplete'}: {counts.cells} of {counts.cells_planned} cells")
+    answers = accounts.counts(run)
+    if answers:
+        parts.append(f"{answers['identical']:,} identical, {answers['explained']:,} explained to the last bit")
     parts.append(f"{counts.cells} cells, {counts.steps:,} steps, {counts.elements:,} elements compared")
     style = "green" if run.exit_code == 0 else "bold red"
     return f"[{style}]" + "; ".join(parts) + f"[/{style}]"

@@ -1,0 +1,56 @@
+"""``parity explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from parity.cli import options
+
+
+@click.command("explain", short_help="Say why two implementations differ, to the last bit.")
+@click.argument("case")
+@click.argument("actual", metavar="A")
+@click.argument("expected", metavar="B")
+@click.option("-d", "--dtype", "dtypes", multiple=True, metavar="DTYPE",
+              help="float64, float32, float16 or bfloat16. Repeatable.  [all of the case]")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
+              help="Keep the run with its traces here.  [nowhere]")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
+              metavar="S", help="Seconds a worker may take for one answer.")  # fmt: skip
+@options.json_file()
+@options.verbosity()
+@options.color()
+def command(
+    case: str,
+    actual: str,
+    expected: str,
+    dtypes: tuple[str, ...],
+    output: Path | None,
+    timeout: float,
+    json_file: str | None,
+    verbose: bool,
+    quiet: bool,
+    color: str,
+) -> int:
+    """Run A and B on CASE and say why they differ.
+
+    CASE is the name of a case that comes with parity, or a case file. A and B are implementations
+    ('parity list implementations') or your own: 'file.py:run', 'module:run'.
+
+    Exit code 0 where no bit differs or every differing bit is accounted for, 1 where not, 5 where a
+    side does not come to its end.
+    """
+    from parity import api
+    from parity.cli.console import console, write_answer
+    from parity.report.explanation import blocks, sentence_line
+
+    found = api.explain(case, actual, expected, dtypes, output, timeout=timeout)
+    if json_file:
+        write_answer(json_file, {"explanations": [one.to_json() for one in found]})
+    screen = console(color, stderr=json_file == "-")
+    for one in found:
+        for part in [sentence_line(one)] if quiet else blocks(one, verbose=verbose):
+            screen.print(part)
+    return 0 if all(one.explained for one in found) else 1

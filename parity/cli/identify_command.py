@@ -1,0 +1,125 @@
+"""``parity identify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from parity.cli import options
+
+if TYPE_CHECKING:
+    from parity.case import Case
+    from parity.identify.answer import Answer
+
+
+@click.command("identify", short_help="Say which Adam a target is.")
+@click.argument("target")
+@click.option("-d", "--dtype", "dtypes", multiple=True, metavar="DTYPE",
+              help="float64, float32, float16 or bfloat16. Repeatable.  [all it runs in]")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
+              metavar="S", help="Seconds the target may take for one probe.")  # fmt: skip
+@click.option("--case", "case_name", metavar="CASE",
+              help="Of a trace: the case file, or the shipped case, that makes its gradients again.")  # fmt: skip
+@click.option("--input", "input_folder", type=click.Path(path_type=Path), metavar="DIR",
+              help="Of a trace: where its weights.npy and gradients.npy are.  [input, in it or beside it]")  # fmt: skip
+@click.option("--hide-moments", is_flag=True, help="Look at the weights only.")
+@options.json_file()
+@options.color()
+def command(
+    target: str,
+    dtypes: tuple[str, ...],
+    timeout: float,
+    case_name: str | None,
+    input_folder: Path | None,
+    hide_moments: bool,
+    json_file: str | None,
+    color: str,
+) -> int:
+    """Say which Adam TARGET is: its formula, its hyperparameters, its arithmetic, and where it departs.
+
+    TARGET is the name of an implementation, your own ('file.py:run', 'module:run'), or a trace folder
+    (from 'parity run --keep-traces'). Exit code 0 where it is identified or explained, 1 where it is not.
+    """
+    from parity.cli.console import console, write_answer
+    from parity.errors import UsageError
+    from parity.report.identity import identity_parts
+
+    if _is_trace(target):
+        if dtypes:
+            raise UsageError("--dtype: a trace has the dtype it was made in")
+        name, answers = _of_trace(Path(target), case_name, input_folder, hide_moments)
+    else:
+        for option, given in (("--case", case_name), ("--input", input_folder)):
+            if given is not None:
+                raise UsageError(f"{option}: is for a trace folder, and {target!r} is none")
+        name, answers = _of_candidate(target, dtypes, timeout, hide_moments)
+    if json_file:
+        write_answer(json_file, _json(name, answers))
+    screen = console(color, stderr=json_file == "-")
+    for place, (dtype, answer) in enumerate(answers.items()):
+        if place:
+            screen.print()
+        for part in identity_parts(name, dtype, answer):
+            screen.print(part)
+    return 1 if any(answer.verdict == "unexplained" for answer in answers.values()) else 0
+
+
+def _is_trace(target: str) -> bool:
+    """Whether a target names a folder, there or not; a name of an implementation has no slash."""
+    return Path(target).is_dir() or ("/" in target and ":" not in target)
+
+
+def _of_trace(
+    folder: Path, case_name: str | None, input_folder: Path | None, hide_moments: bool
+) -> tuple[str, dict[str, Answer]]:
+    from parity.identify.from_trace import read_observation
+    from parity.identify.identify import identify_observation
+
+    case = _case(case_name) if case_name is not None else None
+    trace, observation = read_observation(folder, input_folder, case, hide_moments=hide_moments)
+    return trace.implementation, {trace.format.name: identify_observation(observation, trace.implementation)}
+
+
+def _case(name: str) -> Case:
+    """The one case of a file, or the shipped case of that name."""
+    from parity import api
+    from parity.errors import ParityError, nearest
+
+    if Path(name).exists():
+        found = api.select_cases([name])
+        if len(found) > 1:
+            raise ParityError(f"--case {name!r}: {len(found)} cases; name the one of the trace, from the shipped ones")
+        return found[0]
+    shipped = {case.name: case for case in api.select_cases()}
+    if name not in shipped:
+        raise ParityError(f"--case {name!r}: neither a file nor a shipped case; {nearest(name, shipped)}")
+    return shipped[name]
+
+
+def _of_candidate(
+    target: str, dtypes: tuple[str, ...], timeout: float, hide_moments: bool
+) -> tuple[str, dict[str, Answer]]:
+    import tempfile
+
+    from parity.engine.candidates import describe_plugin, shipped_candidates
+    from parity.identify.identify import identify
+    from parity.implementations.registry import check_target
+    from parity.numerics.formats import FORMATS, format_named
+
+    asked = {format_named(dtype).name for dtype in dtypes}
+    check_target(target)
+    candidate = next((one for one in shipped_candidates() if one.name == target), None)
+    if candidate is None:
+        with tempfile.TemporaryDirectory(prefix="parity-") as logs:
+            candidate = describe_plugin(target, Path(logs), timeout)
+    ordered = [dtype for dtype in FORMATS if dtype in (asked or candidate.dtypes)]
+    return candidate.name, identify(candidate, ordered, timeout=timeout, hide_moments=hide_moments)
+
+
+def _json(name: str, answers: dict[str, Answer]) -> dict[str, Any]:
+    """The widest dtype's answer, and that of every dtype."""
+    told = {dtype: answer.to_json() for dtype, answer in answers.items()}
+    widest = next(iter(told))
+    return {**told[widest], "target": name, "dtype": widest, "dtypes": told}

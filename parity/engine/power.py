@@ -1,0 +1,177 @@
+"""How many wrong Adams each budget catches: figures that `make power` computes and a report shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from parity.case import Case
+from parity.digest import digest_of
+from parity.errors import ParityError
+from parity.expectation import Expectation
+from parity.files import write_json
+
+SCHEMA = 1
+FILE = "power.json"
+
+UNKNOWN_CASE = "no shipped case of this name"
+CASE_CHANGED = "case changed: make power"
+BUDGET_CHANGED = "budget changed: make power"
+
+FEW = 0.5
+"""A budget that catches a smaller share of the wrong Adams is called weak."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What one budget catches.
+
+    reference: the from-scratch Adam beside which the wrong ones stand. expectations: of the case, by their
+    patterns, that come to this budget. caught, applicable, total: wrong Adams whose verdict is not as
+    expected; that differ from the right one here at all; that there are. missed: applicable, not caught.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    reference: str
+    budget: str
+    expectations: list[str]
+    caught: int
+    applicable: int
+    total: int
+    missed: str
+
+
+@dataclass(frozen=True, slots=True)
+class CasePower:
+    """The figures of a case: by dtype, then by what the budget allows for. digest: that of the case."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    digest: str
+    dtypes: dict[str, dict[str, Figure]]
+
+
+@dataclass(frozen=True, slots=True)
+class PowerTable:
+    """Everything that cases/power.json holds. seal: digest of the rest, against changes by hand."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    schema: int
+    cases: dict[str, CasePower]
+    seal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """The power of one budget in one cell of a run. pairs: that are held to it. unknown: why there are no figures."""
+
+    case: str
+    dtype: str
+    budget: str
+    pairs: int
+    caught: int = 0
+    applicable: int = 0
+    missed: tuple[str, ...] = ()
+    unknown: str = ""
+
+    @property
+    def weak(self) -> bool:
+        """Whether most wrong Adams pass."""
+        return not self.unknown and self.caught < FEW * self.applicable
+
+
+Held = tuple[Case, str, str, Expectation]
+"""A pair as its budget sees it: case, dtype, reference, expectation."""
+
+_TABLE = TypeAdapter(PowerTable)
+
+
+def reference_of(expected: str, convention: str | None) -> str:
+    """The from-scratch Adam that stands for the expected side of a pair; empty where its convention is unknown."""
+    if expected.startswith("numpy.adam."):
+        return expected
+    return f"numpy.adam.{convention}" if convention else ""
+
+
+def budget_name(reference: str, expectation: Expectation) -> str:
+    """What a budget allows for, in words; two in one cell may share them, their digests tell them apart."""
+    parts = [expectation.rounding or "stated"]
+    if expectation.nonfinite:
+        parts.append("NaN allowed")
+    if not expectation.moves:
+        parts.append("w stands still")
+    return f"{', '.join(parts)} / {reference or 'unknown convention'}"
+
+
+def budget_digest(reference: str, expectation: Expectation) -> str:
+    """Of everything a verdict depends on but the distances; not of names, reasons or what the budget is called."""
+    within = {name: budget.limits() for name, budget in (expectation.within or {}).items()}
+    limits = {name: {metric: float(limit).hex() for metric, limit in one.items()} for name, one in within.items()}
+    judged = [
+        reference,
+        limits,
+        sorted(expectation.unbounded),
+        expectation.nonfinite,
+        expectation.moves,
+        expectation.rounding is None,
+    ]
+    return digest_of(json.dumps(judged, sort_keys=True).encode())
+
+
+def powers_of(table: PowerTable, held: Iterable[Held]) -> tuple[Power, ...]:
+    """The power of every budget that pairs of a run are held to, each once, in the order of the pairs."""
+    found: dict[tuple[str, str, str], tuple[Held, int]] = {}
+    for one in held:
+        case, dtype, reference, expectation = one
+        key = case.name, dtype, budget_digest(reference, expectation)
+        found[key] = (one, found[key][1] + 1 if key in found else 1)
+    return tuple(_power(table, one, digest, pairs) for (_, _, digest), (one, pairs) in found.items())
+
+
+def _power(table: PowerTable, held: Held, digest: str, pairs: int) -> Power:
+    case, dtype, reference, expectation = held
+    name = budget_name(reference, expectation)
+    known = table.cases.get(case.name)
+    if known is None:
+        return Power(case.name, dtype, name, pairs, unknown=UNKNOWN_CASE)
+    if known.digest != case.digest():
+        return Power(case.name, dtype, name, pairs, unknown=CASE_CHANGED)
+    for figure in known.dtypes.get(dtype, {}).values():
+        if figure.budget == digest:
+            missed = tuple(figure.missed.split())
+            return Power(case.name, dtype, name, pairs, figure.caught, figure.applicable, missed)
+    return Power(case.name, dtype, name, pairs, unknown=BUDGET_CHANGED)
+
+
+def write_power(path: Path, cases: Mapping[str, CasePower]) -> None:
+    """Write a table with its seal."""
+    content = {"schema": SCHEMA, "cases": {name: asdict(power) for name, power in cases.items()}}
+    write_json(path, {**content, "seal": _seal(content)})
+
+
+def read_power(folder: Path) -> PowerTable:
+    """The table of a folder of cases, an empty one where there is none; ParityError where it was altered."""
+    path = folder / FILE
+    if not path.exists():
+        return PowerTable(SCHEMA, {}, "")
+    try:
+        content = json.loads(path.read_bytes())
+        table = _TABLE.validate_python(content)
+    except (ValidationError, ValueError, OSError):
+        raise ParityError(f"{path}: damaged, or of another schema; make power writes it anew") from None
+    if table.schema != SCHEMA:
+        raise ParityError(f"{path}: schema {table.schema}; this parity reads schema {SCHEMA}")
+    if table.seal != _seal({key: value for key, value in content.items() if key != "seal"}):
+        raise ParityError(f"{path}: altered by hand; its figures are computed: make power writes it anew")
+    return table
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return digest_of(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())

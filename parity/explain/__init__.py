@@ -1,0 +1,1 @@
+"""What makes two Adams differ: residuals against twins, the exact split, the ladder, causes."""

@@ -1,0 +1,71 @@
+"""The account of a cell: `parity run` explains every pair while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from parity.adam.twins import TWINS
+from parity.engine.plan import Cell
+from parity.engine.result import Account, CellResult, Held, Why
+from parity.errors import ParityError
+from parity.explain.explain import explain_cell
+from parity.explain.explanation import ErrorRow, Explanation, Told
+from parity.explain.libraries import Libraries
+from parity.hyper import Hyper
+from parity.trace import read_trace
+
+
+def account(cell: Cell, result: CellResult, folder: Path, libraries: Libraries) -> Account:
+    """Explains all pairs of a cell whose sides came to their end; folder: holds a trace for each of them."""
+    ended = {outcome.name for outcome in result.outcomes if outcome.failure is None}
+    pairs = [(one.actual, one.expected) for one in result.pairs if {one.actual, one.expected} <= ended]
+    traces = {name: read_trace(folder / name) for name in {name for pair in pairs for name in pair}}
+    claims = {candidate.name: candidate.convention for candidate in cell.candidates}
+    try:
+        found = explain_cell(cell.case, traces, pairs, claims, libraries, thorough=False)
+    except ParityError as error:
+        return Account(reason=str(error))
+    return Account(_held(found, traces_hyper={name: trace.hyper for name, trace in traces.items()}), _why(found), "")
+
+
+def _held(found: tuple[Explanation, ...], traces_hyper: dict[str, Hyper]) -> tuple[Held, ...]:
+    told: dict[str, Held] = {}
+    for one in found:
+        last = next((row for row in reversed(one.errors) if row.quantity == "w"), None)
+        for side, error in ((one.actual, _error(last, "actual")), (one.expected, _error(last, "expected"))):
+            name = side.implementation
+            told.setdefault(name, _holding(side, one.dtype, traces_hyper[name], error))
+    return tuple(told[name] for name in sorted(told))
+
+
+def _error(row: ErrorRow | None, side: str) -> float:
+    return 0.0 if row is None else float(getattr(row, f"{side}_rms_ulp"))
+
+
+def _holding(side: Told, dtype: str, hyper: Hyper, error: float) -> Held:
+    differences = side.residual.differences
+    twin = TWINS.get(side.implementation, {}).get(dtype)
+    # A twin is claimed, but another fits: the claim is broken.
+    source = "replaced" if twin is not None and side.source == "found" else side.source
+    return Held(
+        side.implementation,
+        source,
+        "" if twin is None else twin.leaves_open(hyper),
+        sum(one.compared for one in differences),
+        side.residual.differing,
+        max((one.max_ulp for one in differences), default=0),
+        error,
+    )
+
+
+def _why(found: tuple[Explanation, ...]) -> tuple[Why, ...]:
+    return tuple(
+        Why(
+            one.actual.implementation,
+            one.expected.implementation,
+            str(one.answer),
+            one.sentence,
+            tuple((str(cause.family), cause.share) for cause in one.causes),
+        )
+        for one in found
+    )

@@ -1,0 +1,250 @@
+"""The choices by which two from-scratch Adams can differ, one by one, each with the family it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+
+import numpy as np
+
+from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
+from parity.adam.convention import Convention, Maximum
+from parity.adam.forms import DecayWeights, Update
+from parity.adam.kernels import Program
+from parity.adam.oracle import Oracle
+from parity.adam.scalars import scalars
+from parity.adam.stages import programs
+from parity.explain.causes import Family
+from parity.explain.running import Adam
+from parity.hyper import Hyper
+from parity.numerics.formats import Format
+
+_OWN_RUNG = ("factors", "first_moment", "second_moment", "decay_gradient", "decay_weights", "maximum", "update",
+             "rounding", "square_root", "subnormals")  # fmt: skip
+_POWERS = frozenset({"k1", "k2", "i1", "i2", "r2", "step", "alpha"})
+"""Scalars that are made of powers of beta."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One choice made as the other side makes it. adam: with this and all earlier ones switched."""
+
+    choice: str
+    family: Family
+    detail: str
+    adam: Adam
+
+
+def switches(actual: Adam, expected: Adam, format: Format, steps: int) -> Iterator[Switch]:
+    """From one Adam to another, one choice after another; what cannot change a bit comes with the next, untold.
+
+    The last switch computes as expected does. steps: of the run.
+    """
+    before = actual
+    for choice, switched in _choices(expected):
+        after = switched(before)
+        if not _same(before, after, format, steps):
+            yield Switch(choice, *_told(choice, before, after, format, steps), after)
+        before = after
+    assert before.twin.convention == expected.twin.convention
+    assert before.twin.arithmetic == expected.twin.arithmetic
+    assert before.hyper == expected.hyper
+
+
+def _choices(expected: Adam) -> Iterator[tuple[str, Callable[[Adam], Adam]]]:
+    target = expected.twin
+    yield "hyperparameters", lambda adam: replace(adam, hyper=expected.hyper)
+    yield "epsilon", lambda adam: _placed(adam, expected)
+    yield "amsgrad", lambda adam: _with_maximum(adam, expected)
+    for name in ("bias_correction", "step_count"):
+        value = getattr(target.convention, name)
+        yield name, lambda adam, name=name, value=value: _with_convention(adam, **{name: value})  # type: ignore[misc]
+    for name in _OWN_RUNG:
+        value = getattr(target.arithmetic, name)
+        yield name, lambda adam, name=name, value=value: _with_arithmetic(adam, expected, **{name: value})  # type: ignore[misc]
+    rest = [one.name for one in fields(Arithmetic) if one.name not in _OWN_RUNG]
+    values = {name: getattr(target.arithmetic, name) for name in rest}
+    yield "tail", lambda adam: _with_arithmetic(adam, expected, **values)
+
+
+def _placed(adam: Adam, expected: Adam) -> Adam:
+    """With expected's place of epsilon, and for it the plain form of the update."""
+    epsilon = expected.twin.convention.epsilon
+    if epsilon is adam.twin.convention.epsilon:
+        return adam
+    return _with_update(_with_convention(adam, epsilon=epsilon), plain(epsilon).update)
+
+
+def _with_maximum(adam: Adam, expected: Adam) -> Adam:
+    """With what expected takes AMSGrad's maximum of, and for it the plainest form of the update that does so."""
+    maximum = expected.twin.convention.maximum
+    if maximum is adam.twin.convention.maximum:
+        return adam
+    switched = _with_convention(adam, maximum=maximum)
+    if not adam.hyper.amsgrad:
+        return switched
+    return _with_update(switched, Oracle(adam.hyper, switched.twin.convention).forms.update)
+
+
+def _with_update(adam: Adam, update: Update) -> Adam:
+    """With another form of the update; decoupled decay goes with it where it is part of one of them."""
+    arithmetic = adam.twin.arithmetic
+    decay = arithmetic.decay_weights
+    if "decoupled:" in update:
+        decay = DecayWeights.IN_UPDATE
+    elif decay is DecayWeights.IN_UPDATE:
+        decay = DecayWeights.ONE_FACTOR
+    return replace(adam, twin=replace(adam.twin, arithmetic=replace(arithmetic, update=update, decay_weights=decay)))
+
+
+def _with_convention(adam: Adam, **values: object) -> Adam:
+    return replace(adam, twin=replace(adam.twin, convention=replace(adam.twin.convention, **values)))  # type: ignore[arg-type]
+
+
+def _with_arithmetic(adam: Adam, expected: Adam, **values: object) -> Adam:
+    inside = DecayWeights.IN_UPDATE in (adam.twin.arithmetic.decay_weights, expected.twin.arithmetic.decay_weights)
+    if inside and "decay_weights" in values:
+        return adam
+    if inside and "update" in values:
+        values["decay_weights"] = expected.twin.arithmetic.decay_weights
+    library = expected.library if "square_root" in values else adam.library
+    arithmetic = replace(adam.twin.arithmetic, **values)  # type: ignore[arg-type]
+    return replace(adam, twin=replace(adam.twin, arithmetic=arithmetic), library=library)
+
+
+def _same(before: Adam, after: Adam, format: Format, steps: int) -> bool:
+    """Whether no bit can depend on what was switched."""
+    if before.hyper != after.hyper or _formula(before) != _formula(after):
+        return False
+    one, other = before.twin.arithmetic, after.twin.arithmetic
+    if (one.square_root, other.square_root) == (SquareRoot.LIBRARY, SquareRoot.LIBRARY):
+        if before.library is not after.library:
+            return False
+    elif one.square_root is not other.square_root:
+        return False
+    if _programs(before) != _programs(after) or _rest(one) != _rest(other):
+        return False
+    if format.dtype.itemsize < 4 and one.rounding is not other.rounding:
+        return False
+    if one.factors is other.factors:
+        return True
+    return not any(_scalar_gaps(before, after, format, steps))
+
+
+def _formula(adam: Adam) -> Convention:
+    """Its convention, without what is said of an AMSGrad that is not asked for."""
+    convention = adam.twin.convention
+    return convention if adam.hyper.amsgrad else replace(convention, maximum=Maximum.BEFORE_CORRECTION)
+
+
+def _programs(adam: Adam) -> tuple[Program, ...]:
+    """All programs that a step may run."""
+    both = (programs(adam.twin.arithmetic, adam.hyper, has_eps) for has_eps in (True, False))
+    return tuple(program for every in both for program in every)
+
+
+def _rest(arithmetic: Arithmetic) -> tuple[object, ...]:
+    silent = {*_OWN_RUNG} - {"subnormals"}
+    return tuple(getattr(arithmetic, one.name) for one in fields(arithmetic) if one.name not in silent)
+
+
+def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) -> tuple[Family, str]:
+    """The family of a choice, and what changes, in words."""
+    one, other = before.twin, after.twin
+    match choice:
+        case "hyperparameters":
+            return _values_told(before.hyper, after.hyper)
+        case "epsilon":
+            return Family.EPSILON_PLACEMENT, f"{one.convention.epsilon} -> {other.convention.epsilon}"
+        case "bias_correction":
+            return Family.BIAS_CORRECTION, "switched on" if other.convention.bias_correction else "switched off"
+        case "step_count":
+            return Family.STEP_COUNT, f"{_words(one.convention.step_count)} -> {_words(other.convention.step_count)}"
+        case "factors":
+            return _factors_told(before, after, format, steps)
+        case "amsgrad":
+            return Family.AMSGRAD, f"maximum {_words(one.convention.maximum)} -> {_words(other.convention.maximum)}"
+        case "maximum":
+            return Family.AMSGRAD, f"{one.arithmetic.maximum} -> {other.arithmetic.maximum}"
+        case "first_moment" | "second_moment" | "update" | "decay_gradient" | "decay_weights":
+            left, right = (" ".join(str(getattr(side.arithmetic, choice)).split()) for side in (one, other))
+            return form_family(left, right), f"{left or 'in the update'} -> {right or 'in the update'}"
+        case "rounding":
+            family = Family.ROUNDING
+        case "square_root":
+            family = Family.SQRT
+        case "subnormals":
+            family = Family.SUBNORMAL_FLUSH
+        case _:
+            return Family.PARTIAL_UPDATE, "elements at the end of a tensor, or alone in it, by another form"
+    left, right = getattr(one.arithmetic, choice), getattr(other.arithmetic, choice)
+    return family, f"{_words(left)} -> {_words(right)}"
+
+
+def form_family(left: str, right: str) -> Family:
+    """`fma` where only one of two forms contracts a product and a sum; lerp is made of one fma."""
+    contracts = ["fma" in form or "lerp" in form for form in (left, right)]
+    return Family.FMA if contracts[0] != contracts[1] else Family.OPERATION_ORDER
+
+
+def _values_told(before: Hyper, after: Hyper) -> tuple[Family, str]:
+    differing = [one.name for one in fields(Hyper) if getattr(before, one.name) != getattr(after, one.name)]
+    told = ", ".join(f"{name} {_number(getattr(before, name))} -> {_number(getattr(after, name))}"
+                     for name in differing)  # fmt: skip
+    return (Family.EPSILON_VALUE if differing == ["eps"] else Family.HYPERPARAMETER_VALUE), told
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else "a schedule" if isinstance(value, tuple) else str(value)
+
+
+def _factors_told(before: Adam, after: Adam, format: Format, steps: int) -> tuple[Family, str]:
+    gaps, asked = _scalar_gaps(before, after, format, steps)
+    told = ", ".join(f"{name} by {gap:.2g}" for name, gap in sorted(gaps.items(), key=lambda one: -one[1])[:3])
+    lost = [name for name, gap in gaps.items() if gap == 1.0]
+    if "eps" in lost:
+        return Family.EPSILON_UNDERFLOW, "eps is 0 in the dtype on one side"
+    if lost and _POWERS & set(lost):
+        return Family.BETA_POWER, f"{' and '.join(lost)} of some steps is 0 or infinite on one side"
+    own = asked or gaps.keys() - _POWERS
+    family = Family.HYPERPARAMETER_ROUNDING if own else Family.BETA_POWER
+    return family, f"scalars in force differ, relative to their size: {told}"
+
+
+def _scalar_gaps(before: Adam, after: Adam, format: Format, steps: int) -> tuple[dict[str, float], set[str]]:
+    """Largest relative difference of every scalar that a program of either side uses; 1 where only one is 0 or inf.
+
+    And which of lr and the betas differ that those are made of.
+    """
+    counts = list(range(1, steps + 1))
+    lr = [before.hyper.lr_at(step) for step in counts]
+    left, right = (
+        scalars(one.hyper, one.twin.convention, one.twin.arithmetic.factors, lr, counts, format)
+        for one in (before, after)
+    )
+    used = {
+        str(operand)
+        for one in (before, after)
+        for program in _programs(one)
+        for operation in program.operations
+        for operand in operation.operands
+    }
+    gaps = {name: _gap(left[name], right[name]) for name in sorted(used & set(left) & set(right))}
+    found = {name: gap for name, gap in gaps.items() if gap > 0}
+    feeds = {name for name in ("lr", "b1", "b2") if found and _POWERS & used and _gap(left[name], right[name]) > 0}
+    return found, feeds
+
+
+def _gap(left: np.ndarray, right: np.ndarray) -> float:
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    with np.errstate(all="ignore"):
+        gaps = np.abs(left - right) / np.maximum(np.abs(left), np.abs(right))
+    # inf - x over inf is NaN: one side is lost altogether.
+    gaps = np.where(np.isnan(gaps), 1.0, gaps)
+    same = (left == right) | (np.isnan(left) & np.isnan(right))
+    return float(np.max(np.where(same, 0.0, gaps), initial=0.0))
+
+
+def _words(value: object) -> str:
+    return str(value).replace("_", " ") if isinstance(value, StrEnum) else str(value)

@@ -1,0 +1,162 @@
+"""The noun: why two Adams differ on one case in one dtype, and the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from parity.explain.causes import BENIGN, SENTENCES, Cause, Family
+from parity.explain.ladder import Rung
+from parity.explain.residual import Residual
+
+
+class Answer(StrEnum):
+    """IDENTICAL: no bit differs. EXPLAINED: every differing bit is accounted for. UNEXPLAINED: not every one."""
+
+    IDENTICAL = "identical"
+    EXPLAINED = "explained"
+    UNEXPLAINED = "unexplained"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one side was taken for: `parity.explain.standing.Source`, its convention, and what the twin leaves.
+
+    left_open: why the claim does not speak of these hyperparameters; empty where it does.
+    """
+
+    implementation: str
+    source: str
+    like: str
+    epsilon: str
+    step_count: str
+    residual: Residual
+    left_open: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """One term (or "total") of one quantity after one step.
+
+    max_abs, rms: in the quantity's unit; max_ulp, rms_ulp: in ULP of the dtype at the truth; max_steps: of w, in units
+    of lr. nonfinite: elements left out because a side is inf or NaN.
+    """
+
+    quantity: str
+    step: int
+    term: str
+    max_abs: float
+    rms: float
+    max_ulp: float
+    rms_ulp: float
+    max_steps: float | None
+    nonfinite: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """How far both sides are from the truth of their own conventions after one step, in ULP: who is nearer."""
+
+    quantity: str
+    step: int
+    actual_max_ulp: float
+    actual_rms_ulp: float
+    expected_max_ulp: float
+    expected_rms_ulp: float
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Does it matter? largest: |actual - expected| of w in units of lr, at `step`; last: after the last step.
+
+    noise_weights, noise_gradient: what a change of every initial weight, or of every gradient of the first step, by
+    1 ULP makes of w by that step, in units of lr; None where it was not asked for.
+    """
+
+    largest: float
+    step: int
+    last: float
+    noise_weights: float | None
+    noise_gradient: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """The difference over the greater of the two; None without noise."""
+        floor = max(self.noise_weights or 0.0, self.noise_gradient or 0.0)
+        return self.largest / floor if floor > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why `actual` differs from `expected`; steps of the rows: 1, 2, 4, ... and the last."""
+
+    case: str
+    dtype: str
+    actual: Told
+    expected: Told
+    answer: Answer
+    causes: tuple[Cause, ...]
+    split: tuple[SplitRow, ...]
+    errors: tuple[ErrorRow, ...]
+    ladder: tuple[Rung, ...]
+    meaning: Meaning
+
+    @property
+    def explained(self) -> bool:
+        """Whether no differing bit is left without a named cause."""
+        return self.answer is not Answer.UNEXPLAINED
+
+    @property
+    def sentence(self) -> str:
+        """The answer in one sentence."""
+        if self.answer is Answer.IDENTICAL:
+            return "identical: every bit of every step is the same"
+        named = ", ".join(_named(self.causes))
+        formula = {cause.family for cause in self.causes if cause.share != 0} - BENIGN - {Family.UNEXPLAINED}
+        if self.answer is Answer.EXPLAINED:
+            which = "not the same Adam" if formula else "the same Adam, rounded differently"
+            return f"{which}; every differing bit is accounted for by {named}"
+        left = [told.implementation for told in (self.actual, self.expected) if told.residual.differing]
+        which = "not the same Adam: " if formula else ""
+        return f"{which}{named} of the difference of w; bits of {' and '.join(left)} are not accounted for"
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` has it."""
+        return {
+            "case": self.case,
+            "dtype": self.dtype,
+            "verdict": str(self.answer),
+            "explained": self.explained,
+            "sentence": self.sentence,
+            "actual": asdict(self.actual),
+            "expected": asdict(self.expected),
+            "causes": [cause.to_json() for cause in self.causes],
+            "split": [asdict(row) for row in self.split],
+            "errors": [asdict(row) for row in self.errors],
+            "ladder": [rung.to_json() for rung in self.ladder],
+            "meaning": {**asdict(self.meaning), "ratio": self.meaning.ratio},
+        }
+
+
+def _named(causes: tuple[Cause, ...]) -> Iterator[str]:
+    """Families with their shares, those of one family added up, the smallest left out."""
+    for family in dict.fromkeys(cause.family for cause in causes):
+        shares = [cause.share for cause in causes if cause.family is family and cause.share is not None]
+        if not shares:
+            yield str(family)
+        elif sum(shares) >= 0.005:
+            yield f"{family} ({percent(min(1.0, sum(shares)))})"
+
+
+def percent(share: float) -> str:
+    """A share in percent; never 0 or 100 for what is not."""
+    if share in (0.0, 1.0):
+        return f"{share:.0%}"
+    return "<1%" if share < 0.01 else ">99%" if share > 0.99 else f"{share:.0%}"
+
+
+def sentence_of(family: Family) -> str:
+    """What a family means."""
+    return SENTENCES[family]

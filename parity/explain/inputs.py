@@ -1,0 +1,69 @@
+"""What every implementation of a cell was given: weights and gradients, made again from the case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.adam.convention import Convention, StepCount
+from parity.adam.oracle import Block
+from parity.case import Case
+from parity.errors import ParityError
+from parity.gradients import fill_gradients, fill_weights
+from parity.layout import Layout
+from parity.numerics.formats import Format
+from parity.trace import Trace
+
+BLOCK = 1 << 16
+"""Elements of one block, of all its steps together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """A case in one dtype."""
+
+    case: Case
+    format: Format
+
+    @property
+    def layout(self) -> Layout:
+        """How the parameters stand in a row."""
+        return self.case.layout()
+
+    def weights(self) -> np.ndarray:
+        """The initial weights, (size,) in the dtype."""
+        row = np.zeros(self.layout.size, self.format.unsigned)
+        fill_weights(self.case, self.format, row)
+        return row.view(self.format.dtype)
+
+    def blocks(self, last: int | None = None) -> Iterator[Block]:
+        """The gradients of all steps, or of those to `last`, as many at a time as make a block."""
+        layout = self.layout
+        names = [parameter.name for parameter in layout.parameters]
+        height = max(1, BLOCK // layout.size)
+        end = 1 + (self.case.steps if last is None else min(last, self.case.steps))
+        for first in range(1, end, height):
+            steps = range(first, min(first + height, end))
+            rows = np.zeros((len(steps), layout.size), self.format.unsigned)
+            present = np.ones((len(steps), len(names)), bool)
+            for place, step in enumerate(steps):
+                absent = fill_gradients(self.case, self.format, step, rows[place])
+                present[place] = [name not in absent for name in names]
+            yield Block(steps, rows.view(self.format.dtype), present)
+
+    def check(self, trace: Trace) -> None:
+        """ParityError where a trace answers another question."""
+        if trace.case_digest != self.case.digest() or trace.format is not self.format:
+            raise ParityError(
+                f"{trace.folder}: a trace of {trace.case} in {trace.format.name}, "
+                f"which is not the case {self.case.name} in {self.format.name} as it stands now"
+            )
+
+
+def counts_in(block: Block, before: np.ndarray, convention: Convention) -> np.ndarray:
+    """The t of every parameter's bias correction, (steps, parameters); `before`: (parameters,) at the step before."""
+    every = convention.step_count is StepCount.GLOBAL
+    counts: np.ndarray = before + np.cumsum(block.present | every, axis=0, dtype=np.int64)
+    return counts

@@ -1,0 +1,40 @@
+"""The square roots of the frameworks, each asked in one process for as long as it is needed."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from parity.adam.arithmetic import Arithmetic, SquareRoot
+from parity.adam.evaluation import ArraySquareRoot
+from parity.engine.square_root import LibrarySquareRoot
+from parity.errors import ParityError
+from parity.implementations.registry import shipped_implementations
+
+
+class Libraries:
+    """Square roots by framework; a context manager, a process starts with the first root it is asked for."""
+
+    def __init__(self, timeout: float | None = 300.0) -> None:
+        self._timeout = timeout
+        self._roots: dict[str, LibrarySquareRoot] = {}
+
+    def __enter__(self) -> Libraries:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for root in self._roots.values():
+            root.__exit__(kind, error, trace)
+        self._roots.clear()
+
+    def for_twin(self, implementation: str, arithmetic: Arithmetic) -> ArraySquareRoot | None:
+        """What an arithmetic that an implementation claims needs; ParityError where its framework offers none."""
+        if arithmetic.square_root is SquareRoot.IEEE:
+            return None
+        shipped = shipped_implementations().get(implementation)
+        if shipped is None or shipped.square_root is None:
+            raise ParityError(f"{implementation} offers no square root of its own, and its arithmetic asks for one")
+        if shipped.framework not in self._roots:
+            self._roots[shipped.framework] = LibrarySquareRoot(implementation, self._timeout)
+        return self._roots[shipped.framework]

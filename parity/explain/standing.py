@@ -1,0 +1,154 @@
+"""What a trace is taken for: the twin that is claimed or found, its residual, or a convention only."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
+from parity.adam.convention import Convention, Epsilon, StepCount
+from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
+from parity.adam.oracle import Oracle, orbits
+from parity.adam.twins import TWINS, Twin
+from parity.explain.inputs import Inputs
+from parity.explain.libraries import Libraries
+from parity.explain.residual import Residual, residual
+from parity.explain.running import Adam
+from parity.explain.split import Side
+from parity.trace import Trace
+
+GLANCE = 4
+"""Steps after which a twin that does not fit is given up."""
+
+
+CLEARLY = 100
+"""How many times nearer another convention has to be before a trace is taken for it."""
+
+
+CONVENTIONS = tuple(Convention(epsilon, step_count=count) for epsilon in Epsilon for count in StepCount)
+"""What an Adam may be taken for of which nothing is known; the paper's first."""
+
+
+class Source(StrEnum):
+    """Where the knowledge of a side comes from.
+
+    CLAIMED: `parity.adam.twins` says it. FOUND: none is claimed or the claim is broken, and this one of another
+    fits every bit. CONVENTION: only the place of epsilon is claimed. NEAREST: nothing is; the convention whose
+    oracle is nearest.
+    """
+
+    CLAIMED = "claimed"
+    FOUND = "found"
+    CONVENTION = "convention"
+    NEAREST = "nearest"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One implementation's trace and what it is taken for.
+
+    adam: the from-scratch Adam it was held against: its twin, or the plain Adam of its convention. residual: what that
+    leaves. like: whose twin was found to fit; '' for a mixture of known forms.
+    """
+
+    trace: Trace
+    source: Source
+    adam: Adam
+    residual: Residual
+    like: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether its twin has every bit."""
+        return self.residual.differing == 0
+
+    @property
+    def side(self) -> Side:
+        """As the split takes it."""
+        has_twin = self.source in (Source.CLAIMED, Source.FOUND)
+        return Side(self.trace, self.adam.hyper, self.adam.twin.convention, self.adam.twin if has_twin else None)
+
+    @property
+    def left_open(self) -> str:
+        """Why the claimed twin does not speak of these hyperparameters; empty where it does, or none is claimed."""
+        claimed = TWINS.get(self.trace.implementation, {}).get(self.trace.format.name)
+        return "" if claimed is None else claimed.leaves_open(self.trace.hyper)
+
+
+def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libraries) -> Standing:
+    """Takes a trace for its claimed twin, else for any twin that fits, else for a plain Adam.
+
+    claim: the place of epsilon that the implementation states, None where it states none.
+    """
+    name, dtype = trace.implementation, trace.format.name
+    claimed = TWINS.get(name, {}).get(dtype)
+    held: Standing | None = None
+    if claimed is not None:
+        adam = Adam(claimed.in_force(trace.hyper), claimed, libraries.for_twin(name, claimed.arithmetic))
+        held = Standing(trace, Source.CLAIMED, adam, residual(trace, inputs, adam))
+        if held.known:
+            return held
+    for like, twin in itertools.chain(_candidates(dtype), _search(trace, inputs)):
+        adam = Adam(trace.hyper, twin)
+        if not residual(trace, inputs, adam, GLANCE).differing:
+            found = Standing(trace, Source.FOUND, adam, residual(trace, inputs, adam), like)
+            if found.known:
+                return found
+    if held is not None:
+        return held
+    source = Source.NEAREST if claim is None else Source.CONVENTION
+    conventions = [one for one in CONVENTIONS if claim is None or one.epsilon == claim]
+    convention = nearest_convention(trace, inputs, conventions)
+    adam = Adam(trace.hyper, Twin(convention, plain(convention.epsilon)))
+    return Standing(trace, source, adam, residual(trace, inputs, adam))
+
+
+def nearest_convention(trace: Trace, inputs: Inputs, conventions: Sequence[Convention] = CONVENTIONS) -> Convention:
+    """The first convention, unless the oracle of another is by far nearer to the weights of a trace.
+
+    Measured: the root of the mean square of the difference; by far: `CLEARLY` times.
+    """
+    oracles = {Oracle(trace.hyper, convention): 0.0 for convention in conventions}
+    sizes = [parameter.size for parameter in inputs.layout.parameters]
+    array = trace.array("w")
+    row = 1
+    with np.errstate(all="ignore"):
+        for truths in orbits(list(oracles), inputs.weights(), sizes, inputs.blocks(), inputs.format):
+            for oracle, truth in truths.items():
+                rows = array[row : row + len(truth.w.high)].astype(np.float64)
+                gaps = rows - truth.w.high
+                oracles[oracle] += float(np.sum(np.square(gaps[np.isfinite(gaps)])))
+            row += len(truth.w.high)
+    nearest = min(oracles, key=lambda oracle: oracles[oracle])
+    first = next(iter(oracles))
+    return (nearest if oracles[nearest] * CLEARLY**2 < oracles[first] else first).convention
+
+
+def _search(trace: Trace, inputs: Inputs) -> Iterator[tuple[str, Twin]]:
+    """Mixtures of known forms that fit the first steps, stage by stage: m and v first, then the update of w."""
+    for factors in (Factors.ROUNDED_ONCE, Factors.IN_WORKING_FORMAT):
+        base = replace(plain(Epsilon.OUTSIDE), factors=factors)
+        first = [one for one in FirstMoment if _fits(trace, inputs, replace(base, first_moment=one), "m")]
+        second = [one for one in SecondMoment if _fits(trace, inputs, replace(base, second_moment=one), "v")]
+        for m, v, convention in itertools.product(first[:1], second[:1], CONVENTIONS):
+            for update in (one for one in Update if one.epsilon is convention.epsilon):
+                yield "", Twin(convention, replace(base, first_moment=m, second_moment=v, update=update))
+
+
+def _fits(trace: Trace, inputs: Inputs, arithmetic: Arithmetic, quantity: str) -> bool:
+    left = residual(trace, inputs, Adam(trace.hyper, Twin(CONVENTIONS[0], arithmetic)), GLANCE)
+    return left.lock_step and not any(one.differing for one in left.differences if one.quantity == quantity)
+
+
+def _candidates(dtype: str) -> Iterator[tuple[str, Twin]]:
+    """Every different twin of the dtype that needs no framework, and whose it is."""
+    seen = set()
+    for name, twins in TWINS.items():
+        twin = twins.get(dtype)
+        if twin is not None and twin not in seen and twin.arithmetic.square_root is SquareRoot.IEEE:
+            seen.add(twin)
+            yield name, twin

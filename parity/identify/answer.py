@@ -1,0 +1,65 @@
+"""The answer: which Adam a target is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+VERDICTS = ("identified", "explained", "unexplained")
+Verdict = Literal["identified", "explained", "unexplained"]
+
+LEFT_OUT = "left_out"
+"""Entry of a residual: the probes that a target refused, with its reasons."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One departure from the Adam that was expected, or one choice of rounding.
+
+    family: of the causes by which Adams differ. detail: a plain sentence with the numbers that were read out.
+    evidence: numbers behind it, JSON values. benign: a matter of rounding only, no other formula.
+    """
+
+    family: str
+    detail: str
+    evidence: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    benign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Which Adam a target is, in one dtype.
+
+    verdict: identified (a from-scratch Adam equals it bit for bit), explained (the formula reproduces it within
+    rounding), unexplained (it does not). convention: choices of the formula by name, with the hyperparameters in
+    force; empty where it is no Adam. arithmetic: choices of rounding by name, None where not bit-exact. formula: the
+    update rule in plain text, lines parted by a line break. residual: what is left, JSON values.
+    """
+
+    verdict: Verdict
+    convention: Mapping[str, Any]
+    arithmetic: Mapping[str, Any] | None
+    formula: str
+    causes: tuple[Finding, ...]
+    residual: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `parity identify --json` writes it."""
+        return {
+            "verdict": self.verdict,
+            "convention": dict(self.convention),
+            "arithmetic": None if self.arithmetic is None else dict(self.arithmetic),
+            "formula": self.formula,
+            "causes": [
+                {
+                    "family": one.family,
+                    "detail": one.detail,
+                    "evidence": dict(one.evidence),
+                    "benign": one.benign,
+                }
+                for one in self.causes
+            ],
+            "residual": dict(self.residual),
+        }

@@ -1,0 +1,175 @@
+"""Both moments of a target: what they average, with which factors, and what departs from the Adam asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from parity.identify.answer import Finding
+from parity.identify.average import Average
+from parity.identify.gradient import GIVEN, Fresh, coupled, gradients, largest, resting, scaled, squares
+from parity.identify.moment import Moment, groups_of, moment
+from parity.identify.points import Points
+from parity.numerics.formats import Format
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """What was found about m and v, for all points in which there is a gradient; arrays are (points,).
+
+    m, v: None where hidden. m_rule, v_rule: what they average. gradient: as the moments see it. couplings: by probe,
+    the k of ``g + k * w`` and what it is, where decay is asked for and m is shown. beta1, beta2: in force.
+    """
+
+    m: Moment | None
+    v: Moment | None
+    m_rule: str
+    v_rule: str
+    gradient: np.ndarray
+    couplings: dict[int, tuple[float, str]]
+    beta1: np.ndarray
+    beta2: np.ndarray
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Departures of both; one that both share stands only once."""
+        found = list(self.m.findings) if self.m is not None else []
+        for finding in self.v.findings if self.v is not None else ():
+            for index, other in enumerate(found):
+                if (shared := _shared(other, finding)) is not None:
+                    found[index] = shared
+                    break
+            else:
+                found.append(finding)
+        return tuple(found)
+
+
+@dataclass(slots=True)
+class _Gradient:
+    """The gradient of all points as it is pieced together from probes: values, and the size of their terms."""
+
+    values: np.ndarray
+    size: np.ndarray
+
+
+def moments(points: Points, format: Format) -> Moments:
+    """The moments of points that have a gradient; m1 and v1 of them are NaN where hidden."""
+    gradient = _Gradient(points.g.copy(), np.abs(points.g))
+    raw = _Gradient(points.g.copy(), np.abs(points.g))
+    couplings: dict[int, tuple[float, str]] = {}
+    m, fresh = None, GIVEN
+    shows_m = not np.isnan(points.m1).all()
+    if shows_m:
+        m, fresh = _first(points, gradient, raw, couplings, format)
+    v, v_rule = None, "g^2"
+    if not np.isnan(points.v1).all():
+        v, v_rule = _second(points, gradient, raw, fresh, shows_m, format)
+    return Moments(
+        m, v, fresh.rule, v_rule, gradient.values, couplings,
+        points.beta1 if m is None else m.average.b, points.beta2 if v is None else v.average.b,
+    )  # fmt: skip
+
+
+def _first(
+    points: Points, gradient: _Gradient, raw: _Gradient, couplings: dict[int, tuple[float, str]], format: Format
+) -> tuple[Moment, Fresh]:
+    """m at all points, and the gradient it averages; what decay adds to it goes into `gradient` and `raw`."""
+    plain = points.decay == 0
+    base = plain if plain.any() else np.ones(len(points), bool)
+    some = points.at(base)
+    found, fresh = _average_of(some, format)
+    b, d = _spread(points, base, found.average)
+    gradient.values = fresh.of(points)
+    gradient.size = np.abs(gradient.values)
+    used, slack, wrong = points.m1.copy(), np.zeros(len(points)), np.zeros(len(points), bool)
+    used[base], slack[base], wrong[base] = found.used, found.slack, found.wrong
+    family = found.findings[-1].family if found.findings else ""
+    for probe in np.unique(points.probe[points.decay != 0]).tolist() if plain.any() else ():
+        there = points.probe == probe
+        one = coupled(points.at(there), fresh, b[there], d[there], family, format)
+        if one is None:
+            wrong[there] = True
+            continue
+        couplings[probe] = one.k, one.what
+        gradient.values[there], gradient.size[there] = one.gradient, one.size
+        used[there], slack[there] = one.moment.used, one.moment.slack
+        if one.k:
+            with np.errstate(all="ignore"):
+                raw.values[there] += one.k * points.w0[there]
+                raw.size[there] = np.abs(points.g[there]) + np.abs(one.k * points.w0[there])
+    whole = Average(points.m0, points.m1, gradient.values, b, d, format, gradient.size)
+    return replace(found, average=whole, used=used, slack=slack, wrong=wrong), fresh
+
+
+def _average_of(points: Points, format: Format) -> tuple[Moment, Fresh]:
+    """m, and the gradient it averages: the first kind that explains every point, else the one given."""
+    average = Average(points.m0, points.m1, points.g, points.beta1, 1 - points.beta1, format)
+    for fresh in gradients(points, average, 1):
+        found = moment("m", points, replace(average, fresh=fresh.of(points)))
+        if not found.explained:
+            continue
+        if found.scale != 1:
+            fresh = scaled(found.scale)
+            found = moment("m", points, replace(average, fresh=fresh.of(points)))
+        if fresh.finding is not None:
+            found = replace(found, findings=(fresh.finding, *found.findings))
+        return found, fresh
+    return moment("m", points, average), GIVEN
+
+
+def _second(
+    points: Points, gradient: _Gradient, raw: _Gradient, fresh: Fresh, shows_m: bool, format: Format
+) -> tuple[Moment, str]:
+    """v, and what it averages."""
+
+    def average(of: _Gradient) -> Average:
+        with np.errstate(all="ignore"):
+            squared, size = of.values**2, of.size**2
+        return Average(points.v0, points.v1, squared, points.beta2, 1 - points.beta2, format, size)
+
+    some = resting(points, gradient.values)
+    found = moment("v", some, average(gradient))
+    if found.explained:
+        return found, "g^2" if fresh.rule == "g" else f"({fresh.rule})^2"
+    plain = _Gradient(points.g, np.abs(points.g))
+    for other in (raw, plain):
+        one = moment("v", some, average(other))
+        if one.explained:
+            return one, "g^2"
+    if largest(average(raw)):
+        finding = Finding("unexplained", "v is max(beta2 * v, g^2), as in Adamax", {})
+        return replace(found, findings=(finding,), wrong=np.zeros_like(found.wrong)), "max"
+    for kind in gradients(points, average(raw), 2):
+        one = moment("v", some, replace(average(plain), fresh=kind.of(points) ** 2))
+        if kind.finding is not None and one.explained:
+            return replace(one, findings=(kind.finding, *one.findings)), f"({kind.rule})^2"
+    for values, terms, rule, detail in squares(raw.values, points, shows_m):
+        one = moment("v", some, replace(average(raw), fresh=values, scale=terms))
+        if one.explained:
+            return replace(one, findings=(Finding("unexplained", detail, {}), *one.findings)), rule
+    return found, "g^2"
+
+
+def _spread(points: Points, base: np.ndarray, average: Average) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of all points from those of some for which the same betas are asked."""
+    b, d = points.beta1.copy(), 1 - points.beta1
+    groups = groups_of(points)
+    known = groups[base]
+    for group in np.unique(known).tolist():
+        where = int(np.argmax(known == group))
+        b[groups == group], d[groups == group] = average.b[where], average.d[where]
+    return b, d
+
+
+def _shared(first: Finding, second: Finding) -> Finding | None:
+    """The same departure of m and of v as one; None where they are two."""
+    if first.family != second.family:
+        return None
+    if first.detail == second.detail:
+        return first
+    words, others = first.detail.split(), second.detail.split()
+    if len(words) == len(others) and all(a == b or (a, b) == ("m", "v") for a, b in zip(words, others, strict=True)):
+        detail = " ".join("m and v" if a != b else a for a, b in zip(words, others, strict=True))
+        return replace(first, detail=detail.replace("m and v is", "m and v are").replace("m and v was", "m and v were"))
+    return None

@@ -1,0 +1,155 @@
+"""All that was observed as one flat table: a row for each element at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from parity.identify.observation import Observation, Probe
+from parity.layout import Parameter
+from parity.numerics.formats import Format
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """One element at one step, many times over: every array is (points,), numbers as doubles.
+
+    w0, m0, v0, x0 and w1, m1, v1, x1: w, m, v and vmax before and after the step, NaN where hidden. g: gradient, 0
+    where it is None; late: the parameter's last gradient before, 0 at its first. norm, norm_all: Euclidean norm of
+    the gradient of the parameter and of all parameters. probe: index of the observation; step: 1-based; seen:
+    gradients of the parameter so far, this one included; place, of: index of the parameter and their number; element:
+    place in the row of all parameters; axes: number of them; present: not None; empty: in a row (first axis) whose
+    gradient is all zero. lr, first_lr, beta1, beta2, eps, decay: as asked at that step.
+    """
+
+    probe: np.ndarray
+    step: np.ndarray
+    seen: np.ndarray
+    place: np.ndarray
+    of: np.ndarray
+    element: np.ndarray
+    axes: np.ndarray
+    present: np.ndarray
+    empty: np.ndarray
+    w0: np.ndarray
+    m0: np.ndarray
+    v0: np.ndarray
+    x0: np.ndarray
+    w1: np.ndarray
+    m1: np.ndarray
+    v1: np.ndarray
+    x1: np.ndarray
+    g: np.ndarray
+    late: np.ndarray
+    norm: np.ndarray
+    norm_all: np.ndarray
+    lr: np.ndarray
+    first_lr: np.ndarray
+    beta1: np.ndarray
+    beta2: np.ndarray
+    eps: np.ndarray
+    decay: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def at(self, chosen: np.ndarray) -> Points:
+        """Some of the points, by mask or by index."""
+        return Points(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+def points_of(observations: Iterable[Observation]) -> Points:
+    """The points of all observations, in their order, steps and elements of one in the order of its arrays."""
+    tables = [_points(index, one) for index, one in enumerate(observations)]
+    return Points(*(np.concatenate([table[field.name] for table in tables]) for field in fields(Points)))
+
+
+def smallest(format: Format) -> float:
+    """Smallest subnormal number of a format."""
+    return float(2.0 ** (4 - 2 ** (format.exponent_bits - 1) - format.precision + (-1)))
+
+
+def roundoff(format: Format) -> float:
+    """Unit roundoff of a format."""
+    return float(2.0**-format.precision)
+
+
+def greatest(format: Format) -> float:
+    """Greatest finite number of a format."""
+    return float((2 - 2.0 ** (1 - format.precision)) * 2.0 ** (2 ** (format.exponent_bits - 1) - 1))
+
+
+def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
+    probe = observed.probe
+    steps, size = probe.gradients.shape
+    g = probe.gradients.astype(np.float64)
+    present = _present(probe)
+    g = np.where(present, g, 0.0)
+    late, seen, norm = np.zeros_like(g), np.zeros(g.shape), np.zeros(g.shape)
+    place_of, axes, empty = np.zeros(g.shape), np.zeros(g.shape), np.zeros(g.shape, bool)
+    parameters = list(probe.layout.slices())
+    for number, (parameter, place) in enumerate(parameters):
+        place_of[:, place], axes[:, place] = number, len(parameter.shape)
+        if not parameter.size:
+            continue
+        norm[:, place] = np.sqrt(np.sum(g[:, place] ** 2, axis=1))[:, None]
+        empty[:, place] = _empty_rows(g[:, place], parameter)
+        seen[:, place] = np.cumsum(present[:, place], axis=0)
+        last = np.zeros(parameter.size)
+        for step in range(steps):
+            late[step, place] = last
+            if present[step, place.start]:
+                last = g[step, place]
+    hyper = probe.hyper
+    lr = np.array([hyper.lr_at(step) for step in range(1, steps + 1)])
+    hidden = np.full((steps + 1, size), np.nan)
+    states = {
+        name: hidden if rows is None else rows.astype(np.float64)
+        for name, rows in (("w", observed.w), ("m", observed.m), ("v", observed.v), ("x", observed.vmax))
+    }
+
+    def everywhere(value: object) -> np.ndarray:
+        return np.broadcast_to(np.asarray(value, np.float64), g.shape)
+
+    table = {
+        "probe": np.full(g.shape, index),
+        "step": everywhere(np.arange(1.0, steps + 1)[:, None]),
+        "seen": seen,
+        "place": place_of,
+        "of": everywhere(len(parameters)),
+        "element": np.broadcast_to(np.arange(size), g.shape),
+        "axes": axes,
+        "present": present,
+        "empty": empty,
+        "g": g,
+        "late": late,
+        "norm": norm,
+        "norm_all": everywhere(np.sqrt(np.sum(g**2, axis=1))[:, None]),
+        "lr": everywhere(lr[:, None]),
+        "first_lr": everywhere(lr[0]),
+        "beta1": everywhere(hyper.beta1),
+        "beta2": everywhere(hyper.beta2),
+        "eps": everywhere(hyper.eps),
+        "decay": everywhere(hyper.weight_decay),
+        **{f"{name}0": rows[:-1] for name, rows in states.items()},
+        **{f"{name}1": rows[1:] for name, rows in states.items()},
+    }
+    return {name: np.ascontiguousarray(array).reshape(-1) for name, array in table.items()}
+
+
+def _present(probe: Probe) -> np.ndarray:
+    """Mask (steps, size): where there is a gradient."""
+    present = np.ones(probe.gradients.shape, bool)
+    places = {parameter.name: place for parameter, place in probe.layout.slices()}
+    for step, names in probe.none.items():
+        for name in names:
+            present[step - 1, places[name]] = False
+    return present
+
+
+def _empty_rows(g: np.ndarray, parameter: Parameter) -> np.ndarray:
+    """Mask (steps, size): elements of rows (first axis) whose gradient is all zero."""
+    rows = g.reshape(len(g), parameter.shape[0] if parameter.shape else 1, -1)
+    return np.broadcast_to((rows == 0).all(axis=2, keepdims=True), rows.shape).reshape(g.shape)

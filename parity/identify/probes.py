@@ -1,0 +1,153 @@
+"""What a target is asked, so that its answers tell one Adam from another."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from types import MappingProxyType
+
+import numpy as np
+
+from parity.hyper import Hyper
+from parity.identify.observation import Probe
+from parity.layout import Layout, Parameter
+from parity.numerics.formats import Format
+from parity.numerics.rounding import round_to
+
+MAIN, WIDE = "main", "wide"
+STEPS = 24
+
+IDLE = slice(64, 128)
+"""Elements of "bias" that never get a gradient: weight decay moves them, and nothing else."""
+
+RESTING_ROWS, IDLE_ROW = (2, 5), 7
+"""Of "rows": those whose gradient is all zero at every even step, and the one that never gets any."""
+
+VISIBLE = Hyper(lr=0.01, eps=1e-3)
+"""An eps that is seen in the update, and a step size that no binary format holds exactly."""
+
+_USUAL = (-20, 6)
+_USUAL_IN_FLOAT16 = (-7, 3)
+_LOUD = (-2, 5)
+
+# By format: binades of a gradient whose square is normal, subnormal or zero, and an eps below its root.
+_TINY = {
+    "float64": (((-69, -63), (-538, -512)), 1e-30),
+    "float32": (((-73, -61),), 1e-30),
+    "float16": (((-9, -1),), 2.0**-20),
+    "bfloat16": (((-66, -56),), 1e-30),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How the numbers of a probe are made.
+
+    binades: the powers of two between which gradients lie, one range for each of so many elements in turn;
+    None for the usual one. zeros: share of gradients that are 0 by chance. gaps: some elements and rows get no
+    gradient. halving: steps after which gradients are half as large, 0 for never. ends: the last step with a
+    gradient that is not 0.
+    """
+
+    name: str
+    layout: Layout
+    hyper: Hyper = VISIBLE
+    steps: int = STEPS
+    binades: tuple[tuple[int, int], ...] | None = None
+    zeros: float = 0.1
+    gaps: bool = True
+    halving: int = 0
+    ends: int = 0
+    none: Mapping[int, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def _tensors(bias: int) -> Layout:
+    """Two tensors of one shape, rows, a vector that ends amid any vector register, and a scalar."""
+    shapes = {"kernel": (7, 5), "query": (3, 4), "key": (3, 4), "rows": (8, 6), "bias": (bias,), "scalar": ()}
+    return Layout(tuple(Parameter(name, shape) for name, shape in shapes.items()))
+
+
+_LARGE, _SMALL = _tensors(1033), _tensors(269)
+_NONE = MappingProxyType({1: frozenset({"bias"}), **dict.fromkeys((2, 5, 6), frozenset({"key"}))})
+_DECAYING = replace(VISIBLE, weight_decay=0.1)
+
+
+@cache
+def probes(format: Format) -> tuple[Probe, ...]:
+    """All questions in a dtype, the same on every machine; "wide" only shows whether two runs are equal.
+
+    Gradients lie in [2^-20, 2^6), in float16 in [2^-7, 2^3), if not said otherwise: each element has a magnitude of
+    its own, which changes 16-fold from step to step, and a sign that changes. A tenth of them is 0.
+    """
+    return tuple(_probe(plan, format) for plan in _plans(format))
+
+
+def _plans(format: Format) -> tuple[_Plan, ...]:
+    tiny, tiny_eps = _TINY[format.name]
+    return (
+        _Plan(MAIN, _LARGE),
+        _Plan(WIDE, Layout((Parameter("vector", (70_001,)),)), steps=3),
+        _Plan("default-eps", _SMALL, replace(VISIBLE, eps=1e-8)),
+        _Plan("no-eps", _SMALL, replace(VISIBLE, eps=0.0), zeros=0, gaps=False),
+        _Plan("other", _SMALL, Hyper(lr=0.03, beta1=0.8, beta2=0.95, eps=1e-2)),
+        _Plan("decoupled", _SMALL, replace(_DECAYING, decoupled=True)),
+        _Plan("l2", _SMALL, _DECAYING),
+        _Plan("amsgrad", _SMALL, replace(VISIBLE, beta2=0.95, amsgrad=True), halving=3),
+        _Plan("none", _SMALL, none=_NONE),
+        _Plan("schedule", _SMALL, replace(VISIBLE, lr=tuple(0.24 / (STEPS + step) for step in range(STEPS)))),
+        _Plan("zeros", _SMALL, replace(VISIBLE, eps=1e-8), steps=12, ends=3),
+        _Plan("tiny", _SMALL, replace(VISIBLE, eps=tiny_eps), binades=tiny),
+        _Plan("long", Layout((Parameter("long", (7,)),)), Hyper(eps=1e-3), 2200, (_USUAL_IN_FLOAT16,), gaps=False),
+        _Plan("clip", _SMALL, binades=(_LOUD,)),
+    )
+
+
+def _probe(plan: _Plan, format: Format) -> Probe:
+    weights, gradients = round_to(_weights(plan), format), round_to(_gradients(plan, format), format)
+    weights.flags.writeable = gradients.flags.writeable = False
+    return Probe(plan.name, plan.layout, format, weights, gradients, plan.hyper, plan.none)
+
+
+def _weights(plan: _Plan) -> np.ndarray:
+    """(size,): every third is 0, the others lie in [-1, 1)."""
+    size = plan.layout.size
+    return np.where(np.arange(size) % 3 == 1, 0.0, 2 * _shares(plan.name, "weights", (size,)) - 1)
+
+
+def _gradients(plan: _Plan, format: Format) -> np.ndarray:
+    """(steps, size), exact in float64."""
+    shape = plan.steps, plan.layout.size
+    usual = _USUAL_IN_FLOAT16 if format.name == "float16" else _USUAL
+    ranges = np.resize(plan.binades or (usual,), (shape[1], 2))
+    # What changes from step to step spans four binades, the magnitude of an element the others.
+    lowest, width = ranges[:, 0] + 2, ranges[:, 1] - ranges[:, 0] - 4
+    own = lowest + np.floor(_shares(plan.name, "magnitudes", shape[1:]) * (width + 1))
+    now = np.floor(_shares(plan.name, "changes", shape) * 4) - 2
+    smaller = np.arange(plan.steps) // plan.halving if plan.halving else np.zeros(plan.steps)
+    exponents = (own + now - smaller[:, None]).astype(np.int32)
+    signs = np.where(_shares(plan.name, "signs", shape) < 0.5, -1.0, 1.0)
+    gradients: np.ndarray = np.ldexp(signs * (1 + _shares(plan.name, "fractions", shape)), exponents)
+    gradients[_shares(plan.name, "zeros", shape) < plan.zeros] = 0
+    if plan.ends:
+        gradients[plan.ends :] = 0
+    for parameter, place in plan.layout.slices():
+        rows = gradients[:, place].reshape(plan.steps, *parameter.shape)
+        if plan.gaps and parameter.name == "bias":
+            rows[:, IDLE] = 0
+        if plan.gaps and parameter.name == "rows":
+            rows[1::2, RESTING_ROWS] = 0
+            rows[:, IDLE_ROW] = 0
+        for step, names in plan.none.items():
+            if parameter.name in names:
+                rows[step - 1] = 0
+    return gradients
+
+
+def _shares(name: str, purpose: str, shape: tuple[int, ...]) -> np.ndarray:
+    """53 bits each, in [0, 1): the words of a Philox counter whose key is the digest of what they are for."""
+    key = int.from_bytes(hashlib.sha256(f"{name} {purpose}".encode()).digest()[:16], "little")
+    words = np.random.Philox(key=key).random_raw(math.prod(shape))
+    return ((words >> np.uint64(11)) * 2.0**-53).reshape(shape)

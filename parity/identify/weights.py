@@ -1,0 +1,190 @@
+"""The update of the weights of all probes: the plain ones first, then those with decay and under AMSGrad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.identify.answer import Finding
+from parity.identify.decay import Decay, decays, judged, share
+from parity.identify.hidden import averaged
+from parity.identify.maximum import maximum
+from parity.identify.moments import Moments
+from parity.identify.points import Points, smallest
+from parity.identify.reading import Reading, cast, smaller_formats
+from parity.identify.rule import Rule, departures
+from parity.identify.search import Expected, search
+from parity.identify.standing import standing
+from parity.identify.update import Moves
+from parity.numerics.formats import Format
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What was found about the update. rule: None where none fits; findings: departures from what was expected.
+
+    wrong: mask (points,) of what no rule explains. decay: formula of the decay of weights, by probe.
+    """
+
+    rule: Rule | None
+    findings: tuple[Finding, ...]
+    wrong: np.ndarray
+    decay: dict[int, str]
+
+
+def moves_of(points: Points, found: Moments, gradient: np.ndarray, format: Format) -> Moves:
+    """What the update takes, moments that are hidden being averaged from the gradient."""
+    if found.m is not None:
+        m, m_error = found.m.used, found.m.slack
+    else:
+        m, m_error = averaged(points, gradient, found.beta1, format)
+    if found.v is not None:
+        v, v_error = found.v.used, found.v.slack
+    else:
+        v, v_error = averaged(points, gradient**2, found.beta2, format)
+    return Moves(
+        w0=points.w0, w1=points.w1, w_error=np.zeros(len(points)), m=m, m_error=m_error, v=v, v_error=v_error,
+        g=gradient, lr=points.lr, first_lr=points.first_lr, eps=points.eps, decay=points.decay, beta1=found.beta1,
+        beta2=found.beta2, asked1=points.beta1, asked2=points.beta2, step=points.step, seen=points.seen,
+        place=points.place, of=points.of,
+    )  # fmt: skip
+
+
+def weights(
+    points: Points, found: Moments, decoupled: np.ndarray, amsgrad: np.ndarray, expected: Expected, format: Format
+) -> Weights:
+    """The rule of the update. points: those with a gradient; decoupled, amsgrad: by probe, what is asked."""
+    moves = moves_of(points, found, found.gradient, format)
+    special = amsgrad[points.probe] | (points.decay != 0)
+    plain = ~special if (~special).any() else np.ones(len(points), bool)
+    rule, finding, stuck, kept = _plain(points.at(plain), moves.at(plain), expected, format)
+    if kept is not None:
+        moves = replace(moves, w_error=_storage_error(moves, kept))
+    if rule is None:
+        return Weights(None, (), np.ones(len(points), bool), {})
+    findings = [*departures(rule, expected.form, expected.count_of(rule.form)), *([finding] if finding else [])]
+    if (rule.scale(moves).c2 == 0).any():
+        findings = [_never_moves(one) if one.family == "beta-power" else one for one in findings]
+    wrong, decay = np.zeros(len(points), bool), {}
+    free = _standing(points, moves, rule, stuck, plain, format)
+    for probe in np.unique(points.probe[special & ~plain]).tolist():
+        there = np.flatnonzero((points.probe == probe) & ~free)
+        if not len(there):
+            continue
+        some = points.at(there)
+        if some.decay[0] == 0:
+            departure, explained = maximum(some, moves.at(there), rule, format)
+        else:
+            departure, explained, decay[probe] = _decaying(
+                some, moves, there, rule, found, bool(decoupled[probe]), points, format
+            )
+        wrong[there] = not explained
+        if departure is not None and all(departure.detail != one.detail for one in findings):
+            findings.append(departure)
+    return Weights(rule, tuple(findings), wrong, decay)
+
+
+def _never_moves(finding: Finding) -> Finding:
+    """A power of beta2 that is 1 is more than a matter of rounding."""
+    return replace(finding, detail=f"{finding.detail}: 1 - beta2^t is 0 and no weight moves", benign=False)
+
+
+class _Plain(NamedTuple):
+    """The rule, the finding about how weights stand or are kept, the mask of those that stand, the format of all."""
+
+    rule: Rule | None
+    finding: Finding | None
+    stuck: np.ndarray
+    kept: Format | None = None
+
+
+def _plain(points: Points, moves: Moves, expected: Expected, format: Format) -> _Plain:
+    none = np.zeros(len(points), bool)
+    bad = expected.rule.wrong(moves, format)
+    if not bad.any():
+        return _Plain(expected.rule, None, none)
+    found = search(moves, expected, format)
+    if found is not None:
+        return _Plain(found, None, none)
+    still = moves.w1 == moves.w0
+    if not (bad & ~still).any():
+        return _Plain(expected.rule, standing(points, bad), bad)
+    going = ~still
+    found = search(moves.at(going), expected, format) if still.any() else None
+    if found is None:
+        return _kept(moves, expected, format)
+    stuck = found.wrong(moves, format)
+    return _Plain(found, standing(points, stuck) if stuck.any() else None, stuck)
+
+
+def _kept(moves: Moves, expected: Expected, format: Format) -> _Plain:
+    """The rule where weights are kept in a smaller format, whose rounding hides the others."""
+    none = np.zeros(len(moves), bool)
+    for kept in reversed(smaller_formats(format)):
+        with np.errstate(all="ignore"):
+            if not ((cast(moves.w1, kept) == moves.w1) | np.isnan(moves.w1)).all():
+                continue
+            found = search(replace(moves, w_error=_storage_error(moves, kept)), expected, format)
+        if found is not None:
+            finding = Finding("state-storage", f"w is kept in {kept.name}", {"format": kept.name})
+            return _Plain(found, finding, none, kept)
+    return _Plain(None, None, none)
+
+
+def _storage_error(moves: Moves, kept: Format) -> np.ndarray:
+    """Half a spacing of the weights in a format."""
+    return np.asarray(np.maximum(np.abs(moves.w1) * 2.0**-kept.precision, smallest(kept) / 2))
+
+
+def _standing(
+    points: Points, moves: Moves, rule: Rule, stuck: np.ndarray, plain: np.ndarray, format: Format
+) -> np.ndarray:
+    """Mask of points of any probe that stand, where some do in the plain probes."""
+    free = np.zeros(len(points), bool)
+    if stuck.any():
+        free = moves.w1 == moves.w0
+    free[plain] |= stuck
+    return free
+
+
+def _decaying(
+    points: Points,
+    moves: Moves,
+    there: np.ndarray,
+    rule: Rule,
+    found: Moments,
+    decoupled: bool,
+    every: Points,
+    format: Format,
+) -> tuple[Finding | None, bool, str]:
+    """Departure of a probe with decay, whether its points are explained, and the formula of the decay."""
+    probe, asked = int(points.probe[0]), float(points.decay[0])
+    if found.m is not None:
+        couplings = [found.couplings[probe]] if probe in found.couplings else []
+    else:
+        couplings = [(0.0, "0"), (asked, "weight_decay")]
+        couplings = couplings if decoupled else couplings[::-1]
+    for coupling in couplings:
+        some = moves.at(there)
+        if found.m is None:
+            gradient = every.g + np.where(every.probe == probe, coupling[0] * every.w0, 0.0)
+            some = moves_of(every, found, gradient, format).at(there)
+        kinds = list(decays(some, rule, format))
+        # What is asked comes first: lr * weight_decay of the weights, or nothing beside the gradient.
+        if coupling[0] != 0:
+            kinds = [kinds[2], *kinds[:2], *kinds[3:]]
+        for kind in kinds:
+            if not kind.wrong(some, rule, format).any():
+                return judged(decoupled, coupling, kind), True, kind.text
+        read = share(some, rule, format)
+        kind = _read(read, some)
+        if not read.empty and not kind.wrong(some, rule, format).any():
+            return judged(decoupled, coupling, kind), True, kind.text
+    return Finding("weight-decay", "decay follows no rule that is known", {}), False, "unknown"
+
+
+def _read(read: Reading, moves: Moves) -> Decay:
+    value = read.named() if not read.empty else 0.0
+    return Decay("share", f"w = w - {value:g} * w", np.full(len(moves), value))

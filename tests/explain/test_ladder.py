@@ -1,0 +1,84 @@
+"""The ladder goes from one Adam to another and ends at no differing bit."""
+
+from __future__ import annotations
+
+import pytest
+
+from parity.explain.causes import Family
+from parity.explain.choices import form_family
+from parity.explain.explain import explain_traces
+from parity.explain.explanation import Answer
+from parity.explain.ladder import ladder
+from parity.explain.noise import next_ulp, noise
+from parity.trace import open_rows
+
+PAIR = ("numpy.adam.hat", "numpy.adam.outside")
+
+
+def test_every_choice_of_the_convention_is_a_rung(traced, adam_of):
+    inputs, traces = traced(*PAIR, hyper={"eps": 1e-3})
+    actual, expected = (traces[name] for name in PAIR)
+    rungs = ladder(adam_of(actual), adam_of(expected), expected, inputs)
+    assert [(rung.choice, rung.family) for rung in rungs] == [
+        ("", None),
+        ("epsilon", Family.EPSILON_PLACEMENT),
+        ("step_count", Family.STEP_COUNT),
+    ]
+    assert rungs[0].differing > rungs[1].differing > rungs[2].differing == 0
+    assert all(rung.changed and rung.moved for rung in rungs[1:])
+    assert rungs[-1].max_steps == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_rounding_is_a_rung_in_the_halves(traced, adam_of, dtype):
+    pair = ("numpy.adam.hat.store", "numpy.adam.outside")
+    inputs, traces = traced(*pair, dtype=dtype)
+    rungs = ladder(adam_of(traces[pair[0]]), adam_of(traces[pair[1]]), traces[pair[1]], inputs)
+    assert "rounding" in [rung.choice for rung in rungs]
+    assert rungs[-1].differing == 0
+
+
+def test_a_trace_that_is_not_the_twins_is_not_reached(traced, adam_of):
+    inputs, traces = traced(*PAIR)
+    open_rows(traces[PAIR[1]].folder, "v", "r+")[3, 0] ^= 1
+    rungs = ladder(*(adam_of(traces[name]) for name in PAIR), traces[PAIR[1]], inputs)
+    assert rungs[-1].differing == 1
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "family"),
+    [
+        ("m = b1 * m + c1 * g", "m = fma(c1, g, b1 * m)", Family.FMA),
+        ("m = lerp(m, g, c1)", "m = b1 * m + c1 * g", Family.FMA),
+        ("m = lerp(m, g, c1)", "m = fma(g - m, c1, m)", Family.OPERATION_ORDER),
+        ("m = m + (g - m) * c1", "m = b1 * m + c1 * g", Family.OPERATION_ORDER),
+    ],
+)
+def test_contraction_and_order_are_told_apart(left, right, family):
+    assert form_family(left, right) is family
+
+
+def test_the_noise_floor_is_that_of_one_ulp(traced, adam_of):
+    inputs, traces = traced(*PAIR)
+    found = noise(adam_of(traces[PAIR[1]]), inputs)
+    assert found.weights_ulp[0] in (1, 2)
+    assert (found.weights_steps > 0).all()
+    largest = abs(next_ulp(inputs.weights()).astype(float) - inputs.weights().astype(float)).max() / 1e-3
+    assert found.weights_steps[0] <= 2 * largest
+    assert found.gradient_steps.max() <= 2 * largest
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_from_torch_to_the_paper(traced, tmp_path, dtype):
+    pair = ("torch.adam.forloop", "numpy.adam.outside")
+    inputs, traces = traced(*pair, dtype=dtype, parameters=[{"name": "kernel", "shape": [1061]}], steps=12)
+    found = explain_traces(*(traces[name].folder for name in pair), inputs.case)
+    assert found.answer is Answer.EXPLAINED
+    assert found.ladder[0].differing > 0
+    assert found.ladder[-1].differing == 0
+    families = {cause.family for cause in found.causes}
+    assert Family.FMA in families
+    assert not families & {Family.EPSILON_PLACEMENT, Family.STEP_COUNT, Family.UNEXPLAINED}
+    assert sum(cause.share for cause in found.causes) == pytest.approx(1)
+    assert found.sentence.startswith("the same Adam, rounded differently; every differing bit is accounted for by")

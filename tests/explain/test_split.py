@@ -1,0 +1,88 @@
+"""The terms of a split add up to the difference, exactly; and each has what belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from parity.adam.oracle import Oracle, orbits
+from parity.explain.split import Term, differences, spacing, split, terms
+from parity.numerics.double_double import from_double
+from parity.numerics.formats import FORMATS
+from parity.numerics.ulp import ordered_keys
+
+PAIR = ("numpy.adam.hat", "numpy.adam.outside")
+EXACT = Fraction(1, 2**98)
+
+
+def rows_of(actual, expected, quantity, inputs):
+    asked = {one for pair in differences(actual, expected).values() for one in pair}
+    oracles = [one for one in asked if isinstance(one, Oracle)]
+    sizes = [parameter.size for parameter in inputs.layout.parameters]
+    (truths,) = orbits(oracles, inputs.weights(), sizes, inputs.blocks(), inputs.format)
+    rows = {oracle: getattr(truths[oracle], quantity) for oracle in oracles}
+    for side in (actual, expected):
+        rows[side.trace.implementation] = from_double(side.trace.array(quantity)[1:].astype(np.float64))
+    return rows
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("quantity", ["w", "m", "v"])
+def test_the_terms_add_up_element_by_element(traced, side_of, dtype, quantity):
+    inputs, traces = traced(*PAIR, dtype=dtype, hyper={"eps": 1e-3})
+    actual, expected = (side_of(traces[name]) for name in PAIR)
+    rows = rows_of(actual, expected, quantity, inputs)
+    parts = terms(actual, expected, rows)
+    assert len(parts) == 5
+    total = actual.trace.array(quantity)[1:].astype(np.float64), expected.trace.array(quantity)[1:].astype(np.float64)
+    for place in np.ndindex(total[0].shape):
+        added = sum((Fraction(one.high[place]) + Fraction(one.low[place]) for one in parts.values()), Fraction(0))
+        assert abs(added - (Fraction(total[0][place]) - Fraction(total[1][place]))) <= EXACT
+
+
+def test_other_hyperparameters_are_a_term_of_their_own(traced, side_of):
+    inputs, traces = traced(*PAIR)
+    actual, expected = (side_of(traces[name]) for name in PAIR)
+    assert Term.VALUES not in differences(actual, expected)
+    other = replace(actual, hyper=replace(actual.hyper, lr=2e-3))
+    assert list(differences(other, expected)) == list(Term)
+    found = split([(other, expected)], inputs).of(other, expected)
+    assert found.terms["w"][Term.VALUES].max_abs[0] == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_formula_is_in_w_only_and_rounding_is_half_an_ulp_at_first(traced, side_of):
+    inputs, traces = traced(*PAIR, hyper={"eps": 1e-3}, parameters=[{"name": "kernel", "shape": [50]}])
+    actual, expected = (side_of(traces[name]) for name in PAIR)
+    found = split([(actual, expected)], inputs).of(actual, expected)
+    assert found.terms["w"][Term.FORMULA].max_abs[0] > 1e-6
+    assert (found.terms["m"][Term.FORMULA].max_abs == 0).all()
+    assert (found.total["m"].max_abs == 0).all()
+    assert 0 < found.terms["m"][Term.ROUNDING_ACTUAL].max_ulp[0] <= 0.5
+    assert (found.actual_error["w"].max_ulp > 0).all()
+    assert len(found.total["w"].rms) == 7
+    assert (found.total["w"].rms <= found.total["w"].max_abs).all()
+
+
+def test_one_pass_serves_every_pair(traced, side_of, monkeypatch):
+    names = (*PAIR, "numpy.adam.inside")
+    inputs, traces = traced(*names)
+    sides = {name: side_of(traces[name]) for name in names}
+    asked = []
+    monkeypatch.setattr("parity.explain.split.orbits",
+                        lambda oracles, *rest: asked.append(set(oracles)) or orbits(oracles, *rest))  # fmt: skip
+    pairs = [(sides[a], sides[b]) for a in names for b in names if a < b]
+    found = split(pairs, inputs)
+    assert [len(one) for one in asked] == [6]
+    for pair in pairs:
+        assert set(found.of(*pair).terms) == {"w", "m", "v"}
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+def test_spacing_is_one_ulp(format):
+    values = np.array([1.0, 1.5, 3e-5, 2.0**-30, 0.0]).astype(format.dtype)
+    keys = ordered_keys(values) + 1
+    above = keys.astype(format.unsigned).view(format.dtype).astype(np.float64)
+    np.testing.assert_array_equal(spacing(values.astype(np.float64), format), above - values.astype(np.float64))
