@@ -1,5 +1,6 @@
 # make report   run every case on every implementation; tables and report in reports/latest
 # make test     lint, types, tests
+# make power    how many wrong Adams each budget catches, anew in cases/power.json, with the difference to before
 # make bench    speed and memory, as ratios measured side by side
 # make reference  the report that is kept in reports/reference
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: report test bench lint reference clean
+.PHONY: report test power bench lint reference clean
 
 report: $(READY)
 	$(BIN)/parity run -j 2 -o reports/latest
@@ -19,6 +20,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+power: $(READY)
+	$(BIN)/python tests/faults/power.py -j 2
+	git --no-pager diff --stat -- cases/power.json
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -78,9 +78,7 @@ def _twin(gradient: np.ndarray, twin: Twin) -> Callable[[], object]:
     workspace = Workspace()
 
     def step() -> None:
-        step_in_place(
-            state, {"w": gradient}, Hyper(), twin.convention, twin.arithmetic, next(steps), None, workspace
-        )
+        step_in_place(state, {"w": gradient}, Hyper(), twin.convention, twin.arithmetic, next(steps), None, workspace)
 
     return step
 

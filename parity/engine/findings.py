@@ -40,9 +40,7 @@ class Finding:
     where: tuple[str, ...]
 
 
-def find(
-    results: Sequence[CellResult], judged: Sequence[Judged], powers: Sequence[Power] = ()
-) -> tuple[Finding, ...]:
+def find(results: Sequence[CellResult], judged: Sequence[Judged], powers: Sequence[Power] = ()) -> tuple[Finding, ...]:
     """All findings, worst first."""
     findings = [
         *_unexpected(judged),

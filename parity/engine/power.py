@@ -23,6 +23,9 @@ UNKNOWN_CASE = "no shipped case of this name"
 CASE_CHANGED = "case changed: make power"
 BUDGET_CHANGED = "budget changed: make power"
 
+PREFIX, STORE = "numpy.adam.", ".store"
+OUTSIDE = f"{PREFIX}outside"
+
 FEW = 0.5
 """A budget that catches a smaller share of the wrong Adams is called weak."""
 
@@ -93,16 +96,24 @@ Held = tuple[Case, str, str, Expectation]
 _TABLE = TypeAdapter(PowerTable)
 
 
-def reference_of(expected: str, convention: str | None) -> str:
-    """The from-scratch Adam that stands for the expected side of a pair; empty where its convention is unknown."""
-    if expected.startswith("numpy.adam."):
+def reference_of(expected: str, convention: str | None, expectation: Expectation) -> str:
+    """The from-scratch Adam that stands for the expected side of a pair; empty where its convention is unknown.
+
+    A budget without limit on w asks about m and v only, which do not depend on where epsilon stands: OUTSIDE then.
+    """
+    if expected.endswith(STORE):
         return expected
-    return f"numpy.adam.{convention}" if convention else ""
+    if "w" in expectation.unbounded:
+        return OUTSIDE
+    return f"{PREFIX}{convention}" if convention else ""
 
 
 def budget_name(reference: str, expectation: Expectation) -> str:
     """What a budget allows for, in words; two in one cell may share them, their digests tell them apart."""
-    parts = [expectation.rounding or "stated"]
+    parts: list[str] = [expectation.rounding or "stated"]
+    exact = [name for name, budget in (expectation.within or {}).items() if 0 in budget.limits().values()]
+    if exact:
+        parts.append(f"{' '.join(exact)} equal")
     if expectation.nonfinite:
         parts.append("NaN allowed")
     if not expectation.moves:
@@ -162,8 +173,8 @@ def read_power(folder: Path) -> PowerTable:
     if not path.exists():
         return PowerTable(SCHEMA, {}, "")
     try:
-        content = json.loads(path.read_bytes())
-        table = _TABLE.validate_python(content)
+        text = path.read_bytes()
+        content, table = json.loads(text), _TABLE.validate_json(text)
     except (ValidationError, ValueError, OSError):
         raise ParityError(f"{path}: damaged, or of another schema; make power writes it anew") from None
     if table.schema != SCHEMA:

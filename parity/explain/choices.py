@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
 from parity.adam.convention import Convention, Maximum
-from parity.adam.forms import DecayWeights, Update
+from parity.adam.forms import DecayWeights, Factors, Update
 from parity.adam.kernels import Program
 from parity.adam.oracle import Oracle
-from parity.adam.scalars import scalars
+from parity.adam.scalars import Scalars, scalars
 from parity.adam.stages import programs
 from parity.explain.causes import Family
 from parity.explain.running import Adam
@@ -217,11 +218,8 @@ def _scalar_gaps(before: Adam, after: Adam, format: Format, steps: int) -> tuple
 
     And which of lr and the betas differ that those are made of.
     """
-    counts = list(range(1, steps + 1))
-    lr = [before.hyper.lr_at(step) for step in counts]
     left, right = (
-        scalars(one.hyper, one.twin.convention, one.twin.arithmetic.factors, lr, counts, format)
-        for one in (before, after)
+        _scalars(one.hyper, one.twin.convention, one.twin.arithmetic.factors, format, steps) for one in (before, after)
     )
     used = {
         str(operand)
@@ -234,6 +232,12 @@ def _scalar_gaps(before: Adam, after: Adam, format: Format, steps: int) -> tuple
     found = {name: gap for name, gap in gaps.items() if gap > 0}
     feeds = {name for name in ("lr", "b1", "b2") if found and _POWERS & used and _gap(left[name], right[name]) > 0}
     return found, feeds
+
+
+@cache
+def _scalars(hyper: Hyper, convention: Convention, factors: Factors, format: Format, steps: int) -> Scalars:
+    counts = list(range(1, steps + 1))
+    return scalars(hyper, convention, factors, [hyper.lr_at(step) for step in counts], counts, format)
 
 
 def _gap(left: np.ndarray, right: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,13 +19,16 @@ from parity.trace import Trace
 BLOCK = 1 << 16
 """Elements of one block, of all its steps together."""
 
+KEPT = 1 << 24
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A case in one dtype."""
+    """A case in one dtype; gradients of up to `KEPT` bytes are made once and kept."""
 
     case: Case
     format: Format
+    _kept: list[Block] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def layout(self) -> Layout:
@@ -39,11 +42,19 @@ class Inputs:
         return row.view(self.format.dtype)
 
     def blocks(self, last: int | None = None) -> Iterator[Block]:
-        """The gradients of all steps, or of those to `last`, as many at a time as make a block."""
+        """The gradients of all steps, or of those to `last`, as many at a time as make a block; not to be written."""
+        if last is None and self.layout.size * self.case.steps * self.format.dtype.itemsize <= KEPT:
+            if not self._kept:
+                self._kept.extend(self._made(self.case.steps))
+            yield from self._kept
+        else:
+            yield from self._made(self.case.steps if last is None else min(last, self.case.steps))
+
+    def _made(self, last: int) -> Iterator[Block]:
         layout = self.layout
         names = [parameter.name for parameter in layout.parameters]
         height = max(1, BLOCK // layout.size)
-        end = 1 + (self.case.steps if last is None else min(last, self.case.steps))
+        end = last + 1
         for first in range(1, end, height):
             steps = range(first, min(first + height, end))
             rows = np.zeros((len(steps), layout.size), self.format.unsigned)

@@ -19,7 +19,8 @@ class Average:
     """Recorded values of an average and what goes into it; arrays are (points,).
 
     before, after: the average. fresh: what is averaged, its size as `scale` if that is not |fresh| (a difference
-    rounds by its terms); exempt: mask of points that are explained otherwise. b, d: factors expected. format: in which it is computed.
+    rounds by its terms); exempt: mask of points that are explained otherwise.
+    b, d: factors expected. format: in which it is computed.
     """
 
     before: np.ndarray

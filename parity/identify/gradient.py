@@ -78,13 +78,15 @@ def _clipped_norm(limit: float, which: str) -> Fresh:
     )
 
 
-def squares(g: np.ndarray, points: Points, m_known: bool) -> Iterator[tuple[np.ndarray, np.ndarray, str, str]]:
-    """What v may average in the place of g^2: values, size of their terms, rule, description."""
-    yield np.abs(g), np.abs(g), "|g|", "v averages |g|, not its square"
+def squares(
+    g: np.ndarray, terms: np.ndarray, points: Points, m_known: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray, str, str]]:
+    """What v may average in the place of g^2: values, size of their terms, rule, words. terms: those of g."""
+    yield np.abs(g), terms, "|g|", "v averages |g|, not its square"
     if m_known:
         yield points.m1**2, points.m1**2, "m^2", "v averages the square of m"
         for m, which in ((points.m0, "before the step"), (points.m1, "after the step")):
-            size = (np.abs(g) + np.abs(m)) ** 2
+            size = (terms + np.abs(m)) ** 2
             yield (g - m) ** 2, size, "(g - m)^2", f"v averages the square of g - m, as AdaBelief does, with m {which}"
 
 
@@ -92,7 +94,8 @@ def largest(average: Average) -> bool:
     """Whether the moment is ``max(b * before, fresh)``."""
     with np.errstate(all="ignore"):
         expected = np.maximum(average.b * average.before, average.fresh)
-        near = np.abs(average.after - expected) <= average.error
+        # Here the rounding of the square counts in full.
+        near = np.abs(average.after - expected) <= replace(average, d=np.ones_like(average.d)).error
     return bool(near[average.judged].all())
 
 

@@ -58,14 +58,11 @@ def moment(name: str, points: Points, average: Average) -> Moment:
     found = _departed(name, points, average)
     if found.explained:
         return found
-    flushed = _flush(found)
-    if flushed is None:
-        return found
-    finding, zero = flushed
-    other = _departed(name, points, replace(average, exempt=zero))
-    if not other.explained:
-        return found
-    return replace(other, average=replace(other.average, exempt=None), findings=(*other.findings, finding))
+    for finding, zero in _flushes(found):
+        other = _departed(name, points, replace(average, exempt=zero))
+        if other.explained:
+            return replace(other, average=replace(other.average, exempt=None), findings=(*other.findings, finding))
+    return found
 
 
 def _departed(name: str, points: Points, average: Average) -> Moment:
@@ -135,7 +132,7 @@ def _spacing(values: np.ndarray, precision: int, least: float) -> np.ndarray:
         return np.asarray(np.maximum(np.abs(values) * 2.0 ** (1 - precision), least))
 
 
-def _flush(moment: Moment) -> tuple[Finding, np.ndarray] | None:
+def _flushes(moment: Moment) -> Iterator[tuple[Finding, np.ndarray]]:
     """That subnormal numbers count as zero, and the mask of the points where they did."""
     average, wrong = moment.average, moment.wrong
     own = _least_normal(average.format)
@@ -151,8 +148,7 @@ def _flush(moment: Moment) -> tuple[Finding, np.ndarray] | None:
             name = average.format.name if least == own else "float32"
             detail = f"{moment.name} is 0 where it is subnormal in {name}"
             evidence = {"points": int(there.sum()), "largest": float(np.abs(average.expected[there]).max())}
-            return Finding("subnormal-flush", detail, evidence, benign=least == own), there
-    return None
+            yield Finding("subnormal-flush", detail, evidence, benign=least == own), there
 
 
 def _least_normal(format: Format) -> float:

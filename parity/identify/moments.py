@@ -144,7 +144,7 @@ def _second(
         one = moment("v", some, replace(average(plain), fresh=kind.of(points) ** 2))
         if kind.finding is not None and one.explained:
             return replace(one, findings=(kind.finding, *one.findings)), f"({kind.rule})^2"
-    for values, terms, rule, detail in squares(raw.values, points, shows_m):
+    for values, terms, rule, detail in squares(raw.values, raw.size, points, shows_m):
         one = moment("v", some, replace(average(raw), fresh=values, scale=terms))
         if one.explained:
             return replace(one, findings=(Finding("unexplained", detail, {}), *one.findings)), rule

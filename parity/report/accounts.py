@@ -9,7 +9,9 @@ from parity.engine.record import Run
 from parity.engine.result import CellResult, Held, Why
 from parity.numerics.formats import FORMATS
 
-FAMILIES_SHOWN = 3
+FAMILIES_SHOWN = 4
+
+LEAST_SHARE = 0.005
 
 TWINS = """\
 A **twin** is the from-scratch Adam with the formula and the arithmetic that an implementation is known to have: the
@@ -86,11 +88,14 @@ def open_lines(run: Run) -> Iterator[str]:
 
 
 def families(whys: Sequence[Why]) -> str:
-    """The families of causes of a pair over several cases, the most frequent first."""
-    found: Counter[str] = Counter()
+    """The families of causes of a pair over several cases: those with a share, then those that are only named."""
+    measured: Counter[str] = Counter()
+    named: Counter[str] = Counter()
     for why in whys:
-        found.update({family for family, share in why.families if share is None or share >= 0.005})
-    return ", ".join(family for family, _ in found.most_common(FAMILIES_SHOWN))
+        measured.update({family for family, share in why.families if share is not None and share >= LEAST_SHARE})
+        named.update({family for family, share in why.families if share is None})
+    ordered = [family for family, _ in (*measured.most_common(), *named.most_common())]
+    return ", ".join(list(dict.fromkeys(ordered))[:FAMILIES_SHOWN])
 
 
 def why_rows(run: Run) -> list[list[str]]:

@@ -186,9 +186,9 @@ def _meaning(one: Explanation) -> Iterable[object]:
     )
     if meaning.noise_weights is None or meaning.noise_gradient is None:
         return
-    ratio = "" if meaning.ratio is None else f": the difference is {_figure(meaning.ratio)} times that"
-    text = (
+    yield (
         f"Noise floor by the same step: {steps_text(meaning.noise_weights)} from 1 ULP in every initial weight, "
-        f"{steps_text(meaning.noise_gradient)} from 1 ULP in every first gradient{ratio}."
+        f"{steps_text(meaning.noise_gradient)} from 1 ULP in every first gradient."
     )
-    yield text
+    if meaning.ratio is not None:
+        yield f"The difference is {_figure(meaning.ratio)} times the noise floor."

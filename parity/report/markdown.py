@@ -133,9 +133,8 @@ def _cases(run: Run) -> str:
             table = _case_table(run, verdicts)
             reasons = "\n".join(_reasons(verdicts))
             power = _powers([one for one in run.powers if one.case == name])
-            parts.append(
-                f"### {_escape(name)}\n\n{_escape(told['summary'])} {_escape(told['why'])}\n\n{table}\n\n{reasons}{power}"
-            )
+            head = f"### {_escape(name)}\n\n{_escape(told['summary'])} {_escape(told['why'])}"
+            parts.append(f"{head}\n\n{table}\n\n{reasons}{power}")
     return "\n\n".join(parts)
 
 
@@ -199,7 +198,7 @@ def _powers(powers: Sequence[Power]) -> str:
     dtypes = [dtype for dtype in FORMATS if any(one.dtype == dtype for one in powers)]
     rows: dict[str, dict[str, list[str]]] = {}
     for one in powers:
-        told = _escape(power_text(one, LONGEST_MISSED)).replace("; ", "<br>", 1)
+        told = _escape(power_text(one, LONGEST_MISSED))
         rows.setdefault(one.budget, {}).setdefault(one.dtype, []).append(told)
     table = _table(
         ["budget for rounding / against", *dtypes],

@@ -118,7 +118,7 @@ def test_every_epsilon_has_a_form():
 
 @pytest.mark.parametrize("text", ["w + m", "w = foo(m)", "w = m if v else g", "w = m @ v", "w, m = v", "w = fma(m, v)"])
 def test_what_is_not_in_the_language_is_refused(text):
-    with pytest.raises(ValueError, match="is no operation|is not 'name = expression'"):
+    with pytest.raises(ValueError, match=r"is no operation|is not 'name = expression'"):
         compiled(text, ("w", "m", "v", "g"))
 
 

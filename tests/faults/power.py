@@ -6,6 +6,7 @@ expectation as the case has it. It is caught where the verdict is not as expecte
 
 - The expected side is the from-scratch Adam of its convention, with Hyper's defaults where the case asks for
   "default": `numpy.adam.hat` for Keras, so a pair of two frameworks has the power of its budget, not of their bits.
+- A budget that sets w no limit is asked beside `numpy.adam.outside`: m and v do not depend on where epsilon stands.
 - A wrong Adam is then that convention's own Adam with one stage exchanged; those whose exchanged stage is the update
   itself are left out beside another update than Algorithm 1's. Under `.store` all of them compute in float32.
 - Where the case says that a side stands still (Keras in bfloat16), the expected side is taken for it.
@@ -35,7 +36,6 @@ from parity.catalogue import load_catalogue, shipped_cases
 from parity.comparison.distance import Distance, Reach, fold, reach_of
 from parity.comparison.divergence import measure_batch, measure_standstill
 from parity.comparison.verdict import judge
-from parity.digest import digest_of
 from parity.engine.power import FILE, CasePower, Figure, budget_digest, budget_name, reference_of, write_power
 from parity.expectation import Expectation
 from parity.gradients import fill_gradients, fill_weights
@@ -115,6 +115,7 @@ class Inputs:
     def orbit(self, run: Callable[..., Iterator[object]]) -> Rows:
         """All states of an Adam."""
         layout, rows = self.case.layout(), {}
+        places = [(parameter.name, place) for parameter, place in layout.slices()]
         for step, state in enumerate(run(layout.views(self.initial), iter(self.gradients), self.hyper)):
             for quantity in QUANTITIES:
                 table = getattr(state, quantity)
@@ -122,8 +123,8 @@ class Inputs:
                     continue
                 if quantity not in rows:
                     rows[quantity] = np.zeros((self.case.steps, layout.size), self.format.dtype)
-                for name, view in layout.views(rows[quantity][step]).items():
-                    view[...] = table[name]
+                for name, place in places:
+                    rows[quantity][step, place] = table[name].reshape(-1)
         return rows
 
 
@@ -149,7 +150,7 @@ class Reference:
     def __init__(self, inputs: Inputs, rows: Rows) -> None:
         self.inputs, self.rows = inputs, rows
         self.moved = self._moved(self.rows)
-        self._known: dict[tuple[str, str], Distance] = {}
+        self._known: dict[tuple[str, bytes], Distance] = {}
 
     def _moved(self, rows: Rows) -> bool:
         return bool(np.any(rows["w"].view(self.inputs.format.unsigned) != self._initial_bits))
@@ -163,13 +164,11 @@ class Reference:
         return tuple(self._distance(one, rows[one]) for one in QUANTITIES if one in rows and one in self.rows)
 
     def _distance(self, quantity: str, rows: np.ndarray) -> Distance:
-        key = quantity, digest_of(rows.view(self.inputs.format.unsigned))
+        key = quantity, rows.tobytes()
         if key not in self._known:
             case, into = self.inputs.case, {}
             steps = range(1, case.steps + 1)
-            measured = measure_batch(
-                quantity, rows, self.rows[quantity], case.layout(), steps, self.inputs.hyper.lr_at
-            )
+            measured = measure_batch(quantity, rows, self.rows[quantity], case.layout(), steps, self.inputs.hyper.lr_at)
             fold(measured, into)
             self._known[key] = into[quantity]
         return self._known[key]
@@ -181,9 +180,7 @@ class Reference:
         case = self.inputs.case
         for quantity, rows in self.rows.items():
             lr_at = self.inputs.hyper.lr_at
-            fold(
-                measure_standstill(quantity, self.inputs.initial, rows[-1], case.layout(), case.steps, lr_at), into
-            )
+            fold(measure_standstill(quantity, self.inputs.initial, rows[-1], case.layout(), case.steps, lr_at), into)
         return tuple(map(reach_of, into.values()))
 
     def judged(self, rows: Rows, expectation: Expectation) -> bool:
@@ -202,7 +199,7 @@ def budgets_of(case: Case, dtype: str) -> dict[str, dict[str, tuple[Expectation,
         expectation = case.expectation_for(actual, expected, dtype)
         if expectation is None or expectation.verdict != "WITHIN":
             continue
-        reference = reference_of(expected, known[expected].convention)
+        reference = reference_of(expected, known[expected].convention, expectation)
         digest = budget_digest(reference, expectation)
         _, patterns = found.setdefault(reference, {}).setdefault(digest, (expectation, []))
         pattern = f"{expectation.actual} / {expectation.expected}"
