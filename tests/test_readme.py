@@ -56,7 +56,7 @@ def parity(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_command_prints_what_is_shown(command: str, shown: list[str], folder: Path) -> None:
     finished = parity(command, folder)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    printed = finished.stdout.splitlines()
+    printed = [line.rstrip() for line in finished.stdout.splitlines()]
     assert shown[0] == "...", "only the end of an output is shown"
     assert printed[-len(shown) + 1 :] == shown[1:]
 

@@ -84,18 +84,29 @@ def finding_lines(run: Run) -> Iterable[str]:
 
 
 def power_lines(run: Run, *, every: bool) -> Iterable[str]:
-    """What the budgets of each case catch: of every budget, or of the weakest in each dtype."""
-    cells: dict[tuple[str, str], list[Power]] = {}
-    for one in run.powers:
-        cells.setdefault((one.case, one.dtype), []).append(one)
-    if not every and cells and all(one.unknown for one in run.powers):
+    """What the budgets of each case catch: every budget on a line, or every case with its weakest ones."""
+    if not every and run.powers and all(one.unknown for one in run.powers):
         reasons = dict.fromkeys(one.unknown for one in run.powers)
         yield f"[dim]power unknown ({escape('; '.join(reasons))})[/dim]"
-        return
-    for (case, dtype), powers in cells.items():
-        for one in powers if every else [min(powers, key=_strength)]:
-            told = escape(f"{case} {dtype}, {one.budget}: {power_text(one, LONGEST_MISSED)}")
+    elif every:
+        for one in run.powers:
+            told = escape(f"{one.case} {one.dtype}, {one.budget}: {power_text(one, LONGEST_MISSED)}")
             yield f"[{'yellow' if one.weak else 'dim'}]power[/] {told}"
+    else:
+        cases: dict[str, dict[str, list[Power]]] = {}
+        for one in run.powers:
+            cases.setdefault(one.case, {}).setdefault(one.dtype, []).append(one)
+        for case, dtypes in cases.items():
+            weakest = [min(powers, key=_strength) for powers in dtypes.values()]
+            told = ", ".join(_weakest(one) for one in weakest)
+            yield f"[dim]power[/dim] {escape(case)}: of the wrong Adams the weakest budget catches {told}"
+
+
+def _weakest(power: Power) -> str:
+    if power.unknown:
+        return escape(f"an unknown number in {power.dtype} ({power.unknown})")
+    told = f"{power.caught} of {power.applicable} in {power.dtype}"
+    return f"[yellow]{told}[/yellow]" if power.weak else told
 
 
 def _strength(power: Power) -> float:

@@ -102,12 +102,16 @@ def test_a_budget_that_refuses_the_right_adam_has_no_figure():
 def test_the_report_and_the_terminal_tell_it(command, tmp_path):
     case = shipped_cases() / "twins.toml"
     code, out, _ = command("run", case, "-d", "float64", "-i", "numpy.adam.*", "-i", "torch.adam.forloop",
-                           "--no-explain", "-o", tmp_path / "run")  # fmt: skip
+                           "--no-explain", "-v", "-o", tmp_path / "run")  # fmt: skip
     assert code == 0
     (power,) = powers_of(TABLE, [held(CASES["twins"], "float64")])
     told = f"catches {power.caught} of {power.applicable} wrong Adams; misses {power.missed[0]}"
     assert told in (tmp_path / "run" / "report.md").read_text().replace("\\_", "_")
     assert f"power twins float64, {power.budget}: {told}" in " ".join(out.split())
+    code, out, _ = command("run", case, "-d", "float64", "-i", "numpy.adam.*", "-i", "torch.adam.forloop",
+                           "--no-explain", "-o", tmp_path / "run")  # fmt: skip
+    weakest = f"of the wrong Adams the weakest budget catches {power.caught} of {power.applicable} in float64"
+    assert f"power twins: {weakest}" in " ".join(out.split())
 
 
 def test_the_power_of_a_case_of_ones_own_is_unknown(run_small, write_adam, tmp_path):
