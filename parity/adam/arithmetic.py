@@ -65,8 +65,9 @@ class Arithmetic:
     factors: how lr, the betas, their powers and whatever follows from them are formed. decay_gradient,
     decay_weights: the two kinds of weight decay. maximum: AMSGrad's. first_moment, second_moment, update: order of
     operations and contraction to fma. rounding, square_root, subnormals: as their types say. tail: the last
-    ``size % lanes`` elements of a tensor, which a vectorised loop leaves to a scalar one. only: a tensor that is the only one of its
-    optimizer. alone: the only element of a tensor; zero_dimensional: that of a tensor of shape (). The later wins.
+    ``size % lanes`` elements of a tensor, which a vectorised loop leaves to a scalar one. only: a tensor that is the
+    only one of its optimizer. alone: the only element of a tensor; zero_dimensional: that of a tensor of shape (). The
+    later wins.
     """
 
     factors: Factors

@@ -9,7 +9,7 @@ import pytest
 import parity
 from parity.expectation import Kind
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
 STEPS = 40
