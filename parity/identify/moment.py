@@ -133,22 +133,23 @@ def _spacing(values: np.ndarray, precision: int, least: float) -> np.ndarray:
 
 
 def _flushes(moment: Moment) -> Iterator[tuple[Finding, np.ndarray]]:
-    """That subnormal numbers count as zero, and the mask of the points where they did."""
+    """That subnormal numbers count as zero, and the mask of the points where they may have."""
     average, wrong = moment.average, moment.wrong
     own = _least_normal(average.format)
     with np.errstate(all="ignore"):
         lost = np.abs(average.expected - average.after)
         for least in sorted({own, _least_normal(FORMATS["float32"])}):
             # A subnormal operand or term counts as zero, too: what is missing may be a few times as large.
-            there = wrong & (lost <= 4 * least) & (np.abs(average.after) <= 4096 * least)
+            region = lost <= 4 * least
+            # A moment beside which a lost term shows is not subnormal itself. With float32's range: only zeros.
+            region &= np.abs(average.after) <= (least * 2.0**average.format.precision if least == own else 0)
+            there = wrong & region
             if not (average.after[there] == 0).any():
-                continue
-            if least != own and (average.after[there] != 0).any():
                 continue
             name = average.format.name if least == own else "float32"
             detail = f"{moment.name} is 0 where it is subnormal in {name}"
             evidence = {"points": int(there.sum()), "largest": float(np.abs(average.expected[there]).max())}
-            yield Finding("subnormal-flush", detail, evidence, benign=least == own), there
+            yield Finding("subnormal-flush", detail, evidence, benign=least == own), region
 
 
 def _least_normal(format: Format) -> float:

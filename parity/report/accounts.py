@@ -92,8 +92,9 @@ def families(whys: Sequence[Why]) -> str:
     measured: Counter[str] = Counter()
     named: Counter[str] = Counter()
     for why in whys:
-        measured.update({family for family, share in why.families if share is not None and share >= LEAST_SHARE})
-        named.update({family for family, share in why.families if share is None})
+        shares = dict(why.families)
+        measured.update(family for family, share in shares.items() if share is not None and share >= LEAST_SHARE)
+        named.update(family for family, share in shares.items() if share is None)
     ordered = [family for family, _ in (*measured.most_common(), *named.most_common())]
     return ", ".join(list(dict.fromkeys(ordered))[:FAMILIES_SHOWN])
 
