@@ -13,7 +13,7 @@ import time
 import pytest
 
 import parity
-from parity.engine.record import read_run
+from parity.engine.record import SCHEMA, read_run
 from parity.errors import ParityError, UsageError
 
 pytestmark = pytest.mark.xdist_group("interrupt_resume")
@@ -149,8 +149,8 @@ def test_a_damaged_run_directory_is_one_line_that_names_the_file(run_small, tmp_
 def test_a_newer_run_is_refused(run_small, tmp_path):
     run_small(*PAIR)
     path = tmp_path / "run" / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
-    with pytest.raises(ParityError, match="schema 2; this parity reads schema 1"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": SCHEMA + 1}))
+    with pytest.raises(ParityError, match=f"schema {SCHEMA + 1}; this parity reads schema {SCHEMA}"):
         read_run(tmp_path / "run")
 
 
