@@ -15,6 +15,9 @@ pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("twins"), pytest.m
 
 LONG_STEPS = 1000
 
+NEVER_COMPARED = {"numpy.adam.hat.store", "numpy.adam.inside.store"}
+"""Rows that no shipped case names: they are there for a user's own."""
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -46,7 +49,7 @@ def test_everything_was_explained(run):
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("name", TWINS)
 def test_a_twin_has_every_bit(run, name, dtype):
-    if dtype not in shipped_implementations()[name].dtypes:
+    if dtype not in shipped_implementations()[name].dtypes or name in NEVER_COMPARED:
         assert not held(run, name, dtype)
         return
     found = held(run, name, dtype)
