@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, Rounding, SquareRoot, Subnormals, working_format
-from parity.adam.kernels import Program
+from parity.adam.kernels import Operation, Program
 from parity.errors import ParityError
 from parity.numerics.flush import flush_subnormals
 from parity.numerics.fma import fma
@@ -56,12 +56,16 @@ class Evaluator:
             return scratch[int(place[1:])] if place.startswith("%") else values[place]
 
         for operation in program.operations:
-            out = operand(operation.result)
-            self._apply(operation.name, [operand(one) for one in operation.operands], out)
-            if self.flushes:
-                flush_subnormals(out)
-            if self.stored is not self.working and self._rounds(operation.ends_line):
-                self._round(out, scratch[-1])
+            operands = [operand(one) for one in operation.operands]
+            self.carry_out(operation, operands, operand(operation.result), scratch[-1])
+
+    def carry_out(self, operation: Operation, operands: Sequence[Any], out: np.ndarray, spare: np.ndarray) -> None:
+        """One operation, its result flushed and rounded as this arithmetic does; spare: of the shape of out."""
+        self._apply(operation.name, operands, out)
+        if self.flushes:
+            flush_subnormals(out)
+        if self.stored is not self.working and self._rounds(operation.ends_line):
+            self._round(out, spare)
 
     def _apply(self, name: str, operands: Sequence[Any], out: np.ndarray) -> None:
         match name:

@@ -162,9 +162,11 @@ class Factors(StrEnum):
     TORCH_KERNELS = (
         IN_WORKING_FORMAT.replace("r2 = sqrt(1 - power(beta2, t))", "r2 = power(1 - power(beta2, t), 0.5)")
         .replace("eps as working", "eps as dtype")
-        .replace("wd as working", "wd as dtype")
+        .replace("double wd = wd as working", "double wd = wd as dtype")
     )
-    TORCH_FOREACH = TORCH_KERNELS.replace("b2 = beta2 as working", "b2 = beta2 as dtype")
+    TORCH_FOREACH = TORCH_KERNELS.replace("b2 = beta2 as working", "b2 = beta2 as dtype").replace(
+        "shrink = 1 - lr * wd as working", "shrink = 1 - lr * wd as dtype"
+    )
     KERAS = (
         """
         float32 lr = lr as dtype

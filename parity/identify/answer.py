@@ -13,6 +13,9 @@ Verdict = Literal["identified", "explained", "unexplained"]
 LEFT_OUT = "left_out"
 """Entry of a residual: the probes that a target refused, with its reasons."""
 
+LEFT_OPEN = "left_open"
+"""Entry of a residual: the probes for which the arithmetic that was found claims nothing, with what differs and why."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -33,9 +36,10 @@ class Answer:
     """Which Adam a target is, in one dtype.
 
     verdict: identified (a from-scratch Adam equals it bit for bit), explained (the formula reproduces it within
-    rounding), unexplained (it does not). convention: choices of the formula by name, with the hyperparameters in
-    force; empty where it is no Adam. arithmetic: choices of rounding by name, None where not bit-exact. formula: the
-    update rule in plain text, lines parted by a line break. residual: what is left, JSON values.
+    rounding; with an arithmetic: bit for bit but for what is left open), unexplained (it does not). convention:
+    choices of the formula by name, with the hyperparameters in force; empty where it is no Adam. arithmetic: choices
+    of rounding by name, None where not bit-exact. formula: the update rule in plain text, lines parted by a line
+    break. residual: what is left, JSON values.
     """
 
     verdict: Verdict

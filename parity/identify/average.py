@@ -41,12 +41,26 @@ class Average:
     @property
     def error(self) -> np.ndarray:
         """By how much rounding may move it: units of the terms, and subnormal spacings of every product."""
-        fresh = np.abs(self.fresh) if self.scale is None else self.scale
-        u, least = roundoff(self.format), smallest(self.format)
         with np.errstate(all="ignore"):
-            terms = np.abs(self.b * self.before) + np.abs(self.d) * fresh + np.abs(self.after)
-            # beta2 of bfloat16 is 1 and its complement 0.001: half a unit of v itself.
-            return np.asarray(ROUNDINGS * u * terms + 2 * least * (1 + np.sqrt(fresh)))
+            return self._error(np.abs(self.d) * self._size)
+
+    @property
+    def _size(self) -> np.ndarray:
+        return np.abs(self.fresh) if self.scale is None else self.scale
+
+    def _error(self, term: np.ndarray) -> np.ndarray:
+        """By how much rounding may move the average, its fresh term being of that size."""
+        u, least = roundoff(self.format), smallest(self.format)
+        terms = np.abs(self.b * self.before) + term + np.abs(self.after)
+        # beta2 of bfloat16 is 1 and its complement 0.001: half a unit of v itself.
+        return np.asarray(ROUNDINGS * u * terms + 2 * least * (1 + np.sqrt(self._size)))
+
+    @property
+    def _reading_error(self) -> np.ndarray:
+        """As `error`, of a factor that is not known: what is recorded bounds the fresh term, too."""
+        with np.errstate(all="ignore"):
+            shown = (np.abs(self.before) + np.abs(self.after)) * (self._size / np.abs(self.fresh))
+            return self._error(np.fmin(np.abs(self.d) * self._size, shown))
 
     @property
     def wrong(self) -> np.ndarray:
@@ -67,8 +81,10 @@ class Average:
 
     def consistent(self, chosen: np.ndarray) -> Reading:
         """The d that agrees with all chosen points where b = 1 - d."""
-        return quotient((self.after - self.before)[chosen], (self.fresh - self.before)[chosen], self.error[chosen])
+        return quotient(
+            (self.after - self.before)[chosen], (self.fresh - self.before)[chosen], self._reading_error[chosen]
+        )
 
     def factor(self, chosen: np.ndarray) -> Reading:
         """The d that agrees with all chosen points where b is as expected."""
-        return quotient((self.after - self.b * self.before)[chosen], self.fresh[chosen], self.error[chosen])
+        return quotient((self.after - self.b * self.before)[chosen], self.fresh[chosen], self._reading_error[chosen])

@@ -14,8 +14,8 @@ from parity.numerics.formats import FORMATS, Format
 
 Divisors = tuple[np.ndarray, np.ndarray]
 
-COUNTER_ENDS = (128, 255, 256, 2047, 2048)
-"""Where counters of few bits stand still."""
+COUNTER_ENDS = (256, 2048, 128, 255, 2047)
+"""Where counters of few bits stand still: those of bfloat16 and float16, which halves do not tell from 255 and 2047."""
 
 
 @dataclass(frozen=True, slots=True)

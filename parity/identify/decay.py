@@ -69,6 +69,12 @@ def share(moves: Moves, rule: Rule, format: Format) -> Reading:
         return intersection(np.where(usable, low, np.nan), np.where(usable, high, np.nan))
 
 
+def unseen() -> Finding:
+    """L2 is asked for and is not done; what else may decay the weights is lost in their rounding."""
+    detail = "decay is not in the gradient where L2 is asked for, and of the weights none is seen"
+    return Finding("weight-decay", detail, {"coupled": 0.0, "of_weights": "unseen"})
+
+
 def judged(decoupled: bool, coupling: tuple[float, str], decay: Decay) -> Finding | None:
     """What the decay that was found departs in from what was asked.
 

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
-from parity.adam.arithmetic import Arithmetic, Rounding, Setting, SquareRoot, Subnormals, plain
+from parity.adam.arithmetic import Rounding, Setting, SquareRoot, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.evaluation import ArraySquareRoot
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
 from parity.adam.lock_step import Rows, lock_step
 from parity.adam.twins import TWINS, Twin
 from parity.identify.observation import Observation
-from parity.numerics.formats import Format
+from parity.numerics.formats import Format, to_bits
 
 FIRST_PROBES = ("main", "other")
 """What every candidate of a stage is held against; who passes is held against all."""
 
+GLANCE = 6
+"""Steps over which a form of a stage is tried; what passes is then held against every step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A from-scratch Adam that equals a target bit for bit. elements: how many numbers were compared."""
+    """A from-scratch Adam that equals a target bit for bit.
+
+    elements: how many numbers were compared. left_open: probes whose weights are not all the same, although nothing
+    else differs, with why its claim leaves them open.
+    """
 
     twin: Twin
     elements: int
+    left_open: Mapping[str, Open]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Weights of one probe for which a twin claims nothing. differing: of so many elements."""
+
+    differing: int
+    elements: int
+    reason: str
 
 
 def search(observations: Mapping[str, Observation], library: ArraySquareRoot | None = None) -> Match | None:
-    """The first Adam that reproduces every observation with 0 differing bits, or None.
+    """The first Adam that reproduces every observation with 0 differing bits, but for what its claim leaves open.
 
     The twins that are claimed come first, then every combination of forms that `parity.adam.forms` knows, stage by
     stage: m from (m, g), v from (v, g), w from (w, m, v), so that the search is a sum and not a product. library: the
@@ -38,17 +56,22 @@ def search(observations: Mapping[str, Observation], library: ArraySquareRoot | N
     shown = {name: one for name, one in observations.items() if one.m is not None and one.v is not None}
     if not shown:
         return None
-    few = [shown[name] for name in FIRST_PROBES if name in shown] or list(shown.values())[:1]
-    every = [*few, *(one for one in shown.values() if all(one is not other for other in few))]
-    for twin in _candidates(few, library):
+    cut = [_cut(one, GLANCE) for one in shown.values()]
+    for twin in _candidates(shown, library):
+        if any(any(differing(one, twin, library).values()) and not twin.leaves_open(one.probe.hyper) for one in cut):
+            continue
         elements = 0
-        for observation in every:
+        left_open: dict[str, Open] = {}
+        for observation in shown.values():
             found = differing(observation, twin, library)
+            size = observation.w[1:].size
+            elements += size * len(found)
+            if found["w"] and (reason := twin.leaves_open(observation.probe.hyper)):
+                left_open[observation.probe.name] = Open(found.pop("w"), size, reason)
             if any(found.values()):
                 break
-            elements += observation.w[1:].size * (3 + (observation.vmax is not None))
         else:
-            return Match(twin, elements)
+            return Match(twin, elements, left_open)
     return None
 
 
@@ -84,51 +107,98 @@ def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | N
     return counts
 
 
+def _cut(observation: Observation, steps: int) -> Observation:
+    """The first steps of an observation."""
+
+    def rows(quantity: np.ndarray | None) -> np.ndarray | None:
+        return None if quantity is None else quantity[: steps + 1]
+
+    probe = replace(observation.probe, gradients=observation.probe.gradients[:steps])
+    return replace(
+        observation,
+        probe=probe,
+        w=observation.w[: steps + 1],
+        m=rows(observation.m),
+        v=rows(observation.v),
+        vmax=rows(observation.vmax),
+    )
+
+
 def _rows(states: Rows, places: np.ndarray) -> Rows:
     return Rows(*(None if rows is None else rows[places] for rows in states))  # type: ignore[arg-type]
 
 
 def _unequal(actual: np.ndarray | None, expected: np.ndarray | None) -> int:
-    """Elements that differ; both zeros are one number, and NaN is NaN whatever its payload."""
+    """Elements with other bits; zeros of two signs are not one number, NaN is NaN whatever its payload."""
     if actual is None or expected is None:
         return 0
-    return int(np.count_nonzero((actual != expected) & ~((actual != actual) & (expected != expected))))
+    left, right = to_bits(np.ascontiguousarray(actual)), to_bits(np.ascontiguousarray(expected))
+    return int(np.count_nonzero((left != right) & ~((actual != actual) & (expected != expected))))
 
 
-def _candidates(few: list[Observation], library: ArraySquareRoot | None) -> Iterator[Twin]:
-    format = few[0].probe.format
+def _candidates(shown: Mapping[str, Observation], library: ArraySquareRoot | None) -> Iterator[Twin]:
+    format = next(iter(shown.values())).probe.format
     tried: list[Twin] = []
     for claims in TWINS.values():
         twin = claims[format.name]
         if twin not in tried and (library is not None or twin.arithmetic.square_root is SquareRoot.IEEE):
             tried.append(twin)
             yield twin
-    yield from _combined(few, library, format)
+    yield from _combined(shown, library, format)
 
 
-def _combined(few: list[Observation], library: ArraySquareRoot | None, format: Format) -> Iterator[Twin]:
-    """Twins out of forms that fit m, v and w each on their own."""
+def _combined(shown: Mapping[str, Observation], library: ArraySquareRoot | None, format: Format) -> Iterator[Twin]:
+    """Twins out of forms that fit m, v and w, decays and the counting of steps, each on its own."""
+    asked = [name for name in FIRST_PROBES if name in shown] or list(shown)[:1]
+    decays = any(shown[name].probe.hyper.weight_decay for name in asked)
+
+    def fitting(quantity: str, names: Sequence[str], candidates: Iterable[Twin]) -> Iterator[Twin]:
+        few = [shown[name] for name in names if name in shown]
+        looked = [*(_cut(one, GLANCE) for one in few), *few]
+        for candidate in candidates:
+            if all(differing(one, candidate, library)[quantity] == 0 for one in looked):
+                yield candidate
+
+    def first(quantity: str, names: Sequence[str], candidates: Iterable[Twin]) -> Iterator[Twin]:
+        return islice(fitting(quantity, names, candidates), 1)
+
+    roots = tuple(SquareRoot) if library is not None else (SquareRoot.IEEE,)
     for factors, rounding, subnormals in _manners(format):
         base = replace(plain(Epsilon.OUTSIDE, rounding), factors=factors, subnormals=subnormals)
-        firsts = list(_fitting("m", few, library, (replace(base, first_moment=form) for form in FirstMoment)))
-        if not firsts:
-            continue
-        seconds = list(_fitting("v", few, library, (replace(firsts[0], second_moment=form) for form in SecondMoment)))
-        for found in seconds[:1]:
-            for update in Update:
-                for root in SquareRoot if library is not None else (SquareRoot.IEEE,):
-                    for count in StepCount:
-                        yield from _with_decays(
-                            Convention(update.epsilon, step_count=count),
-                            replace(found, update=update, square_root=root),
-                        )
+        starts = [Twin(Convention(Epsilon.OUTSIDE), base)]
+        if decays:
+            starts = list(_choices(starts[0], "decay_gradient", DecayGradient))
+        firsts = (one for start in starts for one in _choices(start, "first_moment", FirstMoment))
+        for with_m in first("m", asked, firsts):
+            for with_v in first("v", asked, _choices(with_m, "second_moment", SecondMoment)):
+                rooted = (one for root in roots for one in _choices(with_v, "square_root", [root]))
+                updates: Iterable[Twin] = (one for each in rooted for one in _choices(each, "update", Update))
+                if decays:
+                    updates = (one for each in updates for one in _decaying(each))
+                for found in fitting("w", asked, updates):
+                    for counted in fitting("w", ["none"], _counting(found)):
+                        for with_l2 in first("w", ["l2"], _choices(counted, "decay_gradient", DecayGradient)):
+                            yield from first("w", ["decoupled"], _decaying(with_l2))
 
 
-def _with_decays(convention: Convention, arithmetic: Arithmetic) -> Iterator[Twin]:
-    for gradient in DecayGradient:
-        for weights in DecayWeights:
-            if (weights is DecayWeights.IN_UPDATE) == ("decoupled:" in arithmetic.update):
-                yield Twin(convention, replace(arithmetic, decay_gradient=gradient, decay_weights=weights))
+def _choices(twin: Twin, choice: str, forms: Iterable[object]) -> Iterator[Twin]:
+    """The same with other forms of a stage; the place of epsilon is that of the update."""
+    for form in forms:
+        arithmetic = replace(twin.arithmetic, **{choice: form})  # type: ignore[arg-type]
+        yield replace(
+            twin, arithmetic=arithmetic, convention=replace(twin.convention, epsilon=arithmetic.update.epsilon)
+        )
+
+
+def _counting(twin: Twin) -> Iterator[Twin]:
+    for count in StepCount:
+        yield replace(twin, convention=replace(twin.convention, step_count=count))
+
+
+def _decaying(twin: Twin) -> Iterator[Twin]:
+    for form in DecayWeights:
+        if (form is DecayWeights.IN_UPDATE) == ("decoupled:" in twin.arithmetic.update):
+            yield from _choices(twin, "decay_weights", [form])
 
 
 def _manners(format: Format) -> Iterator[tuple[Factors, Rounding, Subnormals]]:
@@ -137,12 +207,3 @@ def _manners(format: Format) -> Iterator[tuple[Factors, Rounding, Subnormals]]:
         for rounding in roundings:
             for factors in Factors:
                 yield factors, rounding, subnormals
-
-
-def _fitting(
-    quantity: str, few: list[Observation], library: ArraySquareRoot | None, candidates: Iterable[Arithmetic]
-) -> Iterator[Arithmetic]:
-    for candidate in candidates:
-        twin = Twin(Convention(candidate.update.epsilon), candidate)
-        if all(differing(one, twin, library)[quantity] == 0 for one in few):
-            yield candidate

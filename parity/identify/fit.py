@@ -14,7 +14,8 @@ from parity.identify.formula import convention_of, formula_of
 from parity.identify.moments import Moments, moments
 from parity.identify.observation import Observation
 from parity.identify.other import Other, other
-from parity.identify.points import Points, points_of
+from parity.identify.points import points_of
+from parity.identify.residual import residual
 from parity.identify.search import Expected
 from parity.identify.update import Form
 from parity.identify.weights import Weights, weights
@@ -56,19 +57,21 @@ def fit(observations: Mapping[str, Observation], claim: str | None) -> Answer:
         if rule is not None:
             return _another(rule)
     findings = _findings(found, moved, missing)
-    residual = _residual(present, found, moved)
-    verdict = "unexplained" if residual["differing"] else "explained"
+    left = residual(present, found, moved, expected, [one.probe for one in chosen], format)
+    verdict = "unexplained" if left["differing"] else "explained"
     if moved.rule is None:
-        return Answer("unexplained", {}, None, "", (*found.findings, *_unknown(follows, residual)), residual)
-    if residual["differing"]:
-        findings = (*findings, *_left(found, moved, residual))
+        # Numbers read out of the one moment that a stranger shows are none of an Adam's.
+        known = found.findings if len(follows) == 2 else ()
+        return Answer("unexplained", {}, None, "", (*known, *_unknown(follows, left)), left)
+    if left["differing"]:
+        findings = (*findings, *_left(found, moved, left))
     return Answer(
         verdict,  # type: ignore[arg-type]
         convention_of(present, found, moved, chosen),
         None,
         formula_of(found, moved, chosen),
         findings,
-        residual,
+        left,
     )
 
 
@@ -94,33 +97,18 @@ def _findings(found: Moments, moved: Weights, missing: Finding | None) -> tuple[
     return tuple(findings)
 
 
-def _unknown(follows: list[bool], residual: Mapping[str, Any]) -> tuple[Finding, ...]:
+def _unknown(follows: list[bool], left: Mapping[str, Any]) -> tuple[Finding, ...]:
     if len(follows) == 2 and all(follows):
         detail = "m and v are those of an Adam; w follows no update that is known"
     else:
         detail = "not an Adam, and no other optimizer that is known"
-    return (Finding("unexplained", detail, dict(residual)),)
+    return (Finding("unexplained", detail, dict(left)),)
 
 
-def _left(found: Moments, moved: Weights, residual: Mapping[str, Any]) -> tuple[Finding, ...]:
+def _left(found: Moments, moved: Weights, left: Mapping[str, Any]) -> tuple[Finding, ...]:
     which = [one.name for one in (found.m, found.v) if one is not None and not one.explained]
     which += ["w"] if moved.wrong.any() else []
     if any(one.detail.startswith("decay follows no rule") for one in moved.findings) and which == ["w"]:
         return ()
-    return (Finding("unexplained", f"{' and '.join(which)} follow no rule that is known", dict(residual)),)
-
-
-def _residual(points: Points, found: Moments, moved: Weights) -> dict[str, Any]:
-    """Points that nothing explains, and how far they are from what was asked for."""
-    wrong = moved.wrong.copy()
-    for one in (found.m, found.v):
-        if one is not None:
-            wrong |= one.wrong
-    left: dict[str, Any] = {"elements": len(points), "differing": int(wrong.sum())}
-    if wrong.any():
-        where = int(np.argmax(wrong))
-        left["first"] = {"step": int(points.step[where]), "element": int(points.element[where])}
-        with np.errstate(all="ignore"):
-            far = np.abs(points.w1 - points.w0)[wrong] / points.lr[wrong]
-        left["largest_move_in_lr"] = float(np.nanmax(far)) if np.isfinite(far).any() else None
-    return left
+    follow = "follow" if len(which) > 1 else "follows"
+    return (Finding("unexplained", f"{' and '.join(which)} {follow} no rule that is known", dict(left)),)

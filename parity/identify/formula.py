@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from parity.identify.moment import Moment
 from parity.identify.moments import Moments
-from parity.identify.observation import Observation
+from parity.identify.observation import Observation, Probe
 from parity.identify.points import Points
 from parity.identify.update import Form
 from parity.identify.weights import Weights
@@ -61,18 +61,32 @@ def formula_of(found: Moments, moved: Weights, observations: Sequence[Observatio
     rule = moved.rule
     if rule is None:
         return ""
-    lines = [f"g = g + {what} * w" for what in sorted({what for k, what in found.couplings.values() if k})]
+    probes = [one.probe for one in observations]
+    coupled = {number: f"g = g + {what} * w" for number, (k, what) in found.couplings.items() if k}
+    lines = _by_decay(coupled, probes)
     lines.append(_average("m", "beta1", found.m_rule, found.m))
     lines.append("v = max(beta2 * v, g^2)" if found.v_rule == "max" else _average("v", "beta2", found.v_rule, found.v))
     if any(one.probe.hyper.amsgrad for one in observations) and not any(
         one.family == "amsgrad" for one in moved.findings
     ):
-        lines.append("vmax = max(vmax, v), in the place of v")
+        always = all(one.hyper.amsgrad for one in probes)
+        lines.append(("" if always else "if amsgrad: ") + "vmax = max(vmax, v), in the place of v")
     counted = "gradients of the parameter" if rule.count == "seen" else "steps"
     lines.append(f"{rule.correction.text}; t: {counted}")
-    lines += sorted({one for one in moved.decay.values() if one})
+    lines += _by_decay({number: text for number, text in moved.decay.items() if text}, probes)
     lines.append(f"w = w - {rule.form.value}")
     return "\n".join(lines)
+
+
+def _by_decay(lines: Mapping[int, str], probes: Sequence[Probe]) -> list[str]:
+    """Lines by number of the probe, each once, with the kind of decay at which it is done, where both are asked for."""
+    asked = {number: one.hyper.decoupled for number, one in enumerate(probes) if one.hyper.weight_decay}
+    told = []
+    for line in sorted(set(lines.values())):
+        kinds = {asked[number] for number, one in lines.items() if one == line}
+        condition = "" if kinds == set(asked.values()) else f"if {'' if kinds == {True} else 'not '}decoupled: "
+        told.append(condition + line)
+    return told
 
 
 def _average(name: str, beta: str, fresh: str, moment: Moment | None) -> str:

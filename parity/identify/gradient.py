@@ -117,10 +117,8 @@ def coupled(points: Points, fresh: Fresh, b: np.ndarray, d: np.ndarray, family: 
 
     b, d: factors in force; family: of the departure that m has in other probes, "" if none.
     """
-    decay, lr = float(points.decay[0]), float(points.lr[0])
-    for k, what in (
-        (decay, "weight_decay"), (0.0, "0"), (-decay, "-weight_decay"), (lr * decay, "lr * weight_decay"),
-    ):  # fmt: skip
+    decay = float(points.decay[0])
+    for k, what in _usual(points):
         for one in _couplings(points, fresh, b, d, k, what, format):
             if one.moment.explained and all(finding.family == family for finding in one.moment.findings):
                 return one
@@ -134,6 +132,22 @@ def coupled(points: Points, fresh: Fresh, b: np.ndarray, d: np.ndarray, family: 
     k = found.named()
     one = next(_couplings(points, fresh, b, d, k, f"{k:g}", format))
     return one if one.moment.explained and not one.moment.findings else None
+
+
+def nearest(points: Points, fresh: Fresh, b: np.ndarray, d: np.ndarray, format: Format) -> Coupled:
+    """As `coupled` where that is None: the usual number that fewest points contradict, these being left wrong."""
+    found = []
+    for k, what in _usual(points):
+        for one in _couplings(points, fresh, b, d, k, what, format):
+            average = Average(points.m0, points.m1, one.gradient, b, d, format, one.size)
+            plain = replace(one.moment, average=average, findings=(), wrong=average.wrong, used=points.m1)
+            found.append(one._replace(moment=replace(plain, slack=np.zeros(len(points)))))
+    return min(found, key=lambda one: int(one.moment.wrong.sum()))
+
+
+def _usual(points: Points) -> tuple[tuple[float, str], ...]:
+    decay, lr = float(points.decay[0]), float(points.lr[0])
+    return (decay, "weight_decay"), (0.0, "0"), (-decay, "-weight_decay"), (lr * decay, "lr * weight_decay")
 
 
 def _couplings(

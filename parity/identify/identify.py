@@ -11,7 +11,7 @@ from parity.adam.evaluation import ArraySquareRoot
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
 from parity.errors import ParityError
-from parity.identify.answer import LEFT_OUT, Answer
+from parity.identify.answer import LEFT_OPEN, LEFT_OUT, Answer
 from parity.identify.observation import Observation
 from parity.identify.probing import Probed, probe
 from parity.implementations.registry import shipped_implementations
@@ -75,9 +75,14 @@ def _explained(observations: Mapping[str, Observation], claim: str | None, libra
     found = fit(observations, claim)
     if match is None:
         return found
+    left_open = {name: asdict(one) for name, one in match.left_open.items()}
+    differing = sum(one.differing for one in match.left_open.values())
+    # What the fit could not explain is nothing that is left: every bit was found.
+    residual = {"elements": match.elements, "differing": differing}
     return replace(
         found,
-        verdict="identified",
+        causes=() if found.verdict == "unexplained" else found.causes,
+        verdict="explained" if left_open else "identified",
         arithmetic=asdict(match.twin.arithmetic),
-        residual={**found.residual, "differing": 0, "elements": match.elements},
+        residual={**residual, LEFT_OPEN: left_open} if left_open else residual,
     )

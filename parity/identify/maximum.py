@@ -30,14 +30,14 @@ def maximum(points: Points, moves: Moves, rule: Rule, format: Format) -> tuple[F
 def _kinds(
     points: Points, moves: Moves, c2: np.ndarray, shown: bool
 ) -> Iterator[tuple[Finding | None, np.ndarray, np.ndarray]]:
-    kept = points.x1 if shown else _running(points, moves.v)
+    kept = points.x1 if shown else running(points, moves.v)
     with np.errstate(all="ignore"):
         expected = np.maximum(points.x0, moves.v) if shown else kept
         agrees = (np.abs(kept - expected) <= moves.v_error) | (kept == expected) | ~np.isfinite(expected)
     if agrees.all():
         yield None, kept, moves.v_error
     with np.errstate(all="ignore"):
-        corrected = _running(points, moves.v / c2)
+        corrected = running(points, moves.v / c2)
         yield (
             Finding("amsgrad", "the maximum is that of v after its bias correction", {"vmax": "max(vmax, v / c2)"}),
             corrected * c2,
@@ -55,7 +55,7 @@ def _kinds(
         yield Finding("amsgrad", detail, {"vmax": "stored"}), kept, moves.v_error
 
 
-def _running(points: Points, values: np.ndarray) -> np.ndarray:
+def running(points: Points, values: np.ndarray) -> np.ndarray:
     """Maximum of the values of an element so far, (points,), from 0 on."""
     most = np.zeros(int(points.element.max()) + 1)
     made = np.empty_like(values)

@@ -11,8 +11,8 @@ import numpy as np
 from parity.identify.answer import Finding
 from parity.identify.average import Average
 from parity.identify.event import event
-from parity.identify.points import Points, smallest
-from parity.identify.reading import Reading, cast, smaller_formats
+from parity.identify.points import Points, roundoff, smallest
+from parity.identify.reading import Reading, cast, lossy_formats
 from parity.numerics.formats import FORMATS, Format
 
 
@@ -90,11 +90,20 @@ def _first_step(moment: Moment, points: Points) -> Moment | None:
 
 def _waiting_rows(moment: Moment, points: Points) -> Moment | None:
     average, wrong = moment.average, moment.wrong
-    resting = points.empty & average.judged
-    if not (resting[wrong].all() and (average.after == average.before)[resting].all()):
+    resting, still = points.empty & average.judged, average.after == average.before
+    if not (still[resting].all() and (resting | (_cancelled(moment, points) & still))[wrong].all()):
         return None
     detail = f"{moment.name} does not decay in rows whose gradient is zero"
     return _settled(moment, Finding("sparse-rows", detail, {"points": int(wrong.sum())}))
+
+
+def _cancelled(moment: Moment, points: Points) -> np.ndarray:
+    """Mask of points whose gradient may be zero once its terms are summed in the dtype; such a row may be empty."""
+    average = moment.average
+    if average.scale is None:
+        return np.zeros(len(points), bool)
+    lost = (2 * roundoff(average.format)) ** (1 if moment.name == "m" else 2)
+    return np.asarray((points.axes < 2) & (np.abs(average.fresh) <= lost * average.scale))
 
 
 def _event(moment: Moment, points: Points) -> Moment | None:
@@ -114,7 +123,7 @@ def _event(moment: Moment, points: Points) -> Moment | None:
 
 def _storage(moment: Moment, points: Points) -> Moment | None:
     average = moment.average
-    for format in reversed(smaller_formats(average.format)):
+    for format in reversed(lossy_formats(average.format)):
         with np.errstate(all="ignore"):
             kept = cast(average.after, format) == average.after
             near = np.abs(average.after - cast(average.expected, format)) <= 2 * average.error + 1.5 * _spacing(

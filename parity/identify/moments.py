@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.average import Average
-from parity.identify.gradient import GIVEN, Fresh, coupled, gradients, largest, resting, scaled, squares
+from parity.identify.gradient import GIVEN, Fresh, coupled, gradients, largest, nearest, resting, scaled, squares
 from parity.identify.moment import Moment, groups_of, moment
 from parity.identify.points import Points
 from parity.numerics.formats import Format
@@ -76,7 +76,8 @@ def _first(
 ) -> tuple[Moment, Fresh]:
     """m at all points, and the gradient it averages; what decay adds to it goes into `gradient` and `raw`."""
     plain = points.decay == 0
-    base = plain if plain.any() else np.ones(len(points), bool)
+    # Where every probe asks for decay, m is taken for the average that was asked, if that explains it.
+    base = plain if plain.any() or _is_asked(points, format) else np.ones(len(points), bool)
     some = points.at(base)
     found, fresh = _average_of(some, format)
     b, d = _spread(points, base, found.average)
@@ -85,12 +86,14 @@ def _first(
     used, slack, wrong = points.m1.copy(), np.zeros(len(points)), np.zeros(len(points), bool)
     used[base], slack[base], wrong[base] = found.used, found.slack, found.wrong
     family = found.findings[-1].family if found.findings else ""
-    for probe in np.unique(points.probe[points.decay != 0]).tolist() if plain.any() else ():
+    if found.explained:
+        couplings |= dict.fromkeys(np.unique(points.probe[base & ~plain]).tolist(), (0.0, "0"))
+    for probe in np.unique(points.probe[~base]).tolist():
         there = points.probe == probe
         one = coupled(points.at(there), fresh, b[there], d[there], family, format)
         if one is None:
-            wrong[there] = True
-            continue
+            one = nearest(points.at(there), fresh, b[there], d[there], format)
+            wrong[there] = one.moment.wrong
         couplings[probe] = one.k, one.what
         gradient.values[there], gradient.size[there] = one.gradient, one.size
         used[there], slack[there] = one.moment.used, one.moment.slack
@@ -100,6 +103,12 @@ def _first(
                 raw.size[there] = np.abs(points.g[there]) + np.abs(one.k * points.w0[there])
     whole = Average(points.m0, points.m1, gradient.values, b, d, format, gradient.size)
     return replace(found, average=whole, used=used, slack=slack, wrong=wrong), fresh
+
+
+def _is_asked(points: Points, format: Format) -> bool:
+    """Whether m of every probe is the average that was asked, weights in the gradient or not."""
+    probes = [points.at(points.probe == probe) for probe in np.unique(points.probe).tolist()]
+    return all(coupled(one, GIVEN, one.beta1, 1 - one.beta1, "", format) is not None for one in probes)
 
 
 def _average_of(points: Points, format: Format) -> tuple[Moment, Fresh]:

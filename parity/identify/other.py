@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.identify.observation import Observation
+from parity.identify.observation import Observation, Probe
 from parity.identify.points import roundoff, smallest
 
 ROUNDINGS = 64.0
@@ -36,17 +36,22 @@ class Other(NamedTuple):
 
 def other(observations: list[Observation]) -> Other | None:
     """The rule that every weight follows at every step, to rounding; None where none is known."""
-    for rule in RULES:
-        if all(_follows(rule, observed) for observed in observations):
+    telling = [one for one in observations if _tells(one.probe)]
+    for rule in RULES if telling else ():
+        if all(_follows(rule, observed) for observed in telling):
             return rule
     return None
 
 
+def _tells(probe: Probe) -> bool:
+    """Whether the rules say anything of it: no decay or maximum is asked for, every gradient is there."""
+    hyper = probe.hyper
+    # Where squares are subnormal, free orbits tell nothing.
+    return not (hyper.weight_decay or hyper.amsgrad or probe.none or 0 < hyper.eps < 1e-20)
+
+
 def _follows(rule: Other, observed: Observation) -> bool:
     probe, hyper = observed.probe, observed.probe.hyper
-    # Where squares are subnormal, free orbits tell nothing.
-    if hyper.weight_decay or hyper.amsgrad or probe.none or 0 < hyper.eps < 1e-20:
-        return True
     u, least = roundoff(probe.format), smallest(probe.format)
     a, b, size_a, size_b = np.zeros((4, probe.layout.size))
     w = observed.w.astype(np.float64)

@@ -71,3 +71,10 @@ def cast(values: np.ndarray, format: Format) -> np.ndarray:
 def smaller_formats(format: Format) -> tuple[Format, ...]:
     """Formats of lower precision, the most precise first."""
     return tuple(one for one in FORMATS.values() if one.precision < format.precision)
+
+
+def lossy_formats(format: Format) -> tuple[Format, ...]:
+    """Formats that do not hold every number of a format: of lower precision or of a smaller range."""
+    return tuple(
+        one for one in FORMATS.values() if one.precision < format.precision or one.exponent_bits < format.exponent_bits
+    )

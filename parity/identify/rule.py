@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.correction import PAPER, Correction
-from parity.identify.reading import Reading, cast, smaller_formats
+from parity.identify.reading import Reading, cast, lossy_formats, smaller_formats
 from parity.identify.update import Change, Form, Moves, Scale, change, epsilon, factor, wrong
 from parity.numerics.formats import Format
 
@@ -100,7 +100,7 @@ def step_sizes(format: Format) -> Iterator[Choice]:
 def epsilons(format: Format) -> Iterator[Choice]:
     """What may be in force as eps; what was asked comes first."""
     yield ASKED_EPS
-    for kept in smaller_formats(format):
+    for kept in lossy_formats(format):
         family = "epsilon-underflow" if kept.name == "float16" else "hyperparameter-rounding"
         detail = f"eps goes through {kept.name}" + (", where 1e-8 is 0" if kept.name == "float16" else "")
         yield Choice(f"in {kept.name}", lambda p, kept=kept: cast(p.eps, kept), family, detail)  # type: ignore[misc]

@@ -8,11 +8,16 @@ from parity.identify.answer import Finding
 from parity.identify.points import Points
 
 
+def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Mask of numbers that are others than before; NaN stays NaN."""
+    return np.asarray((before != after) & ~(np.isnan(before) & np.isnan(after)))
+
+
 def standing(points: Points, stuck: np.ndarray) -> Finding:
     """Describes weights that stand. stuck: mask of points whose weight stays where the rule moves it visibly."""
     some = points.at(stuck)
     evidence = {"points": int(stuck.sum()), "elements": len(np.unique(some.element))}
-    moving = points.w1 != points.w0
+    moving = changed(points.w0, points.w1)
     if not moving.any():
         return Finding("partial-update", "no weight ever moves, whatever the moments are", evidence)
     elements = {(probe, element) for probe, element in zip(some.probe.tolist(), some.element.tolist(), strict=True)}

@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.identify.points import greatest, roundoff, smallest
 from parity.identify.reading import Reading, intersection
-from parity.numerics.formats import Format
+from parity.numerics.formats import FORMATS, Format
 
 ROUNDINGS = 6.0
 """Half units of numerator and of denominator each: lr, its divisor, their quotient, product, one to spare, sqrt."""
@@ -102,8 +102,9 @@ def change(moves: Moves, form: Form, scale: Scale, format: Format) -> Change:
     with np.errstate(all="ignore"):
         parts = _parts(moves, form, scale, format)
         low, high = _denominators(form, parts, scale.eps, format)
-        # The reciprocal of a denominator may overflow where the quotient does not.
+        # The reciprocal of a denominator may overflow where the quotient does not; so may the corrected v.
         low = np.where(low * greatest(format) < 1, 0.0, low)
+        high = np.where(parts.v + parts.v_error > greatest(format), np.inf, high)
         size = np.abs(parts.numerator)
         most = (size + parts.numerator_error) / low
         fewest = size - parts.numerator_error
@@ -114,6 +115,22 @@ def change(moves: Moves, form: Form, scale: Scale, format: Format) -> Change:
             fewest - least,
             np.where(low > 0, most * (1 + 3 * u) + least, np.inf),
         )
+
+
+def middle(moves: Moves, form: Form, scale: Scale) -> np.ndarray:
+    """The change that a form prescribes in real numbers."""
+    with np.errstate(all="ignore"):
+        parts = _parts(moves, form, scale, FORMATS["float64"])
+        match form:
+            case Form.NO_ROOT:
+                denominator = parts.v + scale.eps
+            case Form.INSIDE:
+                denominator = np.sqrt(parts.v + scale.eps)
+            case Form.TWICE:
+                denominator = np.sqrt(parts.v + scale.eps) + scale.eps
+            case _:
+                denominator = np.sqrt(parts.v) + scale.eps
+        return np.asarray(parts.numerator / denominator)
 
 
 def wrong(moves: Moves, changed: Change, left: np.ndarray, format: Format) -> np.ndarray:

@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.identify.answer import Finding
-from parity.identify.decay import Decay, decays, judged, share
+from parity.identify.decay import Decay, decays, judged, share, unseen
 from parity.identify.hidden import averaged
-from parity.identify.maximum import maximum
+from parity.identify.maximum import maximum, running
 from parity.identify.moments import Moments
-from parity.identify.points import Points, smallest
+from parity.identify.points import Points, roundoff, smallest
 from parity.identify.reading import Reading, cast, smaller_formats
 from parity.identify.rule import Rule, departures
 from parity.identify.search import Expected, search
-from parity.identify.standing import standing
+from parity.identify.standing import changed, standing
 from parity.identify.update import Moves
 from parity.numerics.formats import Format
 
@@ -58,8 +58,16 @@ def weights(
     """The rule of the update. points: those with a gradient; decoupled, amsgrad: by probe, what is asked."""
     moves = moves_of(points, found, found.gradient, format)
     special = amsgrad[points.probe] | (points.decay != 0)
-    plain = ~special if (~special).any() else np.ones(len(points), bool)
-    rule, finding, stuck, kept = _plain(points.at(plain), moves.at(plain), expected, format)
+    plain = ~special
+    if plain.any():
+        rule, finding, stuck, kept = _plain(points.at(plain), moves.at(plain), expected, format)
+    else:
+        if found.m is None:
+            with np.errstate(all="ignore"):
+                coupled = np.where(decoupled[points.probe], 0.0, points.decay) * points.w0
+                moves = moves_of(points, found, found.gradient + coupled, format)
+        rule, finding, stuck, kept = _as_asked(points, moves, decoupled, amsgrad, expected, format)
+        plain = np.ones(len(points), bool)
     if kept is not None:
         moves = replace(moves, w_error=_storage_error(moves, kept))
     if rule is None:
@@ -69,7 +77,7 @@ def weights(
         findings = [_never_moves(one) if one.family == "beta-power" else one for one in findings]
     wrong, decay = np.zeros(len(points), bool), {}
     free = _standing(points, moves, rule, stuck, plain, format)
-    for probe in np.unique(points.probe[special & ~plain]).tolist():
+    for probe in np.unique(points.probe[special]).tolist():
         there = np.flatnonzero((points.probe == probe) & ~free)
         if not len(there):
             continue
@@ -77,13 +85,47 @@ def weights(
         if some.decay[0] == 0:
             departure, explained = maximum(some, moves.at(there), rule, format)
         else:
+            taken = with_maximum(points, moves, amsgrad)
             departure, explained, decay[probe] = _decaying(
-                some, moves, there, rule, found, bool(decoupled[probe]), points, format
+                some, taken, there, rule, found, bool(decoupled[probe]), points, format
             )
         wrong[there] = not explained
         if departure is not None and all(departure.detail != one.detail for one in findings):
             findings.append(departure)
     return Weights(rule, tuple(findings), wrong, decay)
+
+
+def _as_asked(
+    points: Points, moves: Moves, decoupled: np.ndarray, amsgrad: np.ndarray, expected: Expected, format: Format
+) -> _Plain:
+    """The rule where every probe asks for decay or for AMSGrad: done as asked, not done, or decoupled all the same."""
+    taken = with_maximum(points, moves, amsgrad)
+    every = np.ones_like(decoupled)
+    for some in (decayed(points, taken, decoupled, format), moves, decayed(points, taken, every, format)):
+        found = _plain(points, some, expected, format)
+        if found.rule is not None:
+            break
+    return found
+
+
+def with_maximum(points: Points, moves: Moves, amsgrad: np.ndarray) -> Moves:
+    """With vmax in the place of v, in the probes (by index) that ask for it."""
+    asked = amsgrad[points.probe]
+    if not asked.any():
+        return moves
+    kept = points.x1.copy()
+    for probe in np.unique(points.probe[asked & np.isnan(points.x1)]).tolist():
+        there = points.probe == probe
+        kept[there] = running(points.at(there), moves.v[there])
+    return replace(moves, v=np.where(asked, kept, moves.v))
+
+
+def decayed(points: Points, moves: Moves, decoupled: np.ndarray, format: Format) -> Moves:
+    """After the decoupled decay, in the probes (by index) that ask for it, however it is rounded."""
+    with np.errstate(all="ignore"):
+        lost = points.w0 * np.where(decoupled[points.probe], points.lr * points.decay, 0.0)
+        slack = roundoff(format) * (3 * np.abs(lost) + 2 * (lost != 0) * np.abs(points.w0))
+        return replace(moves, w0=points.w0 - lost, w_error=moves.w_error + slack)
 
 
 def _never_moves(finding: Finding) -> Finding:
@@ -108,7 +150,7 @@ def _plain(points: Points, moves: Moves, expected: Expected, format: Format) -> 
     found = search(moves, expected, format)
     if found is not None:
         return _Plain(found, None, none)
-    still = moves.w1 == moves.w0
+    still = ~changed(moves.w0, moves.w1)
     if not (bad & ~still).any():
         return _Plain(expected.rule, standing(points, bad), bad)
     going = ~still
@@ -144,7 +186,7 @@ def _standing(
     """Mask of points of any probe that stand, where some do in the plain probes."""
     free = np.zeros(len(points), bool)
     if stuck.any():
-        free = moves.w1 == moves.w0
+        free = ~changed(moves.w0, moves.w1)
     free[plain] |= stuck
     return free
 
@@ -169,15 +211,21 @@ def _decaying(
     for coupling in couplings:
         some = moves.at(there)
         if found.m is None:
-            gradient = every.g + np.where(every.probe == probe, coupling[0] * every.w0, 0.0)
+            with np.errstate(all="ignore"):
+                gradient = every.g + np.where(every.probe == probe, coupling[0] * every.w0, 0.0)
             some = moves_of(every, found, gradient, format).at(there)
         kinds = list(decays(some, rule, format))
         # What is asked comes first: lr * weight_decay of the weights, or nothing beside the gradient.
         if coupling[0] != 0:
             kinds = [kinds[2], *kinds[:2], *kinds[3:]]
         for kind in kinds:
-            if not kind.wrong(some, rule, format).any():
-                return judged(decoupled, coupling, kind), True, kind.text
+            if kind.wrong(some, rule, format).any():
+                continue
+            if not decoupled and coupling[0] == 0 and kind.name == "before":
+                none = next(one for one in kinds if one.name == "none")
+                if not none.wrong(some, rule, format).any():
+                    return unseen(), True, ""
+            return judged(decoupled, coupling, kind), True, kind.text
         read = share(some, rule, format)
         kind = _read(read, some)
         if not read.empty and not kind.wrong(some, rule, format).any():

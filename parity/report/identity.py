@@ -10,13 +10,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from parity.identify.answer import LEFT_OUT, Answer, Finding
+from parity.identify.answer import LEFT_OPEN, LEFT_OUT, Answer, Finding
+from parity.numerics.ulp import NO_DISTANCE
 
 STYLES = {"identified": "green", "explained": "green", "unexplained": "bold red"}
 FEW = 4
 """Numbers of evidence, or lines of a choice, that are shown; all of them are in the JSON."""
 HYPERPARAMETERS = "hyperparameters"
 """Entry of a convention: the numbers in force by name."""
+
+IN_FORMULA = ("weight_decay", "amsgrad")
+"""Entries of a convention that are lines of the formula."""
+
+LONG = 1_000_000
+"""From so many ULPs on, only their order of magnitude is shown."""
 
 
 def identity_parts(name: str, dtype: str, answer: Answer) -> Iterator[Text | Padding | Table]:
@@ -39,17 +46,25 @@ def identity_sentence(name: str, dtype: str, answer: Answer) -> str:
     if any(cause.family == "nondeterminism" for cause in answer.causes):
         return f"{who} does not answer the same twice; nothing else can be said of it."
     if not answer.convention:
-        return f"{who} is no Adam that could be named."
+        stranger = _stranger(answer)
+        return f"{who} is {'no Adam that could be named' if stranger is None else stranger.detail}."
     which = _adam(answer)
     departures = len({cause.family for cause in answer.causes if not cause.benign})
     but = f", with {departures} departure{'s' if departures > 1 else ''}" if departures else ""
     match answer.verdict:
         case "identified":
             return f"{who} is {which}{but}, bit for bit."
+        case "explained" if LEFT_OPEN in answer.residual:
+            return f"{who} is {which}{but}, bit for bit but for what is left open."
         case "explained":
             return f"{who} is {which}{but}, to within rounding."
         case _:
             return f"{who} is not explained; the nearest is {which}{but}."
+
+
+def _stranger(answer: Answer) -> Finding | None:
+    """What is said of an optimizer that is no Adam."""
+    return next((one for one in answer.causes if one.detail.startswith("not an Adam") and not answer.convention), None)
 
 
 def _adam(answer: Answer) -> str:
@@ -58,25 +73,61 @@ def _adam(answer: Answer) -> str:
 
 
 def _rows(answer: Answer) -> Iterator[tuple[str, str]]:
-    choices = dict(answer.convention)
+    choices = {name: value for name, value in answer.convention.items() if name not in IN_FORMULA}
     in_force = choices.pop(HYPERPARAMETERS, {})
     if choices:
         yield "convention", _listed(choices)
     if in_force:
         yield "in force", _listed(in_force)
+    stranger = _stranger(answer)
     for cause in answer.causes:
-        yield "rounding" if cause.benign else "departs", _finding(cause)
-    residual = dict(answer.residual)
-    left_out = residual.pop(LEFT_OUT, {})
-    for probe, reason in left_out.items():
+        # That it is no Adam is the sentence; what is left over has a row of its own.
+        if cause is not stranger:
+            yield "rounding" if cause.benign else "departs", _finding(cause)
+    for probe, reason in answer.residual.get(LEFT_OUT, {}).items():
         yield "not asked", f"{probe}: {reason}"
     for place, (choice, value) in enumerate(_chosen(answer.arithmetic or {})):
         yield "" if place else "arithmetic", f"{_words(choice)}: {_value(value)}"
-    if residual:
-        yield "left over", _listed(residual)
+    yield from _compared(answer)
+
+
+def _compared(answer: Answer) -> Iterator[tuple[str, str]]:
+    """How much was compared, and what of it no rule explains."""
+    residual = answer.residual
+    open_probes = residual.get(LEFT_OPEN, {})
+    for place, (probe, left) in enumerate(open_probes.items()):
+        told = f"{probe}: {left['differing']:,} of {left['elements']:,} weights differ; {left['reason']}"
+        yield "" if place else "left open", told
+    elements, differing = residual.get("elements"), residual.get("differing", 0)
+    if elements is None:
+        return
+    if answer.arithmetic is not None:
+        yield "compared", f"{elements:,} elements, {differing:,} {'differs' if differing == 1 else 'differ'}"
+    elif not differing:
+        yield "compared", f"{elements:,} elements, 0 differ by more than rounding"
+    else:
+        yield "left over", f"{differing:,} of {elements:,} elements"
+        where = residual.get("where", {})
+        for quantity, distance in residual.get("max_ulp", {}).items():
+            yield "", f"{quantity} by up to {_ulp(distance)}{_place(where.get(quantity))}"
+
+
+def _ulp(distance: int) -> str:
+    if distance == NO_DISTANCE:
+        return "NaN or infinity"
+    return f"{distance:,} ULP" if distance < LONG else f"{distance:.1e} ULP"
+
+
+def _place(where: Mapping[str, Any] | None) -> str:
+    if where is None:
+        return ""
+    index = ", ".join(map(str, where["index"]))
+    return f" (probe {where['probe']!r}, step {where['step']}, {where['parameter']}{f'[{index}]' if index else ''})"
 
 
 def _finding(cause: Finding) -> str:
+    if cause.family == "unexplained" and "differing" in cause.evidence:
+        return f"{cause.family}: {cause.detail}"
     numbers = {name: value for name, value in cause.evidence.items() if isinstance(value, int | float | str)}
     shown = _listed(dict(list(numbers.items())[:FEW]))
     return f"{cause.family}: {cause.detail}" + (f" ({shown})" if shown else "")
@@ -111,6 +162,7 @@ def _value(value: Any) -> str:
             return f"{value:.6g}"
         case str():
             lines = [line.strip() for line in value.splitlines() if line.strip()]
+            lines = [_words(line) if line.isidentifier() else line for line in lines]
             return "; ".join(lines) if len(lines) <= FEW else f"{len(lines)} numbers, listed by --json"
         case Mapping():
             return f"({_listed(value)})"

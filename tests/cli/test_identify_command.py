@@ -6,13 +6,15 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 import parity
-from parity.identify.answer import LEFT_OUT, Answer, Finding
+from parity.identify.answer import LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.report.identity import identity_parts, identity_sentence
 
 FAULTS = Path(__file__).parent.parent / "faults"
@@ -26,7 +28,12 @@ BENIGN = Finding("fma", "m is contracted.", benign=True)
 
 def answer(verdict="identified", causes=(), **fields):
     """An answer as the search and the fit would give it."""
-    convention = {"epsilon": "hat", "step_count": "global", "hyperparameters": {"lr": 0.01, "eps": 1e-7}}
+    convention = {
+        "epsilon": "hat",
+        "step_count": "per_parameter",
+        "weight_decay": ["w = w"],
+        "hyperparameters": {"lr": 0.01, "eps": 1e-7},
+    }
     arithmetic = {"first_moment": "m = b1 * m", "factors": "\n".join(f"x{n} = {n}" for n in range(9)), "tail": ()}
     told = {
         "convention": convention,
@@ -38,21 +45,18 @@ def answer(verdict="identified", causes=(), **fields):
     return Answer(verdict, causes=tuple(causes), **told)
 
 
-@pytest.fixture
-def said(monkeypatch):
-    """Let the search and the fit say this of whatever is observed; what they were given is kept in the list."""
-
-    def say(*answers):
-        asked, left = [], list(answers)
-
-        def explained(observations, claim, library):
-            asked.append((observations, claim))
-            return left.pop(0)
-
-        monkeypatch.setattr("parity.identify.identify._explained", explained)
-        return asked
-
-    return say
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """What the command says of a shipped Adam in two dtypes: what it prints, and its JSON."""
+    path = tmp_path_factory.mktemp("identify") / "answer.json"
+    finished = subprocess.run(
+        [sys.executable, "-m", "parity", "identify", NAME, "-d", "float16", "-d", "float32", "--json", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    return finished.stdout, json.loads(path.read_text())
 
 
 @pytest.fixture
@@ -85,6 +89,10 @@ def printed(told, name="user.adam"):
         ),
         (answer("unexplained", convention={}), "x in float32 is no Adam that could be named."),
         (
+            answer(causes=[Finding("unexplained", "not an Adam: SGD")], convention={}),
+            "x in float32 is not an Adam: SGD.",
+        ),
+        (
             answer("unexplained", [Finding("nondeterminism", "noise")], convention={}),
             "x in float32 does not answer the same twice; nothing else can be said of it.",
         ),
@@ -102,96 +110,156 @@ def test_then_the_formula_the_numbers_the_departures_and_what_is_left():
     for line in (
         r"  m = 1$",
         r"  w = \[2\]$",
-        r"convention +epsilon hat, step count global$",
+        r"convention +epsilon hat, step count per parameter$",
         r"in force +lr 0\.01, eps 1e-07$",
         r"departs +epsilon-value: eps is 1e-07, not 1e-08\. \(found 1e-07\)$",
         r"rounding +fma: m is contracted\.$",
         r"not asked +l2: no L2 here$",
         r"arithmetic +first moment: m = b1 \* m$",
         r" +factors: 9 numbers, listed by --json$",
-        r"left over +elements 7$",
+        r"compared +7 elements, 0 differ$",
     ):
         assert re.search("^" + line[:-1] + " *$", text, re.M), line
     assert "tail" not in text
-    order = [text.index(word) for word in ("user.adam", "m = 1", "in force", "departs", "rounding", "left over")]
+    order = [text.index(word) for word in ("user.adam", "m = 1", "in force", "departs", "rounding", "compared")]
     assert order == sorted(order)
 
 
-def test_the_widest_dtype_is_at_the_top_and_all_are_there(command, said, tmp_path):
-    asked = said(answer(), answer("explained"))
-    arguments = ("identify", NAME, "-d", "float16", "-d", "float64")
-    code, out, err = command(*arguments, "--json", tmp_path / "answer.json")
-    assert (code, err) == (0, "")
-    assert out.index(f"{NAME} in float64 is Adam") < out.index(f"{NAME} in float16 is Adam")
-    told = json.loads((tmp_path / "answer.json").read_text())
+def test_what_is_left_over_is_counted_and_placed():
+    where = {"probe": "l2", "step": 5, "parameter": "bias", "index": [17]}
+    residual = {
+        "elements": 9048,
+        "differing": 12,
+        "max_ulp": {"m": 5_378, "v": 2**40, "w": 2**64 - 1},
+        "where": {"m": where, "v": where | {"parameter": "scalar", "index": []}},
+    }
+    text = printed(answer("unexplained", arithmetic=None, residual=residual))
+    for line in (
+        r"left over +12 of 9,048 elements",
+        r" +m by up to 5,378 ULP \(probe 'l2', step 5, bias\[17\]\)",
+        r" +v by up to 1\.1e\+12 ULP \(probe 'l2', step 5, scalar\)",
+        r" +w by up to NaN or infinity",
+    ):
+        assert re.search("^" + line + " *$", text, re.M), line
+    assert "compared" not in text
+
+
+def test_what_a_claim_leaves_open_is_told_by_probe():
+    left_open = {"no-eps": {"differing": 397, "elements": 9048, "reason": "it refines"}}
+    told = answer("explained", residual={"elements": 395_268, "differing": 397, LEFT_OPEN: left_open})
+    assert identity_sentence("x", "float32", told).endswith("hat, bit for bit but for what is left open.")
+    text = printed(told)
+    assert re.search(r"^left open +no-eps: 397 of 9,048 weights differ; it refines *$", text, re.M)
+    assert re.search(r"^compared +395,268 elements, 397 differ *$", text, re.M)
+
+
+def test_the_widest_dtype_is_at_the_top_and_all_are_there(shipped):
+    out, told = shipped
+    assert out.index(f"{NAME} in float32 is Adam") < out.index(f"{NAME} in float16 is Adam")
     assert set(told) == KEYS | {"target", "dtype", "dtypes"}
-    assert (told["target"], told["dtype"], told["verdict"]) == (NAME, "float64", "identified")
-    assert set(told["dtypes"]) == {"float64", "float16"}
+    assert (told["target"], told["dtype"]) == (NAME, "float32")
+    assert set(told["dtypes"]) == {"float32", "float16"}
     assert all(set(one) == KEYS for one in told["dtypes"].values())
-    assert {key: told[key] for key in KEYS} == told["dtypes"]["float64"]
-    assert told["dtypes"]["float16"]["verdict"] == "explained"
-    assert [claim for _, claim in asked] == ["outside", "outside"]
-    assert [next(iter(seen.values())).w.dtype.name for seen, _ in asked] == ["float64", "float16"]
+    assert {key: told[key] for key in KEYS} == told["dtypes"]["float32"]
 
 
-def test_json_on_standard_output_is_nothing_else(command, said):
-    said(answer())
-    code, out, err = command("identify", NAME, "-d", "float32", "--json", "-")
-    assert code == 0
-    assert json.loads(out)["dtype"] == "float32"
-    assert "bit for bit" in err
+def test_a_shipped_adam_is_identified(shipped):
+    out, told = shipped
+    for dtype, one in told["dtypes"].items():
+        assert f"{NAME} in {dtype} is Adam with epsilon outside, bit for bit." in out
+        assert one["verdict"] == "identified"
+        assert one["convention"]["epsilon"] == "outside"
+        assert one["convention"]["hyperparameters"] == {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-3}
+        assert one["arithmetic"]["first_moment"] == "m = b1 * m + c1 * g"
+        assert one["formula"].splitlines()[-1] == "w = w - lr * (m / c1) / (sqrt(v / c2) + eps)"
+        assert [cause for cause in one["causes"] if not cause["benign"]] == []
+        assert one["residual"]["differing"] == 0
+        assert one["residual"]["elements"] > 400_000
+    assert re.search(r"^compared +[4-9]\d\d,\d{3} elements, 0 differ *$", out, re.M)
 
 
-def test_what_is_not_explained_is_exit_code_1(command, said):
-    said(answer(), answer("unexplained"))
-    assert command("identify", NAME, "-d", "float64", "-d", "float32")[0] == 1
-
-
-def test_hidden_moments_are_not_looked_at(command, said):
-    asked = said(answer())
-    assert command("identify", NAME, "-d", "float32", "--hide-moments")[0] == 0
-    assert all(one.m is None and one.v is None for one in asked[0][0].values())
-
-
-def test_a_plugin_claims_nothing_and_its_refusals_are_told(command, said, write_adam):
-    asked = said(answer())
-    target = write_adam(first="if hyper.amsgrad: raise Unsupported('no maximum here')")
-    code, out, _ = command("identify", target, "-d", "float32", "--json", "-")
-    assert code == 0
-    assert json.loads(out)["residual"] == {"elements": 7, LEFT_OUT: {"amsgrad": "no maximum here"}}
-    assert asked[0][1] is None
-    assert "amsgrad" not in asked[0][0]
-
-
-def test_nothing_is_said_of_a_noisy_target_but_that(command, said):
-    asked = said()
-    code, out, _ = command("identify", f"{FAULTS / 'wrong_adams.py'}:noisy", "-d", "float32", "--json", "-")
-    assert (code, asked) == (1, [])
+def test_json_on_standard_output_is_nothing_else(command):
+    code, out, err = command("identify", f"{FAULTS / 'other_optimizers.py'}:sgd", "-d", "float32", "--json", "-")
     told = json.loads(out)
-    assert (told["verdict"], told["convention"], told["arithmetic"]) == ("unexplained", {}, None)
+    assert (code, told["dtype"], told["verdict"], told["convention"]) == (0, "float32", "explained", {})
+    assert told["formula"] == "w = w - lr * g"
+    assert "user.sgd in float32 is not an Adam: SGD." in err
+
+
+def test_an_epsilon_in_the_wrong_place_is_read_out_of_a_file(command, write_adam):
+    target = write_adam(
+        first="if hyper.weight_decay or hyper.amsgrad: raise Unsupported('plain Adam only')",
+        swap=[("np.sqrt(v_hat) + f(hyper.eps)", "np.sqrt(v_hat + f(hyper.eps))")],
+    )
+    code, out, err = command("identify", target, "-d", "float32", "--json", "-")
+    told = json.loads(out)
+    assert (code, told["target"], told["convention"]["epsilon"]) == (0, "user.plugin", "inside")
+    assert told["verdict"] in {"identified", "explained"}
+    assert "w = w - lr * (m / c1) / sqrt(v / c2 + eps)" in told["formula"].splitlines()
+    # It counts steps, not the gradients of a parameter.
+    causes = {cause["family"]: cause for cause in told["causes"]}
+    assert set(causes) == {"epsilon-placement", "step-count"}
+    assert causes["epsilon-placement"]["evidence"] == {"found": "inside", "expected": "outside"}
+    assert set(causes["step-count"]) == {"family", "detail", "evidence", "benign"}
+    assert told["residual"][LEFT_OUT] == dict.fromkeys(("decoupled", "l2", "amsgrad"), "plain Adam only")
+    assert "user.plugin in float32 is Adam with epsilon inside, with 2 departures" in err
+    assert re.search(r"^not asked +amsgrad: plain Adam only *$", err, re.M)
+
+
+def test_what_is_not_explained_is_exit_code_1_and_says_how_much_is_left(command, write_adam):
+    target = write_adam(before="gradient = {n: None if g is None else g * g.dtype.type(1 + t % 3) for n, g in "
+                               "gradient.items()}")  # fmt: skip
+    code, out, err = command("identify", target, "-d", "float32", "--json", "-")
+    left = json.loads(out)["residual"]
+    assert code == 1
+    assert 1000 < left["differing"] < left["elements"]
+    assert {"m", "v"} <= set(left["max_ulp"]) == set(left["where"])
+    assert min(left["max_ulp"].values()) > 1
+    assert set(left["where"]["m"]) == {"probe", "step", "parameter", "index"}
+    assert f"{left['differing']:,} of {left['elements']:,} elements" in err
+
+
+@pytest.mark.parametrize("target", [NAME, "hidden"])
+def test_without_moments_the_weights_tell(command, write_adam, target):
+    options = ["--hide-moments"]
+    if target == "hidden":
+        target, options = write_adam(swap=[("State(w=w, m=m, v=v)", "State(w=w, m=None, v=None)")]), []
+    code, out, _ = command("identify", target, "-d", "float32", *options, "--json", "-")
+    told = json.loads(out)
+    assert (code, told["verdict"], told["arithmetic"]) == (0, "explained", None)
+    assert told["convention"]["epsilon"] == "outside"
+    assert told["residual"] == {"elements": 137_483, "differing": 0}
+    expected = set() if target == NAME else {"step-count", "weight-decay", "amsgrad"}
+    assert {cause["family"] for cause in told["causes"]} == expected
+
+
+def test_nothing_is_said_of_a_noisy_target_but_that(command):
+    code, out, err = command("identify", f"{FAULTS / 'wrong_adams.py'}:noisy", "-d", "float32", "--json", "-")
+    told = json.loads(out)
+    assert (code, told["verdict"], told["convention"], told["arithmetic"]) == (1, "unexplained", {}, None)
     assert [cause["family"] for cause in told["causes"]] == ["nondeterminism"]
+    assert "does not answer the same twice" in err
 
 
-def test_a_target_that_refuses_everything_is_one_line(command, said, write_adam):
-    said()
+def test_a_target_that_refuses_everything_is_one_line(command, write_adam):
     code, out, err = command("identify", write_adam(first="raise Unsupported('no such kernel')"), "-d", "float32")
     assert (code, out) == (4, "")
     assert err == "parity: user.plugin: answers no question: no such kernel\n"
 
 
-def test_a_trace_is_a_target(command, said, kept):
-    asked = said(answer(), answer())
+def test_a_trace_is_a_target(command, kept):
     code, out, err = command("identify", kept)
     assert (code, err) == (0, "")
-    assert out.startswith(f"{NAME} in float32 is Adam")
-    ((observations, claim),) = asked
-    assert (list(observations), claim) == (["trace"], "outside")
+    assert out.startswith(f"{NAME} in float32 is Adam with epsilon outside, bit for bit.")
     shutil.rmtree(kept.parent / "input")
     code, _, err = command("identify", kept)
     assert code == 4
     assert re.fullmatch(r"parity: [^\n]+the gradients are missing[^\n]+--case\n", err)
-    assert command("identify", kept, "--case", kept.parents[3].parent / "small.toml", "--hide-moments")[0] == 0
-    assert asked[1][0]["trace"].m is None
+    case = kept.parents[3].parent / "small.toml"
+    code, out, _ = command("identify", kept, "--case", case, "--hide-moments", "--json", "-")
+    told = json.loads(out)
+    assert (code, told["verdict"], told["arithmetic"], told["causes"]) == (0, "explained", None, [])
+    assert told["residual"] == {"elements": 85, "differing": 0}
 
 
 @pytest.mark.parametrize(
