@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks import adam, metrics, whole_run
+from benchmarks import adam, metrics, plugin, whole_run
 
 HELP_SECONDS = 0.2
 HELP_ROUNDS = 9
@@ -31,6 +31,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], Iterable[tuple[str, float, float, bo
     "a step of the from-scratch Adam, 10 million float32: time over that of": ("at most", adam.rows),
     "a step with exact fma, 10 million float32: time over the plain from-scratch Adam": ("at most", adam.twin_rows),
     "the command line": ("at most", help_rows),
+    "the pytest plug-in": ("at most", plugin.rows),
     "a run of NumPy, torch and Keras on 10 million parameters": ("at most", whole_run.rows),
 }
 

@@ -16,16 +16,17 @@ from parity.comparison.traces import Divergence, compare_traces
 from parity.engine.account import Explaining
 from parity.engine.candidates import known_names, select_candidates
 from parity.engine.plan import Cell, Plan, plan_cells
-from parity.engine.power import read_power
+from parity.engine.power import PowerTable, read_power
 from parity.engine.record import FILE, Run, read_run, record, write_run
 from parity.engine.result import CellResult
-from parity.engine.run import PARTS, OnCell, Options, execute, part_paths
+from parity.engine.run import PARTS, OnCell, Options, Progress, execute, part_paths
 from parity.engine.tables import CSV, PARQUET, merge_tables
 from parity.errors import ParityError, UsageError, nearest
 from parity.expectation import Expectation
 from parity.explain.account import account
 from parity.explain.explain import candidate_of, explain_case
 from parity.explain.explanation import Explanation
+from parity.explain.headlines import read_headlines
 from parity.explain.libraries import Libraries
 from parity.files import write_atomically
 from parity.numerics.formats import FORMATS, format_named
@@ -104,12 +105,17 @@ def run(
     with Libraries(options.timeout) as libraries:
         explaining = Explaining(partial(account, libraries=libraries)) if explained else None
         progress = execute(plan, folder, options, on_cell or _silent, explaining)
+    return conclude(plan, progress, folder, power)
+
+
+def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) -> Run:
+    """Judge what was run, and leave tables, run.json and report.md in its folder."""
     outcome = record(plan, progress, VERSION, power)
     done = {(cell.case, cell.dtype) for cell in progress.results}
     finished = [cell for cell in plan.cells if (cell.case.name, cell.dtype) in done]
     merge_tables((part_paths(folder, cell.name)[1] for cell in finished), folder)
     write_run(outcome, folder)
-    write_atomically(folder / REPORT, render(outcome))
+    write_atomically(folder / REPORT, render(outcome, read_headlines(outcome, folder)))
     return outcome
 
 

@@ -17,6 +17,8 @@ from parity.layout import Layout, Parameter
 from parity.numerics.formats import FORMATS
 from parity.trace import create_rows, write_header
 
+pytest_plugins = ["pytester"]
+
 USER_AGAINST_PAPER = {
     "actual": "user.*",
     "expected": "numpy.adam.outside",

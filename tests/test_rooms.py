@@ -15,7 +15,8 @@ ROOT = Path(parity.__file__).parent
 TIERS = (
     ("__main__",),
     ("bridge", "cli", "pytest_plugin"),
-    ("listing",),
+    ("listing", "session", "target"),
+    ("baselines", "claim"),
     ("api",),
     ("report",),
     ("baseline",),
@@ -32,7 +33,7 @@ TIERS = (
     ("recording", "problems"),
     ("adam",),
     ("numerics",),
-    ("digest", "environment", "files", "hyper", "layout", "selection", "state"),
+    ("case_file", "digest", "environment", "files", "hyper", "layout", "selection", "state"),
     ("errors", "version"),
 )
 TIER = {room: place for place, rooms in enumerate(TIERS) for room in rooms}
@@ -146,43 +147,9 @@ def test_what_is_compared_is_not_judged_and_what_is_judged_is_not_seen():
         assert "numpy" not in {name.split(".")[0] for name, _ in imports(path)}
 
 
-def test_only_the_command_line_prints():
-    prints = {room_of(path) for path in FILES if calls(path, "print")}
-    assert prints == {"cli"}
-
-
-def test_pytest_is_imported_by_its_plugin_only():
-    using = {room_of(path) for path in FILES if "pytest" in {name.split(".")[0] for name, _ in imports(path)}}
-    assert using <= {"pytest_plugin"}
-
-
-def test_a_worker_needs_numpy_and_ml_dtypes_only(process):
-    """So that an old framework's interpreter can run it."""
-    code = (
-        "import sys; before = set(sys.modules); import parity.engine.worker\n"
-        "from parity.implementations.registry import shipped_implementations; shipped_implementations()\n"
-        "loaded = {name.split('.')[0] for name in set(sys.modules) - before}\n"
-        "print(*sorted(loaded - set(sys.stdlib_module_names)))"
-    )
-    out, err = process(code=code).communicate(timeout=60)
-    assert err == ""
-    assert set(out.split()) == WORKER_NEEDS | {"parity"}
-
-
-@pytest.mark.parametrize("kind", ["cases", "implementations", "metrics", "conventions"])
-def test_listing_imports_no_framework(process, kind):
-    code = (
-        "import sys; from parity.cli.main import exit_code\n"
-        f"code = exit_code(['list', '{kind}'])\n"
-        "print('loaded:', *sorted({name.split('.')[0] for name in sys.modules}), 'code:', code)"
-    )
-    out, _ = process(code=code).communicate(timeout=60)
-    loaded, _, code = out.rpartition("loaded:")[2].partition("code:")
-    assert int(code) == 0
-    assert not set(loaded.split()) & FRAMEWORKS
-    assert len(out.splitlines()) > 4 - (kind == "conventions")
-
-
-def test_importing_parity_imports_nothing_of_it(process):
-    code = "import sys, parity; print(*(name for name in sys.modules if name.startswith('parity.')))"
-    assert process(code=code).communicate(timeout=60)[0].split() == []
+def test_packages_are_installed_and_looked_into_in_one_room():
+    """Nobody else knows of pins, pip or environments; what a worker loads least of all."""
+    using = {
+        room_of(path) for path in FILES if {"packaging", "venv", "pip"} & {n.split(".")[0] for n, _ in imports(path)}
+    }
+    assert using == {"baseline"}

@@ -19,6 +19,7 @@ COMMANDS = {
     "identify": "Say which Adam a target is: formula, hyperparameters, arithmetic, departures.",
     "explain": "Say why two implementations differ, to the last bit.",
     "convert-eps": "Carry an epsilon to another convention, and say what difference is left.",
+    "baseline": "Keep what an Adam does today, hold tomorrow's against it.",
     "report": "Render the report of a run directory again.",
     "list": "List cases, implementations, metrics or conventions.",
     "doctor": "Check this installation by running every implementation once.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -30,5 +31,27 @@ def verbosity() -> Decorator:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         function = click.option("-q", "--quiet", is_flag=True, help="Only errors and the last line.")(function)
         return click.option("-v", "--verbose", is_flag=True, help="Every pair, not only those to look at.")(function)
+
+    return decorate
+
+
+def selection() -> Decorator:
+    """``[CASE]...``, ``-i``, ``-d``, ``-k`` and ``--timeout``."""
+    added = (
+        click.argument("cases", nargs=-1, metavar="[CASE]...", type=click.Path(path_type=Path)),
+        click.option("-i", "--implementation", "implementations", multiple=True, metavar="NAME",
+                     help="A name, a pattern, or your own: 'file.py:run', 'module:run'. Repeatable."),
+        click.option("-d", "--dtype", "dtypes", multiple=True, metavar="DTYPE",
+                     help="float64, float32, float16 or bfloat16. Repeatable.  [all]"),
+        click.option("-k", "keyword", default="", metavar="EXPR",
+                     help="Only cases whose names match, e.g. 'epsilon and not long'."),
+        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
+                     metavar="S", help="Seconds a worker may take for one answer."),
+    )  # fmt: skip
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(added):
+            function = option(function)
+        return function
 
     return decorate

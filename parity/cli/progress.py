@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from parity.engine.plan import Cell
-    from parity.engine.result import CellResult
-    from parity.engine.run import OnCell
+OnDone = Callable[[str, int, int], None]
+"""Called with the name of a cell that is finished, how many are, and of how many."""
 
 PLAIN_SECONDS = 10.0
 
 
 @contextmanager
-def progress(screen: Console, quiet: bool) -> Iterator[OnCell]:
+def progress(screen: Console, quiet: bool) -> Iterator[OnDone]:
     """A callback for finished cells."""
     if quiet:
-        yield lambda cell, result, done, total: None
+        yield lambda name, done, total: None
     elif screen.is_terminal:
-        with _bar(screen) as on_cell:
-            yield on_cell
+        with _bar(screen) as on_done:
+            yield on_done
     else:
         yield _plain_lines(screen)
 
 
 @contextmanager
-def _bar(screen: Console) -> Iterator[OnCell]:
+def _bar(screen: Console) -> Iterator[OnDone]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -47,21 +46,21 @@ def _bar(screen: Console) -> Iterator[OnCell]:
     with Progress(*columns, console=screen, transient=True) as bar:
         task = bar.add_task("starting workers", total=None)
 
-        def on_cell(cell: Cell, result: CellResult, done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=f"{cell.name[:40]:40}")
+        def on_done(name: str, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=f"{name[:40]:40}")
 
-        yield on_cell
+        yield on_done
 
 
-def _plain_lines(screen: Console) -> OnCell:
+def _plain_lines(screen: Console) -> OnDone:
     started = last = time.monotonic()
 
-    def on_cell(cell: Cell, result: CellResult, done: int, total: int) -> None:
+    def on_done(name: str, done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
         if done == total or now - last >= PLAIN_SECONDS:
             last = now
             left = (now - started) / done * (total - done)
-            screen.print(f"{done}/{total} cells, {cell.name}, about {left:.0f} s left", markup=False)
+            screen.print(f"{done}/{total} cells, {name}, about {left:.0f} s left", markup=False)
 
-    return on_cell
+    return on_done

@@ -70,7 +70,7 @@ def command(
     from parity.cli.progress import progress
     from parity.engine.run import Options
 
-    with progress(console(color, stderr=True), quiet) as on_cell:
+    with progress(console(color, stderr=True), quiet) as on_done:
         outcome = api.run(
             cases,
             implementations,
@@ -84,7 +84,7 @@ def command(
                 resume=resume,
                 max_failures=1 if exitfirst else maxfail or 0,
             ),
-            on_cell=on_cell,
+            on_cell=lambda cell, result, done, total: on_done(cell.name, done, total),
             explained=not no_explain,
         )
     if json_file:

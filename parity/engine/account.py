@@ -6,10 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from parity.engine.explanations import Document
 from parity.engine.plan import Cell
 from parity.engine.result import Account, CellResult
 
-Explainer = Callable[[Cell, CellResult, Path], Account]
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A cell's account, and what is kept beside it of its headline pairs; None where it has none."""
+
+    account: Account
+    document: Document | None = None
+
+
+Explainer = Callable[[Cell, CellResult, Path], Explained]
 """Explains a cell from the folder in which every implementation that ended has its trace."""
 
 LARGEST_TRACES = 1 << 29

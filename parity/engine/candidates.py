@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from parity.digest import digest_of
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.errors import ParityError
@@ -31,6 +33,7 @@ def shipped_candidates() -> tuple[Candidate, ...]:
             dtypes=implementation.dtypes,
             convention=implementation.convention,
             defaults=implementation.defaults,
+            representative=implementation.representative,
         )
         for implementation in shipped_implementations().values()
     )
@@ -62,6 +65,11 @@ def select_candidates(targets: Sequence[str], logs: Path, timeout: float | None 
     return (*ordered, *described)
 
 
+def under(candidate: Candidate, python: str) -> Candidate:
+    """The same implementation as another interpreter has it, in a process of its own."""
+    return replace(candidate, worker=f"{candidate.worker}-{digest_of(python.encode())[:8]}", python=python)
+
+
 def known_names() -> list[str]:
     """Names of all implementations there are, without loading a plug-in; 'user.*' stands for those to come."""
     return [*shipped_implementations(), *(f"user.{name}" for name in installed_plugins()), "user.plugin"]
@@ -90,4 +98,5 @@ def describe_plugin(target: str, logs: Path, timeout: float | None = None) -> Ca
         convention=answer["convention"],
         defaults=hyper_from_json(answer["defaults"]),
         plugin=True,
+        representative=True,
     )

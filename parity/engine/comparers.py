@@ -11,8 +11,8 @@ from typing import Any
 from parity.comparison.metrics import Metrics
 from parity.engine.comparer import decode_metrics
 from parity.engine.convoy import Interrupted
-from parity.engine.process import WorkerFailed, WorkerProcess
-from parity.engine.workers import Workers
+from parity.engine.process import WorkerFailed
+from parity.engine.workers import Worker, Workers
 
 MODULE = "parity.engine.comparer"
 
@@ -52,6 +52,6 @@ def measure_apart(tasks: Sequence[Task], workers: Workers) -> list[list[Metrics]
         raise RuntimeError(f"a comparing process failed: {failure.reason}") from failure
 
 
-def _received(process: WorkerProcess) -> list[Metrics]:
+def _received(process: Worker) -> list[Metrics]:
     answer = process.receive(None)
     return [decode_metrics(encoded) for encoded in answer["metrics"]]

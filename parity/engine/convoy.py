@@ -15,7 +15,7 @@ from parity.engine.process import WorkerFailed
 from parity.engine.protocol import PROGRESS, SKIPPING_KINDS
 from parity.engine.result import Failure
 from parity.engine.window import Window
-from parity.engine.workers import Workers
+from parity.engine.workers import Worker, Workers
 from parity.layout import Layout
 from parity.numerics.formats import Format
 from parity.state import QUANTITIES
@@ -98,7 +98,7 @@ class Convoy:
             if name not in self.alive:
                 continue
             try:
-                worker = self._workers.get(participant.candidate.worker)
+                worker = self._worker_of(participant)
             except WorkerFailed as failure:
                 self._lose(name, failure)
                 continue
@@ -116,7 +116,7 @@ class Convoy:
                 continue
             participant = self.members[name]
             try:
-                answer = self._workers.get(participant.candidate.worker).receive(self._timeout)
+                answer = self._worker_of(participant).receive(self._timeout)
             except WorkerFailed as failure:
                 self._lose(name, failure)
                 continue
@@ -131,6 +131,9 @@ class Convoy:
     def arrived(self, step: int) -> list[str]:
         """Who is left and has reached a step."""
         return [name for name in self.alive if self.members[name].done >= step]
+
+    def _worker_of(self, participant: Participant) -> Worker:
+        return self._workers.get(participant.candidate.worker, python=participant.candidate.python)
 
     def _fail(self, name: str, kind: str, reason: str) -> None:
         participant = self.members[name]
@@ -160,7 +163,7 @@ class Convoy:
         for name in self.alive:
             participant = self.members[name]
             try:
-                worker = self._workers.get(participant.candidate.worker)
+                worker = self._worker_of(participant)
                 worker.ask({"op": "drop", "run": participant.number}, self._timeout)
             except WorkerFailed:
                 self._workers.discard(participant.candidate.worker)

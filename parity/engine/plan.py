@@ -17,7 +17,8 @@ class Candidate:
     """An implementation as the engine knows it, without having imported it.
 
     name: dotted, as in every table. target: what the worker resolves. worker: the process that
-    serves it; plug-ins get one of their own.
+    serves it; plug-ins get one of their own. python: the interpreter of that process, empty for this one.
+    representative: stands for its framework, or, a plug-in, for itself.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Candidate:
     convention: str | None
     defaults: Hyper
     plugin: bool = False
+    python: str = ""
+    representative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,12 @@ class Cell:
     def name(self) -> str:
         """As shown while it runs."""
         return f"{self.case.name} {self.dtype}"
+
+    @property
+    def headlines(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of which both sides stand for their framework: those that are explained at length."""
+        standing = {candidate.name for candidate in self.candidates if candidate.representative}
+        return tuple(pair for pair in self.pairs if standing.issuperset(pair))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,8 @@ def pairs_of(case: Case, names: Sequence[str], dtype: str) -> tuple[tuple[str, s
 
 def stale_expectations(cases: Sequence[Case], known: Sequence[str], whole: bool = False) -> tuple[str, ...]:
     """One line for every case without expectations, and every expectation that no known pair answers to."""
-    pairs = [(actual, expected) for actual in known for expected in known if actual != expected]
+    names = list(dict.fromkeys(known))
+    pairs = [(actual, expected) for actual in names for expected in names if actual != expected]
     silent = tuple(
         f"{case.name}: no expectation is stated, so nothing of it is compared" for case in cases if not case.expect
     )

@@ -22,6 +22,10 @@ from parity.errors import ParityError
 WORKER_MODULE = "parity.engine.worker"
 START_SECONDS = 120.0
 
+_PACKAGE = Path(parity.__file__).resolve().parent
+_OF_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME")
+"""Variables that would bring packages of this interpreter to another."""
+
 
 class WorkerFailed(Exception):
     """The process is gone: it died, or was ended because it did not answer in time."""
@@ -34,35 +38,43 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """One worker under one interpreter; answers come in the order of the requests.
 
-    variables: of its environment, beside those of this process.
+    python: an interpreter that may have another NumPy and other frameworks, and has no need of parity; empty for this
+    one. variables: of its environment, beside those of this process. WorkerFailed where it does not start.
     """
 
     def __init__(
         self,
         name: str,
         log: Path,
-        python: str = sys.executable,
+        python: str = "",
         module: str = WORKER_MODULE,
         variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.name, self.log = name, log
         log.parent.mkdir(parents=True, exist_ok=True)
-        package_root = str(Path(parity.__file__).resolve().parent.parent)
         environment = {**os.environ, **variables}
         # Workers share the cores: a thread that spins for its next task takes them from the others.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", module]
+        if python:
+            command = [python, str(_PACKAGE / "engine" / "bootstrap.py"), module]
+            for name in _OF_THIS_PYTHON:
+                environment.pop(name, None)
         with log.open("ab") as errors:
             self._log_start = errors.tell()
-            self._process = subprocess.Popen(
-                [python, "-m", module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment,
-                # A Ctrl-C of the terminal is the engine's to handle: it must end with a readable run.
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env=environment,
+                    # A Ctrl-C of the terminal is the engine's to handle: it must end with a readable run.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise WorkerFailed(DIED, f"{command[0]} cannot be started ({error.strerror})") from None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout

@@ -88,11 +88,16 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What explains a cell. reason: why it was not explained, empty where it was."""
+    """What explains a cell.
+
+    reason: why it was not explained, empty where it was. explanations: digest of the file that holds the whole
+    explanations of its headline pairs, empty where there is none.
+    """
 
     held: tuple[Held, ...] = ()
     pairs: tuple[Why, ...] = ()
     reason: str = "not asked for"
+    explanations: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from queue import SimpleQueue
 from pydantic import TypeAdapter, ValidationError
 
 from parity.digest import digest_of
-from parity.engine.account import Explaining
+from parity.engine.account import Explained, Explaining
 from parity.engine.agenda import Agenda
 from parity.engine.cell import run_cell
 from parity.engine.convoy import Interrupted
+from parity.engine.explanations import SUFFIX, check_document, write_document
 from parity.engine.plan import Candidate, Cell, Plan
 from parity.engine.result import Account, CellResult, judge_pair
 from parity.engine.tables import check_table
@@ -34,7 +35,7 @@ from parity.state import QUANTITIES
 from parity.trace import hyper_to_json
 from parity.version import VERSION
 
-RESULT_SCHEMA = 2
+RESULT_SCHEMA = 3
 SHARED_MEMORY = Path("/dev/shm")
 PARTS = "parts"
 
@@ -79,6 +80,11 @@ def part_paths(folder: Path, cell_name: str) -> tuple[Path, Path]:
     return folder / PARTS / f"{stem}.json", folder / PARTS / f"{stem}.parquet"
 
 
+def explanations_path(folder: Path, cell_name: str) -> Path:
+    """Where the whole explanations of a cell's headline pairs stand inside a run directory."""
+    return part_paths(folder, cell_name)[0].with_suffix(SUFFIX)
+
+
 def cell_key(cell: Cell, keep_traces: bool, explained: bool) -> str:
     """Digest of everything that determines a cell's result: question, implementations, surroundings."""
     surroundings = describe_environment()
@@ -88,7 +94,8 @@ def cell_key(cell: Cell, keep_traces: bool, explained: bool) -> str:
         "case": cell.case.digest(),
         "name": cell.name,
         "candidates": [
-            [one.name, one.target, hyper_to_json(cell.case.hyper_for(one.defaults))] for one in cell.candidates
+            [one.name, one.target, hyper_to_json(cell.case.hyper_for(one.defaults)), *([one.python] * bool(one.python))]
+            for one in cell.candidates
         ],
         "plugins": [_source_digest(one) for one in cell.candidates if one.plugin],
         "pairs": cell.pairs,
@@ -171,7 +178,7 @@ def _run_cells(
             workers = free.get()
             try:
                 cell = agenda.take(workers)
-                return cell, _run_one(cell, workers, folder, options, threads, explaining)
+                return cell, run_one(cell, workers, folder, options, threads, explaining)
             finally:
                 free.put(workers)
 
@@ -208,7 +215,7 @@ def _unexpected(cell: Cell, result: CellResult) -> int:
     return sum(not verdict.as_expected for verdict in verdicts)
 
 
-def _run_one(
+def run_one(
     cell: Cell,
     workers: Workers,
     folder: Path,
@@ -216,7 +223,9 @@ def _run_one(
     threads: ThreadPoolExecutor,
     explaining: Explaining | None,
 ) -> CellResult:
+    """Run one cell, explain it, and keep its result and table under parts/."""
     json_path, table_path = part_paths(folder, cell.name)
+    explanations_path(folder, cell.name).unlink(missing_ok=True)
     key = cell_key(cell, options.keep_traces, explaining is not None)
     size = _trace_bytes(cell)
     explains = explaining is not None and (options.keep_traces or size <= explaining.largest)
@@ -228,12 +237,20 @@ def _run_one(
             cell, key, workers, table_path, scratch, traces=traces, timeout=options.timeout, threads=threads
         )
         if explains and explaining is not None and traces is not None:
-            result = replace(result, account=explaining.explainer(cell, result, traces))
+            result = replace(result, account=_keep(explaining.explainer(cell, result, traces), folder, cell))
         elif explaining is not None:
             reason = f"its traces are larger than {explaining.largest >> 20} MiB; --keep-traces, or 'parity explain'"
             result = replace(result, account=Account(reason=reason))
     write_atomically(json_path, _RESULT.dump_json(result, indent=1).decode() + "\n")
     return result
+
+
+def _keep(explained: Explained, folder: Path, cell: Cell) -> Account:
+    """The account, with the digest of what was written beside it."""
+    if explained.document is None:
+        return explained.account
+    digest = write_document(explained.document, explanations_path(folder, cell.name))
+    return replace(explained.account, explanations=digest)
 
 
 def _trace_bytes(cell: Cell) -> int:
@@ -261,18 +278,26 @@ def _scratch(folder: Path, needed: int, *, shared: bool) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def load_part(folder: Path, cell: Cell, keep_traces: bool, explained: bool) -> CellResult | None:
-    """The kept result of a cell, None where there is none or it answers another question."""
-    json_path, table_path = part_paths(folder, cell.name)
+def read_part(folder: Path, cell_name: str) -> CellResult | None:
+    """The kept result of a cell, None where there is none; ParityError where it cannot be read."""
+    json_path, table_path = part_paths(folder, cell_name)
     if not json_path.is_file() or not table_path.is_file():
         return None
-    if any(one.plugin and not _source_digest(one) for one in cell.candidates):
-        return None
     try:
-        result = _RESULT.validate_json(json_path.read_bytes())
+        return _RESULT.validate_json(json_path.read_bytes())
     except ValidationError as error:
         raise ParityError(f"{json_path}: altered or truncated ({error.errors()[0]['msg']}); remove it") from None
-    if result.key != cell_key(cell, keep_traces, explained):
+
+
+def load_part(folder: Path, cell: Cell, keep_traces: bool, explained: bool) -> CellResult | None:
+    """The kept result of a cell, None where there is none or it answers another question."""
+    # What stands in a module, or is installed for another interpreter, may have changed without a trace here.
+    if any(one.python or (one.plugin and not _source_digest(one)) for one in cell.candidates):
         return None
-    check_table(table_path, result.rows)
+    result = read_part(folder, cell.name)
+    if result is None or result.key != cell_key(cell, keep_traces, explained):
+        return None
+    check_table(part_paths(folder, cell.name)[1], result.rows)
+    if result.account.explanations:
+        check_document(explanations_path(folder, cell.name), result.account.explanations)
     return result

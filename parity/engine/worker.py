@@ -6,7 +6,6 @@ Needs the standard library, NumPy, ml_dtypes and that framework. The protocol is
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -23,11 +22,13 @@ from parity.engine.window import Window
 from parity.environment import describe_environment
 from parity.errors import ParityError, Unsupported, nearest
 from parity.implementations.implementation import Implementation
+from parity.implementations.need import unmet
 from parity.implementations.registry import is_plugin, resolve
 from parity.numerics.formats import format_named
 from parity.trace import hyper_from_json, hyper_to_json, layout_from_json, open_rows
 
 Message = dict[str, Any]
+Find = Callable[[str], Implementation]
 
 
 def main() -> None:
@@ -53,25 +54,35 @@ def _end_with(parent: int) -> None:
 
 def serve(requests: TextIO, answers: TextIO) -> None:
     """Answer every line of requests with one line."""
-    orbits: dict[int, Orbit] = {}
-    operations: dict[str, Callable[[Message], Message]] = {
-        "hello": lambda _: {"protocol": PROTOCOL, "environment": describe_environment()},
-        "describe": _describe,
-        "start": lambda message: _start(orbits, message),
-        "advance": lambda message: _advance(orbits[message["run"]], message),
-        "finish": lambda message: _finish(orbits.pop(message["run"])),
-        "drop": lambda message: _drop(orbits, message["run"]),
-        "square_root": _square_root,
-    }
+    answer = answering(resolve)
     for line in requests:
         message = json.loads(line)
         if message["op"] == "quit":
             return
-        answer = _answer(operations, message)
-        if not answer["ok"] and "run" in message:
-            orbits.pop(message["run"], None)
-        answers.write(json.dumps(answer) + "\n")
+        answers.write(json.dumps(answer(message)) + "\n")
         answers.flush()
+
+
+def answering(find: Find) -> Callable[[Message], Message]:
+    """What answers one request after another, ``quit`` but all; find: the implementation of a target."""
+    orbits: dict[int, Orbit] = {}
+    operations: dict[str, Callable[[Message], Message]] = {
+        "hello": lambda _: {"protocol": PROTOCOL, "environment": describe_environment()},
+        "describe": lambda message: _describe(find(message["target"])),
+        "start": lambda message: _start(orbits, _ready(find(message["target"])), message),
+        "advance": lambda message: _advance(orbits[message["run"]], message),
+        "finish": lambda message: _finish(orbits.pop(message["run"])),
+        "drop": lambda message: _drop(orbits, message["run"]),
+        "square_root": lambda message: _square_root(_ready(find(message["target"])), message),
+    }
+
+    def answer(message: Message) -> Message:
+        found = _answer(operations, message)
+        if not found["ok"] and "run" in message:
+            orbits.pop(message["run"], None)
+        return found
+
+    return answer
 
 
 def _answer(operations: Mapping[str, Callable[[Message], Message]], message: Message) -> Message:
@@ -91,7 +102,7 @@ def _answer(operations: Mapping[str, Callable[[Message], Message]], message: Mes
 
 
 class _Missing(ParityError):
-    """A module that an implementation needs is not installed."""
+    """What an implementation needs is not installed."""
 
 
 def _one_line(error: Exception) -> str:
@@ -101,20 +112,18 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:300]}{where}"
 
 
-def _describe(message: Message) -> Message:
-    implementation = resolve(message["target"])
+def _describe(implementation: Implementation) -> Message:
     return {
         "name": implementation.name,
         "dtypes": list(implementation.dtypes),
         "needs": list(implementation.needs),
-        "missing": [module for module in implementation.needs if importlib.util.find_spec(module) is None],
+        "missing": [need for need in implementation.needs if unmet(need)],
         "convention": implementation.convention,
         "defaults": hyper_to_json(implementation.defaults),
     }
 
 
-def _start(orbits: dict[int, Orbit], message: Message) -> Message:
-    implementation = _ready(message["target"])
+def _start(orbits: dict[int, Orbit], implementation: Implementation, message: Message) -> Message:
     orbits[message["run"]] = Orbit(
         implementation,
         format=format_named(message["dtype"]),
@@ -143,8 +152,7 @@ def _drop(orbits: dict[int, Orbit], run: int) -> Message:
     return {}
 
 
-def _square_root(message: Message) -> Message:
-    implementation = _ready(message["target"])
+def _square_root(implementation: Implementation, message: Message) -> Message:
     if implementation.square_root is None:
         raise ParityError(f"{implementation.name} offers no square root of its own")
     folder, format, count = Path(message["folder"]), format_named(message["dtype"]), message["count"]
@@ -154,12 +162,11 @@ def _square_root(message: Message) -> Message:
     return {}
 
 
-def _ready(target: str) -> Implementation:
-    """The implementation of a target, whose modules are installed."""
-    implementation = resolve(target)
-    for module in implementation.needs:
-        if importlib.util.find_spec(module) is None:
-            raise _Missing(f"{module} is not installed")
+def _ready(implementation: Implementation) -> Implementation:
+    """An implementation that has all it needs."""
+    for need in implementation.needs:
+        if reason := unmet(need):
+            raise _Missing(reason)
     return implementation
 
 

@@ -4,8 +4,33 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any, Protocol
 
 from parity.engine.process import WORKER_MODULE, WorkerFailed, WorkerProcess
+
+
+class Worker(Protocol):
+    """What answers requests in their order: a process, or an implementation in this one."""
+
+    environment: dict[str, Any]
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Put a request on its way."""
+
+    def receive(self, timeout: float | None) -> dict[str, Any]:
+        """The next answer; WorkerFailed where none can come."""
+
+    def ask(self, message: dict[str, Any], timeout: float | None) -> dict[str, Any]:
+        """Send and receive."""
+
+    def close(self) -> None:
+        """End it."""
+
+    def end(self) -> None:
+        """End it without waiting."""
+
+    def kill(self) -> None:
+        """End it now."""
 
 
 class Workers:
@@ -13,18 +38,24 @@ class Workers:
 
     def __init__(self, logs: Path, lane: int) -> None:
         self._logs, self._lane = logs, lane
-        self._processes: dict[str, WorkerProcess] = {}
+        self._processes: dict[str, Worker] = {}
         self._stopped = False
         self._lock = threading.Lock()
 
-    def get(self, name: str, module: str = WORKER_MODULE) -> WorkerProcess:
-        """The process of that name, running a module; WorkerFailed where it cannot be started."""
+    def admit(self, name: str, worker: Worker) -> None:
+        """Let a worker of another kind serve under a name, until it is discarded."""
+        with self._lock:
+            self._processes[name] = worker
+
+    def get(self, name: str, module: str = WORKER_MODULE, python: str = "") -> Worker:
+        """The process of that name, running a module under an interpreter; WorkerFailed where it cannot be started."""
         with self._lock:
             if self._stopped:
                 raise WorkerFailed("interrupted", "the run was interrupted")
             if name not in self._processes:
                 file_name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
-                self._processes[name] = WorkerProcess(name, self._logs / f"{file_name}-{self._lane}.log", module=module)
+                log = self._logs / f"{file_name}-{self._lane}.log"
+                self._processes[name] = WorkerProcess(name, log, python, module)
             return self._processes[name]
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from parity.adam.twins import TWINS
+from parity.engine.account import Explained
+from parity.engine.explanations import Document
 from parity.engine.plan import Cell
 from parity.engine.result import Account, CellResult, Held, Why
 from parity.errors import ParityError
@@ -14,18 +16,38 @@ from parity.explain.libraries import Libraries
 from parity.hyper import Hyper
 from parity.trace import read_trace
 
+LARGEST_LADDER = 1 << 24
+"""Elements times steps up to which headline pairs get their ladders and noise floors while a cell runs.
 
-def account(cell: Cell, result: CellResult, folder: Path, libraries: Libraries) -> Account:
+Each takes a free run for every rung: 1 to 2 s a pair at a quarter of this bound.
+"""
+
+
+def account(cell: Cell, result: CellResult, folder: Path, libraries: Libraries) -> Explained:
     """Explains all pairs of a cell whose sides came to their end; folder: holds a trace for each of them."""
     ended = {outcome.name for outcome in result.outcomes if outcome.failure is None}
     pairs = [(one.actual, one.expected) for one in result.pairs if {one.actual, one.expected} <= ended]
     traces = {name: read_trace(folder / name) for name in {name for pair in pairs for name in pair}}
     claims = {candidate.name: candidate.convention for candidate in cell.candidates}
+    headlines = [pair for pair in pairs if pair in cell.headlines]
+    reason = _too_large(result)
     try:
-        found = explain_cell(cell.case, traces, pairs, claims, libraries, thorough=False)
+        found = explain_cell(cell.case, traces, pairs, claims, libraries, thorough=() if reason else headlines)
     except ParityError as error:
-        return Account(reason=str(error))
-    return Account(_held(found, traces_hyper={name: trace.hyper for name, trace in traces.items()}), _why(found), "")
+        return Explained(Account(reason=str(error)))
+    held = _held(found, traces_hyper={name: trace.hyper for name, trace in traces.items()})
+    kept = tuple(one.to_json() for pair, one in zip(pairs, found, strict=True) if pair in headlines)
+    return Explained(Account(held, _why(found), ""), Document(reason, kept) if kept else None)
+
+
+def _too_large(result: CellResult) -> str:
+    """Why a cell gets no ladders; empty where it does."""
+    if result.elements * result.steps <= LARGEST_LADDER:
+        return ""
+    return (
+        f"{result.elements:,} elements x {result.steps:,} steps are more than {LARGEST_LADDER:,}, "
+        "so ladders and noise floors were left out; 'parity explain' makes them"
+    )
 
 
 def _held(found: tuple[Explanation, ...], traces_hyper: dict[str, Hyper]) -> tuple[Held, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from parity.explain.explanation import Answer, ErrorRow, Explanation, Meaning, S
 from parity.explain.inputs import Inputs
 from parity.explain.ladder import Rung, ladder
 from parity.explain.libraries import Libraries
-from parity.explain.noise import noise
+from parity.explain.noise import Noise, noise
 from parity.explain.split import PairSplit, Series, split
 from parity.explain.standing import Standing, standing_of
 from parity.implementations.registry import check_target, shipped_implementations
@@ -35,12 +35,12 @@ def explain_cell(
     claims: Mapping[str, str | None],
     libraries: Libraries,
     *,
-    thorough: bool = True,
+    thorough: Collection[tuple[str, str]],
 ) -> tuple[Explanation, ...]:
     """Explains pairs of one case in one dtype; every residual and every oracle is made once for all of them.
 
-    traces, claims (the place of epsilon that is stated, or None): by name. thorough: with ladder and noise floor, which
-    take free runs for every pair. ParityError where a trace answers another question.
+    traces, claims (the place of epsilon that is stated, or None): by name. thorough: the pairs that also get ladder and
+    noise floor, which take free runs. ParityError where a trace answers another question.
     """
     if not pairs:
         return ()
@@ -49,11 +49,13 @@ def explain_cell(
     standings = {name: standing_of(traces[name], claims.get(name), inputs, libraries) for name in names}
     different = [pair for pair in pairs if not _identical(*(traces[name] for name in pair))]
     measured = split([(standings[a].side, standings[b].side) for a, b in pairs], inputs)
+    floors = {name: noise(standings[name].adam, inputs) for name in {b for a, b in different if (a, b) in thorough}}
     found = []
     for pair in pairs:
         actual, expected = (standings[name] for name in pair)
         parts = measured.of(actual.side, expected.side)
-        found.append(_explanation(actual, expected, parts, inputs, thorough=thorough, differ=pair in different))
+        floor = floors[pair[1]] if pair in different and pair in thorough else None
+        found.append(_explanation(actual, expected, parts, inputs, floor, differ=pair in different))
     return tuple(found)
 
 
@@ -66,9 +68,9 @@ def explain_traces(
         raise UsageError(f"{actual} and {expected} are traces of one implementation, {one.implementation}")
     claims = {name: made.convention for name, made in shipped_implementations().items()}
     traces = {one.implementation: one, other.implementation: other}
+    pairs = [(one.implementation, other.implementation)]
     with Libraries(timeout) as libraries:
-        (found,) = explain_cell(case, traces, [(one.implementation, other.implementation)], claims, libraries,
-                                thorough=thorough)  # fmt: skip
+        (found,) = explain_cell(case, traces, pairs, claims, libraries, thorough=pairs if thorough else ())
     return found
 
 
@@ -111,7 +113,7 @@ def explain_case(
         found: list[Explanation] = []
         for dtype in ended:
             traces = {name: read_trace(folder / "traces" / case.name / dtype / name) for name in pair}
-            found += explain_cell(case, traces, [pair], claims, libraries)
+            found += explain_cell(case, traces, [pair], claims, libraries, thorough=[pair])
         return tuple(found)
 
 
@@ -131,8 +133,9 @@ def _identical(one: Trace, other: Trace) -> bool:
 
 
 def _explanation(
-    actual: Standing, expected: Standing, parts: PairSplit, inputs: Inputs, *, thorough: bool, differ: bool
+    actual: Standing, expected: Standing, parts: PairSplit, inputs: Inputs, floor: Noise | None, *, differ: bool
 ) -> Explanation:
+    """floor: None where neither it nor the ladder is asked for."""
     lr = np.array([expected.trace.hyper.lr_at(step) for step in range(1, inputs.case.steps + 1)])
     in_lr = np.where(lr > 0, parts.total["w"].max_abs / np.where(lr > 0, lr, 1.0), 0.0)
     place = int(np.argmax(in_lr))
@@ -140,11 +143,10 @@ def _explanation(
     rungs: tuple[Rung, ...] = ()
     causes: tuple[Cause, ...] = ()
     if differ:
-        if known and thorough:
+        if known and floor is not None:
             rungs = ladder(actual.adam, expected.adam, expected.trace, inputs)
             known = rungs[-1].differing == 0
         causes = causes_from_ladder(rungs) if rungs and known else causes_from_split(actual, expected, parts, place)
-    floor = noise(expected.adam, inputs) if thorough and differ else None
     return Explanation(
         case=inputs.case.name,
         dtype=inputs.format.name,

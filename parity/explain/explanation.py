@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from parity.explain.causes import BENIGN, SENTENCES, Cause, Family
 from parity.explain.ladder import Rung
 from parity.explain.residual import Residual
@@ -82,10 +84,14 @@ class Meaning:
     noise_gradient: float | None
 
     @property
+    def noise(self) -> float:
+        """The noise floor: the greater of the two; 0 where it was not asked for."""
+        return max(self.noise_weights or 0.0, self.noise_gradient or 0.0)
+
+    @property
     def ratio(self) -> float | None:
-        """The difference over the greater of the two; None without noise."""
-        floor = max(self.noise_weights or 0.0, self.noise_gradient or 0.0)
-        return self.largest / floor if floor > 0 else None
+        """The difference over the noise floor; None without one."""
+        return self.largest / self.noise if self.noise > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,15 @@ class Explanation:
             "ladder": [rung.to_json() for rung in self.ladder],
             "meaning": {**asdict(self.meaning), "ratio": self.meaning.ratio},
         }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Explanation:
+        """The inverse of `to_json`."""
+        ladder = [Rung.from_json(one) for one in fields["ladder"]]
+        return _EXPLANATION.validate_python({**fields, "answer": fields["verdict"], "ladder": ladder})
+
+
+_EXPLANATION = TypeAdapter(Explanation)
 
 
 def _named(causes: tuple[Cause, ...]) -> Iterator[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from parity.explain.causes import Family
 from parity.explain.choices import Switch, switches
@@ -55,8 +56,25 @@ class Rung:
                 "compared": sum(one.compared for one in self.differences),
                 "max_ulp": self.max_ulp,
                 "max_lr": self.max_steps,
+                "quantities": [asdict(one) for one in self.differences],
             },
         }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Rung:
+        """The inverse of `to_json`."""
+        left = fields["left"]
+        return _RUNG.validate_python(
+            {
+                **{name: fields[name] for name in ("choice", "family", "detail", "changed")},
+                "moved": fields["moved_lr"],
+                "differences": left["quantities"],
+                "max_steps": left["max_lr"],
+            }
+        )
+
+
+_RUNG = TypeAdapter(Rung)
 
 
 @dataclass

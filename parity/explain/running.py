@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parity.adam.arithmetic import Setting
 from parity.adam.evaluation import ArraySquareRoot
+from parity.adam.free_steps import free_steps
+from parity.adam.lock_step import Rows as States
 from parity.adam.oracle import Block
-from parity.adam.step import step_in_place
 from parity.adam.twins import Twin
-from parity.adam.workspace import Workspace
 from parity.explain.inputs import counts_in
 from parity.hyper import Hyper
 from parity.layout import Layout
-from parity.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +33,48 @@ Rows = dict[str, np.ndarray]
 
 def free_run(adam: Adam, weights: np.ndarray, layout: Layout, blocks: Iterable[Block]) -> Iterator[tuple[Block, Rows]]:
     """The orbit, block by block; weights: (size,), of the dtype in which the rows come."""
-    convention = adam.twin.convention
-    now: Rows = {"w": weights.copy(), "m": np.zeros_like(weights), "v": np.zeros_like(weights)}
+    now: Rows = {"w": weights, "m": np.zeros_like(weights), "v": np.zeros_like(weights)}
     if adam.hyper.amsgrad:
         now["vmax"] = np.zeros_like(weights)
-    state = State(**{name: layout.views(row) for name, row in now.items()})
-    names = [parameter.name for parameter in layout.parameters]
-    counts = np.zeros(len(names), np.int64)
-    with Workspace(threads=1) as workspace:
-        for block in blocks:
-            counted = counts_in(block, counts, convention)
-            counts = counted[-1]
-            rows = {name: np.empty((len(block.steps), weights.size), weights.dtype) for name in now}
-            for place, step in enumerate(block.steps):
-                gradient = layout.views(block.gradients[place])
-                step_in_place(
-                    state,
-                    {name: gradient[name] if here else None
-                     for name, here in zip(names, block.present[place], strict=True)},
-                    adam.hyper,
-                    convention,
-                    adam.twin.arithmetic,
-                    step,
-                    dict(zip(names, counted[place].tolist(), strict=True)),
-                    workspace,
-                    adam.library,
-                )  # fmt: skip
-                for name, row in now.items():
-                    rows[name][place] = row
-            yield block, rows
+    counts = np.zeros(len(layout.parameters), np.int64)
+    for block in blocks:
+        counted = counts_in(block, counts, adam.twin.convention)
+        counts = counted[-1]
+        rows = {name: np.empty((len(block.steps), weights.size), weights.dtype) for name in now}
+        for number, (parameter, place) in enumerate(layout.slices()):
+            if place.stop == place.start:
+                continue
+            present = block.present[:, number]
+            setting = Setting(parameter.shape, len(layout.parameters))
+            start = {name: row[place] for name, row in now.items()}
+            made = _steps(start, block, place, present, counted[:, number], adam, setting) if present.any() else start
+            # Without a gradient, a parameter stays as the last step that had one left it.
+            latest = np.cumsum(present)
+            for name, row in start.items():
+                rows[name][:, place] = np.vstack([row, made[name]])[latest]
+        now = {name: row[-1] for name, row in rows.items()}
+        yield block, rows
+
+
+def _steps(
+    start: Rows,
+    block: Block,
+    place: slice,
+    present: np.ndarray,
+    counts: np.ndarray,
+    adam: Adam,
+    setting: Setting,
+) -> Rows:
+    """States of one parameter after the steps in which it has a gradient."""
+    made = free_steps(
+        States(**start),
+        np.ascontiguousarray(block.gradients[present, place]),
+        adam.hyper,
+        adam.twin.convention,
+        adam.twin.arithmetic,
+        [adam.hyper.lr_at(step) for step, here in zip(block.steps, present, strict=True) if here],
+        counts[present].tolist(),
+        adam.library,
+        setting,
+    )
+    return {name: getattr(made, name) for name in start}

@@ -23,10 +23,12 @@ class Implementation:
 
     run: ``run(weights, gradients, hyper, **options)``, yields a State after every step, raises
     Unsupported before the first for what its framework cannot do. framework: the worker process
-    that serves it. needs: modules that have to be importable. dtypes: names of formats it runs in.
+    that serves it. needs: what has to be installed, each as `parity.implementations.need.unmet`
+    takes it. dtypes: names of formats it runs in.
     options: what makes this variant, passed to `run`. convention: the epsilon placement it claims
     (outside, hat, inside), None where unknown. defaults: its own default hyperparameters. square_root: its
     framework's, an array of one of the four formats to another of its shape and dtype; None where nobody asks.
+    representative: stands for its framework where one has to; pairs of two that do are explained at length.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Implementation:
     convention: str | None = None
     defaults: Hyper = field(default_factory=Hyper)
     square_root: Callable[[np.ndarray], np.ndarray] | None = None
+    representative: bool = False
 
     def states(self, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> Iterator[State]:
         """The orbit: one State after every gradient."""

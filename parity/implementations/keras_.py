@@ -178,10 +178,11 @@ def _variant(name: str) -> Implementation:
         name=f"keras.adam.{name}",
         run=run,
         framework="keras",
-        needs=("tensorflow", "keras"),
+        needs=("tensorflow", "keras>=3"),
         options=MappingProxyType({"variant": name}),
         convention="hat",
         defaults=Hyper(eps=1e-7),
+        representative=name == "eager",
     )
 
 

@@ -51,6 +51,7 @@ def _row(epsilon: Epsilon, rounding: Rounding, suffix: str, dtypes: tuple[str, .
         dtypes=dtypes,
         options=MappingProxyType({"epsilon": epsilon, "rounding": rounding}),
         convention=epsilon.value,
+        representative=rounding is Rounding.EACH_OPERATION,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -35,20 +37,21 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, j
     before the update. 1 - beta and -lr are formed in double and rounded to the dtype of w, as Python
     floats are in JAX; 1 - beta**t is formed in float32 and then rounded, for float64 in float64.
     lr: a constant, or where it differs by step a schedule that indexes an array by the count.
-    weights, states: float64 (under `jax.enable_x64`, for these runs alone: it would move the bias
+    weights, states: float64 (under `enable_x64`, for these runs alone: it would move the bias
     correction of the others to float64), float32, float16 or bfloat16, any shape; states are
     read-only and keep their values.
-    Raises Unsupported at a step with a gradient of None, which optax refuses (jax.grad gives zeros).
+    Raises Unsupported: before the first state for AMSGrad where the release of optax has none; at a step with a
+    gradient of None, which optax refuses (jax.grad gives zeros).
     Source: optax/_src/alias.py, optax/_src/transform.py, optax/transforms/_adding.py and
     optax/tree_utils/_tree_math.py, optax 0.2.8 on JAX 0.10.2.
     Differs from: torch, in the maximum of AMSGrad, in counting t for all parameters together, and in
     flushing subnormals, as XLA does.
     """
-    jax, optax = _modules()
+    jax, _ = _modules()
     double = any(array.dtype == np.float64 for array in weights.values())
     optimizer, step_of = _step(hyper, jit)
     # Not for the whole generator: a context that is open at a yield would be open for the caller too.
-    with jax.enable_x64(double):
+    with _double_enabled(double):
         parameters = {name: jax.device_put(np.asarray(array, order="C")) for name, array in weights.items()}
         state = optimizer.init(parameters)
     for step, gradient in enumerate(gradients, start=1):
@@ -57,17 +60,33 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, j
                 raise Unsupported(
                     f"optax: {name!r} has no gradient at step {step}; optax takes no None, jax.grad gives zeros"
                 )
-        with jax.enable_x64(double):
+        with _double_enabled(double):
             # device_put stands on aligned memory and copies from other; the arrays made below wait for its readers.
             given = {name: jax.device_put(np.asarray(gradient[name], order="C")) for name in weights}
             parameters, state = step_of(given, state, parameters)
-        moments = {key: optax.tree_utils.tree_get(state, key) for key in ("mu", "nu", "nu_max")}
+        moments = _moments(state)
         yield State(
             w=_show(parameters, weights),
             m=_show(moments["mu"], weights),
             v=_show(moments["nu"], weights),
             vmax=_show(moments["nu_max"], weights) if hyper.amsgrad else None,
         )
+
+
+def _double_enabled(double: bool) -> AbstractContextManager[Any]:
+    """JAX's context in which float64 is, or is not, what it says; old releases have it in another place."""
+    jax, _ = _modules()
+    home = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+    context: AbstractContextManager[Any] = home.enable_x64(double)
+    return context
+
+
+def _moments(state: Any) -> dict[str, Arrays]:
+    """mu, nu and nu_max of the one transformation in a chain that keeps them; a chain's state is a tuple of states."""
+    kept = {key: getattr(state, key) for key in ("mu", "nu", "nu_max") if hasattr(state, key)}
+    if kept or not isinstance(state, tuple):
+        return kept
+    return {key: arrays for part in state for key, arrays in _moments(part).items()}
 
 
 def _show(arrays: Arrays, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -102,13 +121,20 @@ def _optimizer(hyper: Hyper) -> Any:
     betas = {"b1": hyper.beta1, "b2": hyper.beta2, "eps": hyper.eps}
     decay = hyper.weight_decay
     if decay and hyper.decoupled and hyper.amsgrad:
-        return optax.chain(
-            optax.scale_by_amsgrad(**betas), optax.add_decayed_weights(decay), optax.scale_by_learning_rate(rate)
-        )
+        maximum, scale = _newer("scale_by_amsgrad"), _newer("scale_by_learning_rate")
+        return optax.chain(maximum(**betas), optax.add_decayed_weights(decay), scale(rate))
     if decay and hyper.decoupled:
         return optax.adamw(rate, **betas, weight_decay=decay)
-    adam = (optax.amsgrad if hyper.amsgrad else optax.adam)(rate, **betas)
+    adam = (_newer("amsgrad") if hyper.amsgrad else optax.adam)(rate, **betas)
     return optax.chain(optax.add_decayed_weights(decay), adam) if decay else adam
+
+
+def _newer(name: str) -> Any:
+    """What optax did not always have; Unsupported where the release has it not."""
+    _, optax = _modules()
+    if not hasattr(optax, name):
+        raise Unsupported(f"optax {optax.__version__} has no {name}")
+    return getattr(optax, name)
 
 
 def _schedule(rates: tuple[float, ...]) -> Callable[[Any], Any]:
@@ -138,6 +164,7 @@ def _variant(name: str, jit: bool) -> Implementation:
         options=MappingProxyType({"jit": jit}),
         convention="outside",
         defaults=Hyper(eps=1e-8),
+        representative=jit,
     )
 
 

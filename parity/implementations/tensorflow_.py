@@ -10,7 +10,7 @@ import numpy as np
 from parity.errors import Unsupported
 from parity.hyper import Hyper
 from parity.implementations.implementation import Gradients, Implementation
-from parity.implementations.tensorflow_memory import aligned, array_of, tensor_on, tensorflow_module
+from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
 from parity.state import State
 
 
@@ -31,7 +31,8 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> I
     and no weight moves.
     weights, states: float64, float32, float16 or bfloat16, any shape; states are read-only and keep
     their values. A parameter whose gradient is None keeps w, m and v while the powers go on.
-    Raises Unsupported, before the first state, for weight decay, which the kernels do not have.
+    Raises Unsupported, before the first state, for weight decay, which the kernels do not have, and for
+    bfloat16 in releases whose bfloat16 is not that of ml_dtypes.
     Source: tensorflow/core/kernels/training_ops.cc (ResourceApplyAdam, ResourceApplyAdamWithAmsgrad)
     and tensorflow/python/training/adam.py, TensorFlow 2.21.
     Differs from: Keras 3, in p1 and p2 by repeated multiplication and in 1 - beta; AdamOptimizer
@@ -39,6 +40,7 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> I
     """
     if hyper.weight_decay != 0:
         raise Unsupported("tensorflow: the Adam kernels have no weight decay, neither L2 nor decoupled")
+    check_formats(weights)
     parameters = {name: _slots(array, hyper.amsgrad) for name, array in weights.items()}
     powers = {slots.weight.dtype: _powers(hyper, slots.weight.dtype) for slots in parameters.values()}
     staging: dict[str, np.ndarray] = {}
@@ -106,5 +108,6 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         needs=("tensorflow",),
         convention="hat",
         defaults=Hyper(eps=1e-8),  # of AdamOptimizer; the operation has none
+        representative=True,
     ),
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from parity.errors import Unsupported
 
 _ALIGNMENT = 64
 """Bytes to which TensorFlow aligns tensors; a kernel given less aborts the process."""
@@ -19,6 +22,14 @@ def tensorflow_module() -> Any:
     import tensorflow
 
     return tensorflow
+
+
+def check_formats(weights: Mapping[str, np.ndarray]) -> None:
+    """Unsupported where weights are in the bfloat16 of ml_dtypes, and TensorFlow, up to 2.13, has one of its own."""
+    tensorflow = tensorflow_module()
+    if tensorflow.bfloat16.as_numpy_dtype is not ml_dtypes.bfloat16:
+        if any(array.dtype == ml_dtypes.bfloat16 for array in weights.values()):
+            raise Unsupported(f"tensorflow {tensorflow.__version__} does not know the bfloat16 of ml_dtypes")
 
 
 def aligned(name: str, array: np.ndarray, staging: dict[str, np.ndarray]) -> np.ndarray:

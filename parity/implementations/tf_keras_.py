@@ -11,12 +11,14 @@ import numpy as np
 from parity.errors import Unsupported
 from parity.hyper import Hyper
 from parity.implementations.implementation import Gradients, Implementation
-from parity.implementations.tensorflow_memory import aligned, array_of, tensor_on, tensorflow_module
+from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
 from parity.state import State
 
 
 def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, variant: str = "new") -> Iterator[State]:
     """The orbit of tf_keras.optimizers.Adam ("new", eager) or tf_keras.optimizers.legacy.Adam ("legacy").
+
+    Where there is no tf_keras, they are those of tf.keras in TensorFlow up to 2.15, which is Keras 2 too.
 
     Per parameter w with gradient g, and t counting all steps of the optimizer (`iterations`)::
 
@@ -35,8 +37,9 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, v
     weights, states: float64, float32, float16 or bfloat16, any shape; states are read-only and keep
     their values. lr is assigned to `optimizer.learning_rate` before every step. A parameter whose
     gradient is None keeps w (no decay), m and v while t goes on.
-    Raises Unsupported: before the first state for L2 decay, for legacy decay of either kind; at a
-    step in which every gradient is None, which tf_keras refuses with a ValueError.
+    Raises Unsupported: before the first state for L2 decay, for legacy decay of either kind, and for
+    bfloat16 in releases of TensorFlow whose bfloat16 is not that of ml_dtypes; at a step in which every
+    gradient is None, which tf_keras refuses with a ValueError.
     Source: tf_keras/src/optimizers/adam.py and optimizer.py, tf_keras/src/optimizers/legacy/adam.py and
     optimizer_v2.py, tf_keras 2.21.
     Differs from: keras.adam.eager, in nothing but the framework around it ("new"); the kernel row
@@ -46,6 +49,7 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, v
     if hyper.weight_decay != 0 and (legacy or not hyper.decoupled):
         has = "no weight decay" if legacy else "no L2 weight decay, only decoupled; set decoupled = true"
         raise Unsupported(f"tf_keras: {'legacy.' if legacy else ''}Adam has {has}")
+    check_formats(weights)
     tensorflow = tensorflow_module()
     variables = [tensorflow.Variable(array) for array in weights.values()]
     optimizer = (_legacy if legacy else _new)(hyper, variables)
@@ -79,9 +83,7 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, v
 
 
 def _legacy(hyper: Hyper, variables: list[Any]) -> Any:
-    import tf_keras
-
-    optimizer = tf_keras.optimizers.legacy.Adam(
+    optimizer = _optimizers().legacy.Adam(
         beta_1=hyper.beta1, beta_2=hyper.beta2, epsilon=hyper.eps, amsgrad=hyper.amsgrad
     )
     # Else a parameter without a gradient at the first step would have no m and v to show.
@@ -90,9 +92,7 @@ def _legacy(hyper: Hyper, variables: list[Any]) -> Any:
 
 
 def _new(hyper: Hyper, variables: list[Any]) -> Any:
-    import tf_keras
-
-    optimizer = tf_keras.optimizers.Adam(
+    optimizer = _optimizers().Adam(
         beta_1=hyper.beta1,
         beta_2=hyper.beta2,
         epsilon=hyper.eps,
@@ -104,15 +104,25 @@ def _new(hyper: Hyper, variables: list[Any]) -> Any:
     return optimizer
 
 
+def _optimizers() -> Any:
+    """The module tf_keras.optimizers, or where there is none the Keras 2 inside TensorFlow up to 2.15."""
+    try:
+        import tf_keras
+    except ModuleNotFoundError:
+        return tensorflow_module().keras.optimizers
+    return tf_keras.optimizers
+
+
 def _variant(name: str) -> Implementation:
     return Implementation(
         name=f"tf_keras.adam.{name}",
         run=run,
         framework="tf_keras",
-        needs=("tensorflow", "tf_keras"),
+        needs=("tensorflow", "tf_keras|keras<3"),
         options=MappingProxyType({"variant": name}),
         convention="hat",
         defaults=Hyper(eps=1e-7),
+        representative=name == "new",
     )
 
 

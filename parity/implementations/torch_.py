@@ -133,6 +133,7 @@ def _variant(name: str, **options: bool) -> Implementation:
         convention="outside",
         defaults=Hyper(eps=1e-8),
         square_root=square_root,
+        representative=name == "forloop",
     )
 
 

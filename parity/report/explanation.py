@@ -10,7 +10,7 @@ from rich.text import Text
 
 from parity.explain.explanation import Answer, Explanation, SplitRow, Told, percent, sentence_of
 from parity.explain.ladder import Rung
-from parity.report.figures import steps_text
+from parity.report.figures import choice_text, number_text, steps_text
 
 STYLES = {Answer.IDENTICAL: "bold green", Answer.EXPLAINED: "bold cyan", Answer.UNEXPLAINED: "bold red"}
 
@@ -62,7 +62,7 @@ def blocks(one: Explanation, *, verbose: bool = False) -> Iterator[object]:
     if one.ladder:
         yield "\n[bold]From A to B[/bold], one choice switched after another"
         yield _ladder(one.ladder, verbose=verbose)
-        silent = [_choice(rung) for rung in one.ladder if rung.family is not None and not rung.changed]
+        silent = [choice_text(rung.choice) for rung in one.ladder if rung.family is not None and not rung.changed]
         if silent and not verbose:
             yield f"[dim]changes no bit here: {', '.join(silent)}[/dim]"
     yield "\n[bold]Who is nearer[/bold] to the truth of its own convention, after the last step"
@@ -132,16 +132,8 @@ def _split(rows: list[SplitRow], *, verbose: bool) -> Table:
         cells = [figures.get((term, step)) for step in steps]
         if cells[0] is None or (not verbose and not any(cells)):
             continue
-        table.add_row(name, *(_figure(cell) for cell in cells), style="bold" if term == "total" else "")
+        table.add_row(name, *(number_text(cell) for cell in cells), style="bold" if term == "total" else "")
     return table
-
-
-def _figure(value: float | None) -> str:
-    if not value:
-        return "0"
-    if 100 <= value < 100_000:
-        return f"{value:,.0f}"
-    return f"{value:.2g}" if 1e-3 <= value < 100 else f"{value:.1e}"
 
 
 def _ladder(rungs: tuple[Rung, ...], *, verbose: bool) -> Table:
@@ -152,15 +144,12 @@ def _ladder(rungs: tuple[Rung, ...], *, verbose: bool) -> Table:
     for rung in rungs:
         if rung.family is not None and not rung.changed and not verbose:
             continue
-        what = Text(_choice(rung)) + Text(f"\n{rung.detail}".replace(" -> ", "\n-> ") if rung.detail else "", "dim")
+        detail = f"\n{rung.detail}".replace(" -> ", "\n-> ") if rung.detail else ""
+        what = Text(choice_text(rung.choice)) + Text(detail, "dim")
         moved = "" if rung.family is None else steps_text(rung.moved)
         left = f"{rung.differing:,}" if rung.differing else "[bold green]0[/bold green]"
         table.add_row(what, str(rung.family or ""), moved, left, steps_text(rung.max_steps))
     return table
-
-
-def _choice(rung: Rung) -> str:
-    return rung.choice.replace("_", " ") or "A as it is"
 
 
 def _errors(one: Explanation) -> Table:
@@ -174,7 +163,7 @@ def _errors(one: Explanation) -> Table:
         ours, theirs = row.actual_rms_ulp, row.expected_rms_ulp
         nearer = "same" if ours == theirs else "A" if ours < theirs else "B"
         figures = (row.actual_rms_ulp, row.actual_max_ulp, row.expected_rms_ulp, row.expected_max_ulp)
-        table.add_row(row.quantity, *(f"{_figure(figure)} ULP" for figure in figures), nearer)
+        table.add_row(row.quantity, *(f"{number_text(figure)} ULP" for figure in figures), nearer)
     return table
 
 
@@ -191,4 +180,4 @@ def _meaning(one: Explanation) -> Iterable[object]:
         f"{steps_text(meaning.noise_gradient)} from 1 ULP in every first gradient."
     )
     if meaning.ratio is not None:
-        yield f"The difference is {_figure(meaning.ratio)} times the noise floor."
+        yield f"The difference is {number_text(meaning.ratio)} times the noise floor."

@@ -19,6 +19,20 @@ def steps_text(steps: float) -> str:
     return f"{steps:.1e} lr" if 0 < steps < 1e-3 else f"{steps:.3g} lr"
 
 
+def number_text(value: float | None) -> str:
+    """A measured figure: two digits of it, more where it is a number that one can read."""
+    if not value:
+        return "0"
+    if 100 <= value < 100_000:
+        return f"{value:,.0f}"
+    return f"{value:.2g}" if 1e-3 <= value < 100 else f"{value:.1e}"
+
+
+def choice_text(choice: str) -> str:
+    """What a rung of a ladder switched."""
+    return choice.replace("_", " ") or "A as it is"
+
+
 def value_text(hexadecimal: str) -> str:
     """A stored value in decimal and hex."""
     return f"{float.fromhex(hexadecimal):.9g} ({hexadecimal})"

@@ -10,12 +10,16 @@ from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import PairResult
 from parity.expectation import Kind
+from parity.explain.headlines import Headlines
 from parity.numerics.formats import FORMATS
-from parity.report import accounts
+from parity.report import accounts, headlines
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
+from parity.report.markup import escape, table
 
 LONGEST_WHERE = 4
 LONGEST_MISSED = 4
+
+NO_HEADLINES = Headlines()
 
 MARKS = {Severity.ALARM: "ALARM", Severity.WARNING: "Warning", Severity.NOTE: "Note"}
 
@@ -30,14 +34,14 @@ second table of a case, is the number of wrong Adams whose verdict it would turn
 one in this case at all; a pair of two frameworks is given that of its budget beside the from-scratch Adam."""
 
 
-def render(run: Run) -> str:
-    """The report of a run as Markdown."""
+def render(run: Run, chosen: Headlines = NO_HEADLINES) -> str:
+    """The report of a run as Markdown. chosen: of the whole explanations that it keeps."""
     sections = [
         f"# Adam parity report\n\n{_answer(run)}",
         _findings(run),
         f"## Matrix: pairs by dtype, the worst of all cases\n\n{_matrix(build_matrix(run))}\n\n{LEGEND}",
         _unexpected(run),
-        _why(run),
+        _why(run, chosen),
         _cases(run),
         _environment(run),
     ]
@@ -52,7 +56,7 @@ def _answer(run: Run) -> str:
         lines.append(
             f"> **This run is not complete** ({why}): {counts.cells} of {counts.cells_planned} cells were run."
         )
-    lines += [f"> **Stale expectation:** {_escape(line)}" for line in run.stale]
+    lines += [f"> **Stale expectation:** {escape(line)}" for line in run.stale]
     told = "Everything" if run.complete else "What was run"
     told = "**Not everything is as expected**" if run.unexpected or run.stale else f"{told} is as expected"
     lines.append(
@@ -66,18 +70,19 @@ def _answer(run: Run) -> str:
     return "\n\n".join(filter(None, lines))
 
 
-def _why(run: Run) -> str:
+def _why(run: Run, chosen: Headlines) -> str:
     """Twins and causes; empty where nothing was explained."""
     twins, whys = accounts.twin_rows(run), accounts.why_rows(run)
     if not twins:
         return ""
-    left = "\n".join(f"- {_escape(line)}" for line in accounts.open_lines(run))
+    left = "\n".join(f"- {escape(line)}" for line in accounts.open_lines(run))
     sections = [
         f"## Why they differ\n\n{accounts.TWINS}",
-        _table(twins[0], [[_escape(text) for text in row] for row in twins[1:]]),
+        table(twins[0], [[escape(text) for text in row] for row in twins[1:]]),
         left,
         "Causes of every pair, over all cases; `parity explain CASE A B` shows shares, steps and the proof:",
-        _table(whys[0], [[_escape(text) for text in row] for row in whys[1:]]),
+        table(whys[0], [[escape(text) for text in row] for row in whys[1:]]),
+        headlines.section(chosen),
     ]
     return "\n\n".join(filter(None, sections))
 
@@ -88,25 +93,25 @@ def _findings(run: Run) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    where = ", ".join(_escape(place) for place in finding.where[:LONGEST_WHERE])
+    where = ", ".join(escape(place) for place in finding.where[:LONGEST_WHERE])
     more = len(finding.where) - LONGEST_WHERE
     tail = f" and {more} more" if more > 0 else ""
-    return f"- **{MARKS[finding.severity]}: {_escape(finding.title)}.** {_escape(finding.detail)} ({where}{tail})"
+    return f"- **{MARKS[finding.severity]}: {escape(finding.title)}.** {escape(finding.detail)} ({where}{tail})"
 
 
 def _matrix(matrix: Matrix) -> str:
     rows = [
         [
-            f"**{_escape(actual)}**<br>{_escape(expected)}",
+            f"**{escape(actual)}**<br>{escape(expected)}",
             *(_entry(row.get(dtype)) for dtype in matrix.dtypes),
         ]
         for (actual, expected), row in matrix.rows.items()
     ]
-    return _table(["actual<br>expected", *matrix.dtypes], rows)
+    return table(["actual<br>expected", *matrix.dtypes], rows)
 
 
 def _entry(entry: Entry | None) -> str:
-    return "" if entry is None else "<br>".join(map(_escape, entry_lines(entry)))
+    return "" if entry is None else "<br>".join(map(escape, entry_lines(entry)))
 
 
 def _unexpected(run: Run) -> str:
@@ -114,15 +119,15 @@ def _unexpected(run: Run) -> str:
         return ""
     rows = [
         [
-            f"{_escape(one.case)}<br>{one.dtype}",
-            f"{_escape(one.actual)}<br>{_escape(one.expected)}",
+            f"{escape(one.case)}<br>{one.dtype}",
+            f"{escape(one.actual)}<br>{escape(one.expected)}",
             f"{one.verdict.kind}<br>expected {one.verdict.wanted or 'nothing'}",
             _first(run.pair(one)),
-            _escape(one.verdict.reason),
+            escape(one.verdict.reason),
         ]
         for one in run.unexpected
     ]
-    return "## Not as expected\n\n" + _table(["case", "pair", "verdict", "first difference", "figures"], rows)
+    return "## Not as expected\n\n" + table(["case", "pair", "verdict", "first difference", "figures"], rows)
 
 
 def _cases(run: Run) -> str:
@@ -130,11 +135,11 @@ def _cases(run: Run) -> str:
     for name, told in run.cases.items():
         verdicts = [one for one in run.verdicts if one.case == name]
         if verdicts:
-            table = _case_table(run, verdicts)
+            shown = _case_table(run, verdicts)
             reasons = "\n".join(_reasons(verdicts))
             power = _powers([one for one in run.powers if one.case == name])
-            head = f"### {_escape(name)}\n\n{_escape(told['summary'])} {_escape(told['why'])}"
-            parts.append(f"{head}\n\n{table}\n\n{reasons}{power}")
+            head = f"### {escape(name)}\n\n{escape(told['summary'])} {escape(told['why'])}"
+            parts.append(f"{head}\n\n{shown}\n\n{reasons}{power}")
     return "\n\n".join(parts)
 
 
@@ -143,10 +148,10 @@ def _case_table(run: Run, verdicts: Sequence[PairVerdict]) -> str:
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for one in verdicts:
         rows.setdefault((one.actual, one.expected), {})[one.dtype] = _case_entry(run, one)
-    return _table(
+    return table(
         ["actual<br>expected", *dtypes],
         [
-            [f"{_escape(actual)}<br>{_escape(expected)}", *(row.get(dtype, "") for dtype in dtypes)]
+            [f"{escape(actual)}<br>{escape(expected)}", *(row.get(dtype, "") for dtype in dtypes)]
             for (actual, expected), row in rows.items()
         ],
     )
@@ -170,7 +175,7 @@ def _first(pair: PairResult) -> str:
     if not firsts:
         return ""
     first, quantity = min(firsts, key=lambda one: one[0].step)
-    place = f"step {first.step}, {quantity} of {_escape(first.parameter)}[{first.index}]"
+    place = f"step {first.step}, {quantity} of {escape(first.parameter)}[{first.index}]"
     return f"{place}<br>{value_text(first.actual)}<br>{value_text(first.expected)}"
 
 
@@ -184,8 +189,8 @@ def _reasons(verdicts: Sequence[PairVerdict]) -> Iterable[str]:
             reasons[key].append(pair)
     for (wanted, because, link), pairs in reasons.items():
         more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
-        shown = ", ".join(_escape(pair) for pair in pairs[:3]) + more
-        yield f"- *{wanted}* expected of {shown}: {_escape(because)}" + (f" <{link}>" if link else "")
+        shown = ", ".join(escape(pair) for pair in pairs[:3]) + more
+        yield f"- *{wanted}* expected of {shown}: {escape(because)}" + (f" <{link}>" if link else "")
 
 
 def _powers(powers: Sequence[Power]) -> str:
@@ -198,19 +203,19 @@ def _powers(powers: Sequence[Power]) -> str:
     dtypes = [dtype for dtype in FORMATS if any(one.dtype == dtype for one in powers)]
     rows: dict[str, dict[str, list[str]]] = {}
     for one in powers:
-        told = _escape(power_text(one, LONGEST_MISSED))
+        told = escape(power_text(one, LONGEST_MISSED))
         rows.setdefault(one.budget, {}).setdefault(one.dtype, []).append(told)
-    table = _table(
+    shown = table(
         ["budget for rounding / against", *dtypes],
-        [[_escape(name), *("<br>".join(row.get(dtype, ())) for dtype in dtypes)] for name, row in rows.items()],
+        [[escape(name), *("<br>".join(row.get(dtype, ())) for dtype in dtypes)] for name, row in rows.items()],
     )
-    return f"\n\n{table}"
+    return f"\n\n{shown}"
 
 
 def _environment(run: Run) -> str:
     facts = run.environment
     rows = [
-        [_escape(name), ", ".join(f"{package} {version}" for package, version in worker["packages"].items())]
+        [escape(name), ", ".join(f"{package} {version}" for package, version in worker["packages"].items())]
         for name, worker in sorted(run.workers.items())
     ]
     variables = ", ".join(f"`{name}={value}`" for name, value in facts["variables"].items()) or "none set"
@@ -218,18 +223,6 @@ def _environment(run: Run) -> str:
         "## Environment\n\n"
         f"parity {run.version}, Python {facts['python']}, {facts['platform']}, {facts['processor']} "
         f"({' '.join(facts['cpu_flags'])}), {facts['cpus']} CPUs. Variables that change numerics: {variables}.\n\n"
-        + _table(["worker", "packages"], rows)
+        + table(["worker", "packages"], rows)
         + "\n\nDigests of every input and of every last state are in `run.json`."
     )
-
-
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table without padding: a wide one would be mostly spaces."""
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """Text of a case or a plug-in, so that it stays text inside Markdown and its tables."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "\\|")
-    return " ".join(escaped.replace("*", "\\*").replace("`", "'").replace("[", "\\[").split())

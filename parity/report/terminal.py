@@ -10,13 +10,13 @@ from rich.table import Table
 
 from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
+from parity.engine.accounts import count_answers
 from parity.engine.findings import Severity
 from parity.engine.matrix import build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import Outcome
 from parity.expectation import Kind
-from parity.report import accounts
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 
 STYLES = {
@@ -124,7 +124,7 @@ def summary_line(run: Run) -> str:
         parts.append(f"{len(run.stale)} stale expectation(s)")
     if not run.complete:
         parts.append(f"{run.stopped or 'incomplete'}: {counts.cells} of {counts.cells_planned} cells")
-    answers = accounts.counts(run)
+    answers = count_answers(run)
     if answers:
         parts.append(f"{answers['identical']:,} identical, {answers['explained']:,} explained to the last bit")
     parts.append(f"{counts.cells} cells, {counts.steps:,} steps, {counts.elements:,} elements compared")

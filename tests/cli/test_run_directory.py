@@ -58,7 +58,8 @@ def test_an_earlier_run_makes_room_and_what_a_user_put_beside_it_stays(command, 
     assert command("run", write_case("b"), *PAIR, "-o", folder)[0] == 0
     assert (folder / "notes.txt").read_text() == "mine"
     assert not (folder / "traces").exists()
-    assert sorted(path.stem for path in (folder / "parts").iterdir()) == ["b__float32"] * 2
+    suffixes = ("explanations.json", "json", "parquet")
+    assert sorted(path.name for path in (folder / "parts").iterdir()) == [f"b__float32.{suffix}" for suffix in suffixes]
 
 
 def test_a_bad_selection_leaves_an_earlier_run_as_it_is(command, write_case, tmp_path):

@@ -135,7 +135,9 @@ def test_resume_keeps_a_red_verdict_red(run_small, write_adam):
     assert run_small(wrong, options=parity.Options(resume=True)).exit_code == 1
 
 
-@pytest.mark.parametrize("part", ["small__float32.json", "small__float32.parquet", "../run.json"])
+@pytest.mark.parametrize(
+    "part", ["small__float32.json", "small__float32.parquet", "small__float32.explanations.json", "../run.json"]
+)
 def test_a_damaged_run_directory_is_one_line_that_names_the_file(run_small, tmp_path, part):
     run_small(*PAIR)
     path = tmp_path / "run" / "parts" / part

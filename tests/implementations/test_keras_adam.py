@@ -351,7 +351,7 @@ def test_defaults_are_those_of_keras(row: Implementation) -> None:
 def test_rows() -> None:
     assert tuple(row.name for row in keras_.IMPLEMENTATIONS) == NAMES
     for row in keras_.IMPLEMENTATIONS:
-        assert (row.framework, row.needs, row.convention) == ("keras", ("tensorflow", "keras"), "hat")
+        assert (row.framework, row.needs, row.convention) == ("keras", ("tensorflow", "keras>=3"), "hat")
         assert row.dtypes == tuple(FORMATS)
 
 

@@ -286,7 +286,7 @@ def test_defaults_are_those_of_tf_keras(row: Implementation) -> None:
 def test_rows() -> None:
     assert tuple(row.name for row in tf_keras_.IMPLEMENTATIONS) == NAMES
     for row in tf_keras_.IMPLEMENTATIONS:
-        assert (row.framework, row.needs, row.convention) == ("tf_keras", ("tensorflow", "tf_keras"), "hat")
+        assert (row.framework, row.needs, row.convention) == ("tf_keras", ("tensorflow", "tf_keras|keras<3"), "hat")
         assert row.dtypes == tuple(FORMATS)
 
 

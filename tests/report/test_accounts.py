@@ -9,6 +9,7 @@ import numpy as np
 import parity
 from parity.api import run as run_cases
 from parity.engine.account import Explaining
+from parity.engine.accounts import count_answers
 from parity.engine.findings import Severity, find
 from parity.engine.record import read_run
 from parity.engine.result import Account
@@ -30,7 +31,7 @@ def test_a_run_explains_every_pair(run_small, tmp_path):
     (why,) = cell.account.pairs
     assert why.answer == "explained"
     assert "epsilon-placement" in dict(why.families)
-    assert accounts.counts(run) == {"explained": 1}
+    assert count_answers(run) == {"explained": 1}
     assert read_run(tmp_path / "run") == run
     assert not (tmp_path / "run" / "traces").exists()
     text = render(run)
@@ -42,7 +43,7 @@ def test_a_run_explains_every_pair(run_small, tmp_path):
 def test_what_is_not_asked_for_is_not_told(write_case, tmp_path):
     run = run_cases([write_case()], PAIR, output=tmp_path / "run", explained=False)
     assert run.cells[0].account == Account()
-    assert accounts.counts(run).total() == 0
+    assert count_answers(run).total() == 0
     assert "## Why they differ" not in render(run)
     assert not list(accounts.open_lines(run))
 

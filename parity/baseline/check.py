@@ -1,0 +1,157 @@
+"""Holding what a selection gives now against a baseline."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from parity.baseline.drift import GREEN, Drift, Status, drift
+from parity.baseline.entry import Entry, shortened
+from parity.baseline.recorded import Recorded
+from parity.baseline.saving import OnCell, RecordedCell, Selection, kept, recorded_cells
+from parity.baseline.store import Baseline, write_baseline
+from parity.baseline.surroundings import Difference, nearest_environment
+from parity.engine.plan import Candidate
+from parity.engine.protocol import SKIPPING_KINDS
+from parity.errors import NothingCompared
+from parity.explain.inputs import Inputs
+from parity.explain.libraries import Libraries
+from parity.numerics.formats import format_named
+from parity.trace import Trace, read_trace
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of every entry that was asked for, and of those that nothing asked for.
+
+    baseline: that was held against; environment: what differs in it from now. obtained: where the new entries of all
+    that is not identical were written, None where all is.
+    """
+
+    baseline: Baseline
+    drifts: tuple[Drift, ...]
+    environment: tuple[Difference, ...]
+    obtained: Path | None
+
+    @property
+    def exit_code(self) -> int:
+        """1 where something is not as it was."""
+        return 0 if all(one.status in GREEN for one in self.drifts) else 1
+
+    @property
+    def compared(self) -> int:
+        """Digests that were compared."""
+        return sum(one.compared for one in self.drifts)
+
+
+def choose_baseline(baselines: Sequence[Baseline], here: dict[str, object]) -> tuple[Baseline, tuple[Difference, ...]]:
+    """The baseline of this environment, or of the one nearest to it, and what differs."""
+    place, found = nearest_environment([one.environments for one in baselines], here)
+    return baselines[place], found
+
+
+def check(
+    selection: Selection,
+    baseline: Baseline,
+    environment: tuple[Difference, ...],
+    obtained: Path,
+    *,
+    update: bool = False,
+    whole: bool = True,
+    on_cell: OnCell = lambda case, dtype: None,
+) -> Checked:
+    """Record a selection and hold every entry against the baseline's.
+
+    obtained: the folder in which entries that are missing or not the same are written, as a baseline of their own.
+    update: they are written into the baseline instead, or, in another environment, as its baseline, with all others.
+    whole: the selection is everything, so that whatever else the baseline holds is unused. NothingCompared where not
+    one digest was compared.
+    """
+    drifts: list[Drift] = []
+    asked: set[tuple[str, str, str]] = set()
+    news: list[tuple[Entry, ...]] = []
+    with tempfile.TemporaryDirectory(prefix="parity-") as scratch, Libraries(selection.timeout) as libraries:
+        candidates = {candidate.name: candidate for candidate in selection.candidates}
+        for cell in recorded_cells(selection, Path(scratch), on_cell):
+            entries = baseline.entries(cell.case.name, cell.dtype)
+            held = [*_held(cell, entries, candidates, libraries, every=update and bool(environment))]
+            drifts += [one for one, _ in held]
+            news.append(tuple(new for _, new in held if new is not None))
+            asked |= {(cell.case.name, cell.dtype, one.implementation) for one in cell.recorded}
+    drifts += _unused(baseline, selection, asked, whole=whole)
+    checked = Checked(baseline, tuple(drifts), environment, None)
+    if not checked.compared and checked.exit_code == 0:
+        raise NothingCompared("nothing was compared with the baseline")
+    if not any(news):
+        return checked
+    if update:
+        root = baseline.folder.parent
+        written = write_baseline(root, news, None if environment else baseline)
+    else:
+        written = write_baseline(obtained, news)
+    return replace(checked, obtained=written.folder)
+
+
+def _held(
+    cell: RecordedCell,
+    entries: dict[str, Entry],
+    candidates: dict[str, Candidate],
+    libraries: Libraries,
+    *,
+    every: bool,
+) -> Iterator[tuple[Drift, Entry | None]]:
+    """Every implementation of a cell, and its new entry where that is not the old one, or where every one is asked."""
+    inputs = Inputs(cell.case, format_named(cell.dtype))
+    for one in cell.recorded:
+        before = entries.get(one.implementation)
+        if one.folder is None:
+            failed = _failed(one, before)
+            if failed is not None:
+                yield failed, None
+            continue
+        trace = read_trace(one.folder)
+        quick = None if before is None else drift(before, _seen(trace, before), None)
+        if quick is not None and quick.status is Status.IDENTICAL and not every:
+            yield quick, None
+            continue
+        after = kept(trace, candidates[one.implementation], inputs, libraries)
+        if before is None:
+            missing = Drift(*after.place, Status.MISSING, "the baseline has no such entry")
+            yield missing, after
+        else:
+            yield drift(before, after, inputs), after
+
+
+def _seen(trace: Trace, before: Entry) -> Entry:
+    """What a trace shows without a prediction: enough to tell whether anything differs."""
+    return replace(
+        before,
+        case_digest=trace.case_digest,
+        input_digest=trace.input_digest,
+        steps=trace.steps,
+        hyper=trace.hyper,
+        digests=shortened(trace),
+        environment=trace.environment,
+    )
+
+
+def _failed(one: Recorded, before: Entry | None) -> Drift | None:
+    """None for what an implementation says it cannot do, where it could not when the baseline was saved."""
+    assert one.failure is not None
+    if before is None and one.failure.kind in SKIPPING_KINDS:
+        return None
+    there = "it was recorded in the baseline" if before is not None else "the baseline has no such entry"
+    return Drift(one.case, one.dtype, one.implementation, Status.FAILED, f"{one.failure.reason}; {there}")
+
+
+def _unused(
+    baseline: Baseline, selection: Selection, asked: set[tuple[str, str, str]], *, whole: bool
+) -> Iterator[Drift]:
+    cases = {case.name for case in selection.cases}
+    names = {candidate.name for candidate in selection.candidates}
+    for case, dtype, name in baseline.places():
+        among = case in cases and dtype in selection.dtypes and name in names
+        if (case, dtype, name) not in asked and (whole or among):
+            yield Drift(case, dtype, name, Status.UNUSED, "nothing asked for it")

@@ -1,0 +1,182 @@
+"""What became of an entry: the same bits, other bits and why, other inputs, or nothing to hold it against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+import numpy as np
+
+from parity.baseline.entry import Entry, kept_steps, restore
+from parity.baseline.surroundings import Difference, differences
+from parity.comparison.divergence import Measured, measure_batch
+from parity.errors import ParityError
+from parity.explain.choices import Switch, switches
+from parity.explain.inputs import Inputs
+from parity.explain.running import Adam
+from parity.hyper import Hyper
+from parity.numerics.formats import format_named, from_bits
+from parity.state import QUANTITIES
+
+
+class Status(StrEnum):
+    """IDENTICAL: every digest is the same. CHANGED: some are not. INPUTS_CHANGED: weights, gradients, steps or
+    hyperparameters are not those of the baseline, so nothing is said of the framework. MISSING: the baseline has no
+    such entry. UNUSED: the baseline has an entry that nothing asked for. FAILED: there is an entry, and no trace now.
+    """
+
+    IDENTICAL = "identical"
+    CHANGED = "changed"
+    INPUTS_CHANGED = "inputs changed"
+    MISSING = "missing"
+    UNUSED = "unused"
+    FAILED = "failed"
+
+
+GREEN = frozenset({Status.IDENTICAL, Status.UNUSED})
+"""What does not fail a check; UNUSED is reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One choice in which the arithmetic or formula changed, with its family."""
+
+    family: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How new bits differ from old ones.
+
+    first_step: the first whose digest differs, 0 for the initial state; quantities: those of it. measured: both sides
+    on the kept steps, by parameter; empty where the old bits cannot be restored. sentence: what changed, as far as it
+    is known. causes: choices that changed, where both sides are known to the last bit. explained: that they are.
+    """
+
+    first_step: int
+    quantities: tuple[str, ...]
+    measured: tuple[Measured, ...]
+    sentence: str
+    causes: tuple[Cause, ...]
+    explained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What became of one entry. detail: in a sentence, empty where identical. compared: digests that were compared.
+
+    environment: what differs between the two processes.
+    """
+
+    case: str
+    dtype: str
+    implementation: str
+    status: Status
+    detail: str = ""
+    compared: int = 0
+    change: Change | None = None
+    environment: tuple[Difference, ...] = ()
+
+
+def drift(before: Entry, after: Entry, inputs: Inputs | None) -> Drift:
+    """Hold a new entry against an old one of the same place.
+
+    inputs: of the case as it stands, None where it is no longer there: then nothing is told of the size of a change.
+    """
+    surroundings = differences(before.environment, after.environment)
+    other = _other_question(before, after)
+    if other:
+        return Drift(*after.place, Status.INPUTS_CHANGED, other, 0, None, surroundings)
+    compared = sum(len(rows) for rows in after.digests.values())
+    if before.digests == after.digests:
+        return Drift(*after.place, Status.IDENTICAL, "", compared, None, surroundings)
+    change = _change(before, after, inputs)
+    return Drift(*after.place, Status.CHANGED, _told(change, after), compared, change, surroundings)
+
+
+def _other_question(before: Entry, after: Entry) -> str:
+    """In what the question differs, empty where it is the same."""
+    if before.steps != after.steps:
+        return f"{after.steps} steps, {before.steps} in the baseline"
+    if before.hyper != after.hyper:
+        names = [one.name for one in fields(Hyper) if getattr(before.hyper, one.name) != getattr(after.hyper, one.name)]
+        return ", ".join(f"{name} {getattr(after.hyper, name)}, {getattr(before.hyper, name)} in the baseline"
+                         for name in names)  # fmt: skip
+    if before.input_digest != after.input_digest:
+        return "other weights or gradients than in the baseline (NumPy's generator, the case, or recorded data)"
+    return ""
+
+
+def _change(before: Entry, after: Entry, inputs: Inputs | None) -> Change:
+    first, quantities = _first_difference(before.digests, after.digests)
+    measured: tuple[Measured, ...] = ()
+    restored = ""
+    if inputs is not None:
+        try:
+            measured = _measured(before, after, inputs)
+        except ParityError as error:
+            restored = str(error)
+    sentence, causes, explained = _why(before, after, restored)
+    return Change(first, quantities, measured, sentence, causes, explained)
+
+
+def _first_difference(
+    before: Mapping[str, tuple[str, ...]], after: Mapping[str, tuple[str, ...]]
+) -> tuple[int, tuple[str, ...]]:
+    """The first row that differs and in which quantities; one that only one side has differs from row 0."""
+    firsts = {}
+    for name in (one for one in QUANTITIES if one in before or one in after):
+        left, right = before.get(name, ()), after.get(name, ())
+        if left != right:
+            rows = zip(left[1:], right[1:], strict=False)
+            firsts[name] = next((row for row, (one, other) in enumerate(rows) if one != other), 0)
+    first = min(firsts.values())
+    return first, tuple(name for name, row in firsts.items() if row == first)
+
+
+def _measured(before: Entry, after: Entry, inputs: Inputs) -> tuple[Measured, ...]:
+    format = format_named(after.dtype)
+    old, new = restore(before, inputs), restore(after, inputs)
+    found: list[Measured] = []
+    for name in (one for one in QUANTITIES if one in old and one in new):
+        for place, step in enumerate(kept_steps(after.steps)):
+            now, then = (from_bits(np.ascontiguousarray(side[name][place : place + 1]), format) for side in (new, old))
+            found += measure_batch(name, now, then, inputs.layout, range(step, step + 1), after.hyper.lr_at)
+    return tuple(found)
+
+
+def _why(before: Entry, after: Entry, restored: str) -> tuple[str, tuple[Cause, ...], bool]:
+    """A sentence, the choices that changed, and whether that is all of it."""
+    if restored:
+        return f"nothing can be said of its size: {restored}", (), False
+    if before.known and after.known:
+        changed = _switched(before, after)
+        if changed:
+            told = "; ".join(f"{one.family}: {one.detail}" for one in changed)
+            return f"both are known to the last bit, and differ in {told}", changed, True
+        return (
+            "both are known to the last bit as the same Adam: the framework's square root or its inputs differ",
+            (),
+            False,
+        )
+    known = "the old one" if before.known else "the new one" if after.known else "neither"
+    return f"{known} is reproduced to the last bit by a from-scratch Adam, so not every bit is explained", (), False
+
+
+def _switched(before: Entry, after: Entry) -> tuple[Cause, ...]:
+    left, right = (Adam(one.twin.in_force(one.hyper), one.twin) for one in (before, after))
+    found: list[Switch] = list(switches(left, right, format_named(after.dtype), after.steps))
+    return tuple(Cause(str(one.family), one.detail) for one in found)
+
+
+def _told(change: Change, after: Entry) -> str:
+    where = f"from step {change.first_step} in {', '.join(change.quantities)}"
+    worst = [one for one in change.measured if one.quantity == "w" and one.metrics.differing[0]]
+    size = ""
+    if worst:
+        ulp = max(int(one.metrics.max_ulp[0]) for one in worst)
+        lr = max(float(one.max_steps[0]) for one in worst)
+        size = f", w by up to {ulp:,} ULP = {lr:.3g} lr in the kept steps"
+    return f"{where}{size}; {change.sentence}"

@@ -1,0 +1,215 @@
+"""Baselines on disk: written whole or not at all, and checked to the last bit when they are read."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parity.baseline.entry import Entry
+from parity.baseline.packed import pack, unpack
+from parity.digest import digest_of
+from parity.errors import NothingCompared, ParityError, nearest
+from parity.files import write_json
+from parity.version import VERSION
+
+SCHEMA = 1
+INDEX = "baseline.json"
+SEAL = "seal"
+SUFFIX = ".xz"
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What was kept in one environment.
+
+    folder: with baseline.json and one file for each case and dtype. version: of the parity that saved it.
+    environments: of the processes that made the traces, mostly one. cells: by case and dtype, the name of the file and
+    the implementations in it.
+    """
+
+    folder: Path
+    version: str
+    environments: tuple[dict[str, Any], ...]
+    cells: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]]
+
+    @property
+    def name(self) -> str:
+        """Of the folder: what tells its environment from others."""
+        return self.folder.name
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum((self.folder / name).stat().st_size for name in (INDEX, *(file for file, _ in self.cells.values())))
+
+    def places(self) -> Iterator[tuple[str, str, str]]:
+        """Case, dtype and implementation of every entry, in order."""
+        for (case, dtype), (_, names) in self.cells.items():
+            for name in names:
+                yield case, dtype, name
+
+    def entries(self, case: str, dtype: str) -> dict[str, Entry]:
+        """Those of a case and dtype by implementation, empty where there are none; ParityError where altered."""
+        if (case, dtype) not in self.cells:
+            return {}
+        file, names = self.cells[case, dtype]
+        path = self.folder / file
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise ParityError(f"{path}: missing, though {INDEX} lists it") from None
+        except OSError as error:
+            raise ParityError(f"{path}: cannot be read ({error.strerror})") from None
+        if _file_name(case, dtype, content) != file:
+            raise ParityError(f"{path}: truncated or altered (its content is not what its name is the digest of)")
+        try:
+            entries = unpack(content, case, dtype, self.environments)
+        except (lzma.LZMAError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise ParityError(f"{path}: cannot be understood by this parity ({error})") from None
+        if tuple(entry.implementation for entry in entries) != names:
+            raise ParityError(f"{path}: holds other implementations than {INDEX} says")
+        return {entry.implementation: entry for entry in entries}
+
+
+def environment_name(environments: Iterable[Mapping[str, Any]]) -> str:
+    """The folder of an environment: its Python, and a digest of all that is known of it."""
+    told = sorted(json.dumps(one, sort_keys=True) for one in environments)
+    version = json.loads(told[0])["python"]
+    return f"python{version}-{digest_of(json.dumps(told).encode())[:8]}"
+
+
+def distinct_environments(entries: Iterable[Entry], known: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Environments of entries, each once, without those that are known."""
+    found: list[dict[str, Any]] = []
+    for entry in entries:
+        environment = dict(entry.environment)
+        if environment not in found and environment not in known:
+            found.append(environment)
+    return found
+
+
+def write_baseline(root: Path, cells: Iterable[Sequence[Entry]], keep: Baseline | None = None) -> Baseline:
+    """Write entries as a baseline, cell by cell, in place of what was there at once.
+
+    root: the folder of all environments. cells: the entries of one case and dtype each. keep: the baseline to be
+    brought up to date; what is not written anew stays in it. Until the very last moment whoever reads finds the old
+    one. ParityError where it cannot be written, then the old one stays; NothingCompared where there are no entries.
+    """
+    written = dict(keep.cells) if keep is not None else {}
+    environments = list(keep.environments) if keep is not None else []
+    folder = keep.folder if keep is not None else None
+    made: list[Path] = []
+    try:
+        for entries in filter(None, cells):
+            case, dtype, _ = entries[0].place
+            new = {entry.implementation: entry for entry in entries}
+            members = {**(keep.entries(case, dtype) if keep is not None else {}), **new}
+            environments += distinct_environments(entries, environments)
+            folder = folder or root / environment_name(environments)
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = [members[name] for name in sorted(members)]
+            content = pack(kept, environments)
+            path = folder / _file_name(case, dtype, content)
+            if not path.exists():
+                made.append(path)
+                _write(path, content)
+            written[case, dtype] = path.name, tuple(entry.implementation for entry in kept)
+        if folder is None:
+            raise NothingCompared("nothing was recorded: there is no baseline to write")
+        index = _index(environments, written)
+        write_json(folder / INDEX, {**index, SEAL: _seal(index)})
+    except BaseException as error:
+        for path in made:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            where = folder or root
+            raise ParityError(f"{where}: cannot be written ({error.strerror}); what was there stays") from None
+        raise
+    _sweep(folder, {file for file, _ in written.values()})
+    return Baseline(folder, VERSION, tuple(environments), dict(sorted(written.items())))
+
+
+def read_baseline(folder: Path) -> Baseline:
+    """Read and check what a baseline says of itself; ParityError, one line naming the file, where it is not sound."""
+    path = folder / INDEX
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ParityError(f"{folder}: no baseline here, {INDEX} is missing") from None
+    except (OSError, ValueError) as error:
+        raise ParityError(f"{path}: cannot be read ({error})") from None
+    try:
+        told = json.loads(text)
+    except ValueError as error:
+        raise ParityError(f"{path}: truncated or altered ({error})") from None
+    schema = told.get("schema") if isinstance(told, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise ParityError(f"{path}: schema {schema} is newer than this parity, which reads {SCHEMA}; upgrade parity")
+    unsealed = {key: value for key, value in told.items() if key != SEAL} if isinstance(told, dict) else {}
+    # Also the text: a bit flipped in a blank leaves the values as they are.
+    if schema != SCHEMA or told.get(SEAL) != _seal(unsealed) or text != _text(told):
+        raise ParityError(f"{path}: altered (its content does not belong to its seal)")
+    cells = {
+        (case, dtype): (str(cell["file"]), tuple(cell["implementations"]))
+        for case, dtypes in told["cells"].items()
+        for dtype, cell in dtypes.items()
+    }
+    return Baseline(folder, told["parity"], tuple(told["environments"]), cells)
+
+
+def baselines_in(root: Path) -> tuple[Baseline, ...]:
+    """All baselines of a folder, by name; ParityError where there is none, or one is not sound."""
+    if (root / INDEX).exists():
+        return (read_baseline(root),)
+    folders = sorted(path.parent for path in root.glob(f"*/{INDEX}")) if root.is_dir() else []
+    if not folders:
+        beside = [path.name for path in root.parent.iterdir() if path.is_dir()] if root.parent.is_dir() else []
+        raise ParityError(f"{root}: no baseline here; save one with 'parity baseline save -o {root}'"
+                          + (f" ({nearest(root.name, beside)})" if beside else ""))  # fmt: skip
+    return tuple(map(read_baseline, folders))
+
+
+def check_files(baseline: Baseline) -> None:
+    """ParityError where a file of a baseline is missing, truncated or altered."""
+    for case, dtype in baseline.cells:
+        baseline.entries(case, dtype)
+
+
+def _index(environments: list[dict[str, Any]], cells: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]]) -> Any:
+    told: dict[str, dict[str, Any]] = {}
+    for (case, dtype), (file, names) in cells.items():
+        told.setdefault(case, {})[dtype] = {"file": file, "implementations": list(names)}
+    return {"schema": SCHEMA, "parity": VERSION, "environments": environments, "cells": told}
+
+
+def _seal(index: Mapping[str, Any]) -> str:
+    return digest_of(json.dumps(index, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _file_name(case: str, dtype: str, content: bytes) -> str:
+    return f"{case}.{dtype}.{digest_of(content)}{SUFFIX}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, wanted: set[str]) -> None:
+    """Remove files of earlier writings, whole or not."""
+    for path in folder.iterdir():
+        if path.name not in wanted and (path.name.endswith(SUFFIX) or path.name.endswith(".tmp")):
+            path.unlink(missing_ok=True)

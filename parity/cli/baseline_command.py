@@ -1,0 +1,182 @@
+"""``parity baseline``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from parity.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from parity.baseline.check import Checked
+    from parity.baseline.recorded import Recorded
+
+FOLDER = Path("baselines")
+
+
+def _folder() -> options.Decorator:
+    return click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=FOLDER,
+                        show_default=True, metavar="DIR", help="The folder of the baselines.")  # fmt: skip
+
+
+@click.group("baseline", short_help="Keep what an Adam does today, hold tomorrow's against it.")
+def command() -> None:
+    """Keep the bits of every step, and say later what changed, to the bit."""
+
+
+@command.command("save")
+@options.selection()
+@_folder()
+@click.option("--update", is_flag=True, help="Replace what this environment has there.")
+@options.verbosity()
+@options.color()
+def save_command(
+    cases: tuple[Path, ...],
+    implementations: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    keyword: str,
+    timeout: float,
+    folder: Path,
+    update: bool,
+    verbose: bool,
+    quiet: bool,
+    color: str,
+) -> int:
+    """Record implementations on cases and keep digests of every step, and the bits of some."""
+    from parity import baselines
+    from parity.cli.console import console
+    from parity.cli.progress import progress
+
+    screen = console(color)
+    with progress(console(color, stderr=True), quiet) as on_done:
+        baseline, failed = baselines.save_baseline(
+            folder, cases, implementations, dtypes, keyword=keyword, timeout=timeout, update=update, on_done=on_done
+        )
+    _failures(failed, screen, verbose=verbose)
+    entries = sum(1 for _ in baseline.places())
+    told = f"{entries:,} entries in {len(baseline.cells):,} cells, {baseline.size / 1e6:.2f} MB: {baseline.folder}"
+    screen.print(told, markup=False)
+    return 0
+
+
+@command.command("check")
+@options.selection()
+@_folder()
+@click.option("--update", is_flag=True, help="Take over what is missing or changed; the check is told all the same.")
+@click.option("--markdown", "markdown", type=click.Path(path_type=Path), metavar="FILE",
+              help="Append a summary in Markdown, as for $GITHUB_STEP_SUMMARY.")  # fmt: skip
+@options.json_file()
+@options.verbosity()
+@options.color()
+def check_command(
+    cases: tuple[Path, ...],
+    implementations: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    keyword: str,
+    timeout: float,
+    folder: Path,
+    update: bool,
+    markdown: Path | None,
+    json_file: str | None,
+    verbose: bool,
+    quiet: bool,
+    color: str,
+) -> int:
+    """Hold what implementations do now against a baseline: that of this environment, or the nearest to it."""
+    from parity import baselines
+    from parity.cli.console import console
+    from parity.cli.progress import progress
+
+    with progress(console(color, stderr=True), quiet) as on_done:
+        checked = baselines.check_baseline(
+            folder, cases, implementations, dtypes, keyword=keyword, timeout=timeout, update=update, on_done=on_done
+        )
+    _answer(checked, json_file, markdown, color, verbose=verbose, quiet=quiet)
+    return checked.exit_code
+
+
+@command.command("list")
+@_folder()
+@options.json_file()
+@options.color()
+def list_command(folder: Path, json_file: str | None, color: str) -> int:
+    """List baselines; every file is checked to the last bit, and no framework is imported."""
+    from parity.baseline.store import baselines_in, check_files
+    from parity.cli.console import console, write_answer
+    from parity.report.drift import baselines_table, describe
+
+    found = baselines_in(folder)
+    for one in found:
+        check_files(one)
+    if json_file:
+        write_answer(json_file, [describe(one) for one in found])
+    if json_file != "-":
+        console(color).print(baselines_table(found))
+    return 0
+
+
+@command.command("diff")
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+@click.option("--markdown", "markdown", type=click.Path(path_type=Path), metavar="FILE",
+              help="Append a summary in Markdown.")  # fmt: skip
+@options.json_file()
+@options.verbosity()
+@options.color()
+def diff_command(
+    before: Path, after: Path, markdown: Path | None, json_file: str | None, verbose: bool, quiet: bool, color: str
+) -> int:
+    """Hold one baseline against another, without running anything; no framework is imported."""
+    from parity import baselines
+
+    checked = baselines.diff_baselines(before, after)
+    _answer(checked, json_file, markdown, color, verbose=verbose, quiet=quiet)
+    return checked.exit_code
+
+
+def _answer(
+    checked: Checked, json_file: str | None, markdown: Path | None, color: str, *, verbose: bool, quiet: bool
+) -> None:
+    from parity.cli.console import console, write_answer
+    from parity.report.drift import checked_to_json, markdown_lines
+
+    if json_file:
+        write_answer(json_file, checked_to_json(checked))
+    if markdown is not None:
+        with markdown.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in markdown_lines(checked))
+    _show(checked, console(color, stderr=json_file == "-"), verbose=verbose, quiet=quiet)
+
+
+def _show(checked: Checked, screen: Console, *, verbose: bool, quiet: bool) -> None:
+    from parity.baseline.drift import Status
+    from parity.report.drift import change_table, drift_summary, drift_table, environment_table, to_look_at
+
+    if not quiet:
+        shown = to_look_at(checked, verbose=verbose)
+        if shown:
+            screen.print(drift_table(shown))
+        for one in shown:
+            if one.status is Status.CHANGED and one.change is not None and one.change.measured:
+                screen.print(change_table(one, one.change))
+        if checked.environment:
+            screen.print(environment_table(checked.environment))
+        else:
+            screen.print("[dim]the environment is that of the baseline[/dim]")
+        if checked.obtained is not None:
+            screen.print(f"obtained: {checked.obtained}", markup=False, style="dim")
+    screen.print(drift_summary(checked), style="red" if checked.exit_code else "green")
+
+
+def _failures(failed: Sequence[Recorded], screen: Console, *, verbose: bool) -> None:
+    from parity.engine.protocol import SKIPPING_KINDS
+
+    for one in failed:
+        if one.failure is not None and (verbose or one.failure.kind not in SKIPPING_KINDS):
+            screen.print(f"not kept: {one.implementation} on {one.case} in {one.dtype}: {one.failure.reason}",
+                         markup=False, style="yellow")  # fmt: skip

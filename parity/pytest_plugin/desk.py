@@ -1,0 +1,196 @@
+"""What one process of a session has for parity: implementations, cells, and the workers that run them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from parity.api import check_output, prepare_output
+from parity.engine.candidates import known_names, select_candidates
+from parity.engine.plan import Candidate, Cell, stale_expectations
+from parity.engine.result import CellResult
+from parity.engine.run import Options
+from parity.errors import ParityError
+from parity.implementations.implementation import Implementation
+from parity.pytest_plugin import options
+from parity.session import Session
+
+if TYPE_CHECKING:
+    from parity.pytest_plugin.items import PairItem
+
+TIMEOUT = 300.0
+
+
+class Desk:
+    """Made where a session first meets parity; the workers start with the first cell that is asked for."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.timeout = timeout(config)
+        self._folder = options.folder(config)
+        self._candidates: tuple[Candidate, ...] | None = None
+        self._session: Session | None = None
+        self._cells: dict[str, Cell] = {}
+        self._stale: tuple[str, ...] = ()
+        self._asked: Counter[str] = Counter()
+        self._paired: set[str] = set()
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The implementations whose pairs case files are collected for."""
+        if self._candidates is None:
+            self._candidates = chosen(self.config)
+        return self._candidates
+
+    def collected(self, pair: tuple[str, str]) -> None:
+        """A case pairs these two, selected or not."""
+        self._paired.update(pair)
+
+    def plan(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        """Cells of the pairs that are selected; expectations that match nothing become items that fail."""
+        from parity.pytest_plugin.items import PairItem, stale_items
+
+        pairs = [item for item in items if isinstance(item, PairItem)]
+        _check_names(pairs)
+        if self._paired:
+            _check_own(self.candidates(), self._paired)
+        self._cells = _cells(pairs, self.candidates() if pairs else ())
+        stale = stale_items(session, pairs)
+        self._stale = tuple(line for item in stale for line in item.lines)
+        items += stale
+
+    def cell(self, name: str) -> Cell:
+        """The cell of a selected pair."""
+        return self._cells[name]
+
+    def call(self, node_id: str) -> int:
+        """How often a test has asked, this time included."""
+        self._asked[node_id] += 1
+        return self._asked[node_id]
+
+    def result(self, cell: Cell, *local: Implementation) -> CellResult:
+        """What came out of a cell, which is run where nobody has asked for it yet."""
+        with importable():
+            return self._opened().result(cell, *local)
+
+    def replace(self, cell: Cell) -> None:
+        """Let the run of the session hold a cell that was asked for to other expectations."""
+        self._opened().expect([cell])
+
+    def close(self) -> None:
+        """End the workers, and note what was asked and what was planned."""
+        if self._session is not None or self._cells:
+            self._opened().close()
+        self._session, self._cells = None, {}
+
+    def abandon(self) -> None:
+        """End the workers that an error left behind."""
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            number = int("".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))) or 0)
+            explained = options.value(self.config, "parity_explain") is not False
+            settings = Options(timeout=self.timeout)
+            self._session = Session(self._folder, settings, explained=explained, number=number)
+            self._session.expect(self._cells.values(), self._stale)
+        return self._session
+
+
+def desk_of(config: pytest.Config) -> Desk:
+    """The desk of a process."""
+    if options.DESK not in config.stash:
+        config.stash[options.DESK] = Desk(config)
+    return config.stash[options.DESK]
+
+
+def check(config: pytest.Config) -> None:
+    """UsageError, one line, where a flag cannot be followed."""
+    try:
+        timeout(config)
+        report = options.report(config)
+        if report is not None:
+            check_output(report)
+            if not config.option.collectonly:
+                prepare_output(report, resume=False)
+        if options.value(config, "parity_implementations"):
+            desk_of(config).candidates()
+    except ParityError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def timeout(config: pytest.Config) -> float:
+    """Seconds a worker may take for one answer; UsageError for what is no positive number."""
+    told = options.value(config, "parity_timeout")
+    try:
+        seconds = float(told or TIMEOUT)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise pytest.UsageError(f"parity_timeout: {told!r} is not allowed; a positive number of seconds")
+    return seconds
+
+
+def chosen(config: pytest.Config) -> tuple[Candidate, ...]:
+    """The candidates that the flag or the ini key names, all that are shipped where neither does."""
+    names: Sequence[str] = options.value(config, "parity_implementations") or ()
+    with importable(), tempfile.TemporaryDirectory(prefix="parity-") as logs:
+        return select_candidates(names, Path(logs), timeout(config))
+
+
+@contextmanager
+def importable() -> Iterator[None]:
+    """What pytest made importable here is importable in the processes that start meanwhile."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(place for place in sys.path if place)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def _cells(pairs: Sequence[PairItem], candidates: Sequence[Candidate]) -> dict[str, Cell]:
+    grouped: dict[str, list[PairItem]] = {}
+    for item in pairs:
+        grouped.setdefault(item.cell_name, []).append(item)
+    cells = {}
+    for name, group in grouped.items():
+        taking_part = {one for item in group for one in item.pair}
+        chosen = tuple(candidate for candidate in candidates if candidate.name in taking_part)
+        cells[name] = Cell(group[0].case, group[0].dtype, chosen, tuple(item.pair for item in group))
+    return cells
+
+
+def _check_own(candidates: Sequence[Candidate], paired: set[str]) -> None:
+    """UsageError where a user's own implementation would be left out without a word."""
+    for candidate in candidates:
+        if candidate.plugin and candidate.name not in paired:
+            others = ", ".join(other.name for other in candidates if other is not candidate)
+            raise pytest.UsageError(f"nothing to compare {candidate.name} with: no expectation pairs it with {others}")
+
+
+def _check_names(pairs: Sequence[PairItem]) -> None:
+    """UsageError where two files have cases of one name: a run could not tell them apart."""
+    places: dict[str, Any] = {}
+    for item in pairs:
+        if places.setdefault(item.case.name, item.path) != item.path:
+            raise pytest.UsageError(
+                f"two cases are called {item.case.name!r}: {places[item.case.name]} and {item.path}; rename one"
+            )
+
+
+def stale_lines(cases: Sequence[Any], candidates: Sequence[Candidate], *, whole: bool) -> tuple[str, ...]:
+    """Expectations of cases that no pair of known implementations answers to."""
+    return stale_expectations(cases, [*known_names(), *(one.name for one in candidates)], whole)

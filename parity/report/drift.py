@@ -1,0 +1,210 @@
+"""What became of a baseline, on a terminal, in Markdown and as JSON values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from parity.baseline.check import Checked
+from parity.baseline.drift import GREEN, Change, Drift, Status
+from parity.baseline.store import Baseline
+from parity.baseline.surroundings import Difference
+from parity.comparison.divergence import Measured
+from parity.report.figures import steps_text, ulp_text, value_text
+
+STYLES = {
+    Status.IDENTICAL: "green",
+    Status.CHANGED: "yellow",
+    Status.INPUTS_CHANGED: "magenta",
+    Status.MISSING: "red",
+    Status.UNUSED: "dim",
+    Status.FAILED: "red",
+}
+
+WORST_ROWS = 6
+"""Rows of a change's divergence table that a terminal shows, largest first."""
+
+
+def drift_summary(checked: Checked) -> str:
+    """One line: how many entries by what became of them, and how much was compared."""
+    return f"{tally(checked.drifts)}; {checked.compared:,} digests compared with {checked.baseline.name}"
+
+
+def tally(drifts: Sequence[Drift]) -> str:
+    """How many of each status."""
+    counted = Counter(one.status for one in drifts)
+    return ", ".join(f"{counted[status]:,} {status}" for status in Status if counted[status]) or "nothing held"
+
+
+def drift_table(drifts: Sequence[Drift]) -> Table:
+    """One row per entry."""
+    table = Table(title=f"{len(drifts):,} of them to look at", title_justify="left")
+    for column in ("case", "dtype", "implementation", "status"):
+        table.add_column(column, overflow="fold")
+    table.add_column("what", overflow="fold", ratio=1)
+    for one in drifts:
+        style = STYLES[one.status]
+        told = (one.case, one.dtype, one.implementation, f"[{style}]{one.status}[/{style}]", escape(one.detail))
+        table.add_row(*told)
+    return table
+
+
+def change_table(one: Drift, change: Change) -> Table:
+    """The kept steps in which old and new differ most, by quantity and parameter."""
+    table = Table(title=f"{one.case} {one.dtype}, {one.implementation}: new against old", title_justify="left")
+    for column in ("quantity", "parameter", "step", "differing", "max ulp", "in lr", "new", "old"):
+        table.add_column(column, justify="left" if column in ("quantity", "parameter") else "right")
+    for measured in worst_rows(change):
+        metrics = measured.metrics
+        new, old = measured.actual_values[0], measured.expected_values[0]
+        table.add_row(
+            measured.quantity,
+            escape(f"{measured.parameter}[{metrics.worst_index[0]}]"),
+            f"{measured.steps[0]:,}",
+            f"{metrics.differing[0]:,} of {metrics.elements[0]:,}",
+            ulp_text(int(metrics.max_ulp[0])),
+            steps_text(float(measured.max_steps[0])) if measured.quantity == "w" else "",
+            value_text(new) if new else "",
+            value_text(old) if old else "",
+        )
+    return table
+
+
+def worst_rows(change: Change) -> list[Measured]:
+    """The first in which anything differs, then those that differ most."""
+    differing = [one for one in change.measured if one.metrics.differing[0]]
+    first = differing[:1]
+    ordered = sorted(differing[1:], key=lambda one: -int(one.metrics.max_ulp[0]))
+    return first + ordered[: WORST_ROWS - 1]
+
+
+def environment_table(found: Sequence[Difference]) -> Table:
+    """What differs between two environments."""
+    table = Table(title="environment", title_justify="left")
+    for column in ("", "baseline", "now"):
+        table.add_column(column, overflow="fold")
+    for one in found:
+        table.add_row(escape(one.what), escape(one.before), escape(one.after))
+    return table
+
+
+def baselines_table(baselines: Sequence[Baseline]) -> Table:
+    """Every baseline with its environment and its size."""
+    table = Table(title=f"{len(baselines)} baseline(s)", title_justify="left")
+    for column in ("baseline", "environment", "cells", "entries", "size"):
+        table.add_column(column, overflow="fold", justify="right" if column in ("cells", "entries", "size") else "left")
+    for one in baselines:
+        told = describe(one)
+        packages = ", ".join(f"{name} {version}" for name, version in told["packages"].items())
+        environment = f"Python {told['python']}, {told['processor']}; {packages}"
+        size = f"{told['bytes'] / 1e6:.2f} MB"
+        table.add_row(told["name"], escape(environment), f"{told['cells']:,}", f"{told['entries']:,}", size)
+    return table
+
+
+def describe(one: Baseline) -> dict[str, Any]:
+    """A baseline as JSON values."""
+    environment = one.environments[0]
+    return {
+        "name": one.name,
+        "parity": one.version,
+        "python": environment["python"],
+        "processor": environment["processor"],
+        "packages": environment["packages"],
+        "cells": len(one.cells),
+        "entries": sum(1 for _ in one.places()),
+        "bytes": one.size,
+    }
+
+
+def checked_to_json(checked: Checked) -> dict[str, Any]:
+    """What ``--json`` of ``parity baseline check`` and ``diff`` writes."""
+    return {
+        "baseline": checked.baseline.name,
+        "exit_code": checked.exit_code,
+        "compared": checked.compared,
+        "counts": {str(status): sum(one.status is status for one in checked.drifts) for status in Status},
+        "environment": [_difference(one) for one in checked.environment],
+        "entries": [drift_to_json(one) for one in checked.drifts],
+    }
+
+
+def drift_to_json(one: Drift) -> dict[str, Any]:
+    """One entry as JSON values; the divergence table of a change in full."""
+    change = one.change
+    return {
+        "case": one.case,
+        "dtype": one.dtype,
+        "implementation": one.implementation,
+        "status": str(one.status),
+        "detail": one.detail,
+        "compared": one.compared,
+        "environment": [_difference(each) for each in one.environment],
+        "change": None
+        if change is None
+        else {
+            "first_step": change.first_step,
+            "quantities": list(change.quantities),
+            "sentence": change.sentence,
+            "explained": change.explained,
+            "causes": [{"family": cause.family, "detail": cause.detail} for cause in change.causes],
+            "divergence": [_measured(each) for each in change.measured],
+        },
+    }
+
+
+def markdown_lines(checked: Checked) -> Iterator[str]:
+    """A summary for a pull request, or for a CI job's page."""
+    yield f"### Adam against the baseline: {tally(checked.drifts)}"
+    yield ""
+    if checked.environment:
+        yield "| environment | baseline | now |"
+        yield "|---|---|---|"
+        for one in checked.environment:
+            yield f"| {_cell(one.what)} | {_cell(one.before)} | {_cell(one.after)} |"
+    else:
+        yield "The environment is that of the baseline."
+    shown = [one for one in checked.drifts if one.status is not Status.IDENTICAL]
+    if shown:
+        yield ""
+        yield "| case | dtype | implementation | status | what |"
+        yield "|---|---|---|---|---|"
+        for each in shown:
+            told = (each.case, each.dtype, each.implementation, each.status, each.detail)
+            yield "| " + " | ".join(map(_cell, told)) + " |"
+    yield ""
+    yield f"{checked.compared:,} digests of steps were compared. Exit code {checked.exit_code}."
+
+
+def to_look_at(checked: Checked, *, verbose: bool) -> list[Drift]:
+    """All entries, or those that fail and those that are unused."""
+    quiet = GREEN - {Status.UNUSED}
+    return [one for one in checked.drifts if verbose or one.status not in quiet]
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\\\|").replace("<", "&lt;").replace("\\n", " ")
+
+
+def _difference(one: Difference) -> dict[str, str]:
+    return {"what": one.what, "before": one.before, "after": one.after}
+
+
+def _measured(one: Measured) -> dict[str, Any]:
+    metrics = one.metrics
+    return {
+        "quantity": one.quantity,
+        "parameter": one.parameter,
+        "step": int(one.steps[0]),
+        "elements": int(metrics.elements[0]),
+        "differing": int(metrics.differing[0]),
+        "max_abs": float(metrics.max_abs[0]).hex(),
+        "max_ulp": int(metrics.max_ulp[0]),
+        "worst_index": int(metrics.worst_index[0]),
+        "actual_value": one.actual_values[0],
+        "expected_value": one.expected_values[0],
+    }

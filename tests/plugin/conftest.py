@@ -1,0 +1,64 @@
+"""Real sub-sessions of pytest, in a folder of their own."""
+
+from __future__ import annotations
+
+import pytest
+
+QUIET = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-W", "error")
+
+
+@pytest.fixture
+def case(pytester, case_text):
+    """Write the case `name` as `case_text` has it; its path."""
+
+    def write(name="small", folder="cases", **keys):
+        path = pytester.path / folder / f"{name}.toml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(case_text(**keys))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def adam(pytester, adam_text):
+    """Write the Adam `name` as `adam_text` has it, in a file of that name; its path."""
+
+    def write(name="mine", **planted):
+        path = pytester.path / f"{name}.py"
+        path.write_text(adam_text(name, **planted))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def session(pytester):
+    """Run a session of pytest in a process of its own."""
+
+    def run(*arguments):
+        return pytester.runpytest_subprocess(*QUIET, *map(str, arguments), timeout=120)
+
+    return run
+
+
+@pytest.fixture(params=[(), ("-n", "2")], ids=["plain", "two"])
+def spread(request):
+    """How a session is spread over processes."""
+    return request.param
+
+
+@pytest.fixture
+def counted(adam, pytester):
+    """An Adam that notes its process at import, and every run it is asked for; both as lists of lines."""
+    imported, ran = pytester.path / "imported.txt", pytester.path / "ran.txt"
+    path = adam("mine", first=f"with open({str(ran)!r}, 'a') as note: print(os.getpid(), file=note)")
+    path.write_text(
+        path.read_text() + f"\nif 'parity.engine.worker' in sys.modules['__main__'].__spec__.name:\n"
+        f"    with open({str(imported)!r}, 'a') as note: print(os.getpid(), file=note)\n"
+    )
+
+    def lines():
+        return tuple(one.read_text().split() if one.exists() else [] for one in (imported, ran))
+
+    return lines
