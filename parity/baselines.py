@@ -22,7 +22,7 @@ OnDone = Callable[[str, int, int], None]
 """Called with the name of a cell that is recorded, how many are, and of how many."""
 
 
-def _unheard(name: str, done: int, total: int) -> None:
+def unheard(name: str, done: int, total: int) -> None:
     """Nobody watches."""
 
 
@@ -35,7 +35,7 @@ def save_baseline(
     keyword: str = "",
     timeout: float | None = 300.0,
     update: bool = False,
-    on_done: OnDone = _unheard,
+    on_done: OnDone = unheard,
 ) -> tuple[Baseline, tuple[Recorded, ...]]:
     """Record implementations on cases, and keep digests of every step and bits of some in a folder of `root`.
 
@@ -55,7 +55,7 @@ def check_baseline(
     keyword: str = "",
     timeout: float | None = 300.0,
     update: bool = False,
-    on_done: OnDone = _unheard,
+    on_done: OnDone = unheard,
 ) -> Checked:
     """Record as `save_baseline` does, and hold every entry against the baseline of the nearest environment.
 
@@ -76,10 +76,11 @@ def check_baseline(
 def diff_baselines(before: Path | str, after: Path | str) -> Checked:
     """Hold one baseline against another, each the folder of an environment, or a folder with one of them."""
     known = {case.name: case for case in select_cases()}
-    return hold(_the_baseline(Path(before)), _the_baseline(Path(after)), known)
+    return hold(the_baseline(Path(before)), the_baseline(Path(after)), known)
 
 
-def _the_baseline(path: Path) -> Baseline:
+def the_baseline(path: Path) -> Baseline:
+    """The one baseline in a folder, every file of it checked; UsageError where there are several."""
     found = baselines_in(path)
     if len(found) > 1:
         names = ", ".join(one.name for one in found)

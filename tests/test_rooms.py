@@ -15,7 +15,7 @@ ROOT = Path(parity.__file__).parent
 TIERS = (
     ("__main__",),
     ("bridge", "cli", "pytest_plugin"),
-    ("listing", "session", "target"),
+    ("listing", "session", "target", "upgrades"),
     ("baselines", "claim"),
     ("api",),
     ("report",),

@@ -72,7 +72,10 @@ def check(
     drifts: list[Drift] = []
     asked: set[tuple[str, str, str]] = set()
     news: list[tuple[Entry, ...]] = []
-    with tempfile.TemporaryDirectory(prefix="parity-") as scratch, Libraries(selection.timeout) as libraries:
+    with (
+        tempfile.TemporaryDirectory(prefix="parity-") as scratch,
+        Libraries(selection.timeout, selection.python) as libraries,
+    ):
         candidates = {candidate.name: candidate for candidate in selection.candidates}
         for cell in recorded_cells(selection, Path(scratch), on_cell):
             entries = baseline.entries(cell.case.name, cell.dtype)

@@ -91,7 +91,10 @@ def save(
             failed.extend(one for one in cell.recorded if one.folder is None)
             yield entries_of(cell, selection.candidates, libraries)
 
-    with tempfile.TemporaryDirectory(prefix="parity-") as scratch, Libraries(selection.timeout) as libraries:
+    with (
+        tempfile.TemporaryDirectory(prefix="parity-") as scratch,
+        Libraries(selection.timeout, selection.python) as libraries,
+    ):
         made = filter(None, cells(Path(scratch), libraries))
         first = next(made, None)
         if first is None:

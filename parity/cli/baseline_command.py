@@ -48,9 +48,12 @@ def save_command(
     color: str,
 ) -> int:
     """Record implementations on cases and keep digests of every step, and the bits of some."""
+    from rich.markup import escape
+
     from parity import baselines
     from parity.cli.console import console
     from parity.cli.progress import progress
+    from parity.report.drift import saved_line
 
     screen = console(color)
     with progress(console(color, stderr=True), quiet) as on_done:
@@ -58,9 +61,8 @@ def save_command(
             folder, cases, implementations, dtypes, keyword=keyword, timeout=timeout, update=update, on_done=on_done
         )
     _failures(failed, screen, verbose=verbose)
-    entries = sum(1 for _ in baseline.places())
-    told = f"{entries:,} entries in {len(baseline.cells):,} cells, {baseline.size / 1e6:.2f} MB: {baseline.folder}"
-    screen.print(told, markup=False)
+    screen.print(f"[dim]baseline: {escape(str(baseline.folder))}[/dim]")
+    screen.print(saved_line(baseline), markup=False)
     return 0
 
 
@@ -154,6 +156,8 @@ def _answer(
 
 
 def _show(checked: Checked, screen: Console, *, verbose: bool, quiet: bool) -> None:
+    from rich.markup import escape
+
     from parity.baseline.drift import Status
     from parity.report.drift import change_table, drift_summary, drift_table, environment_table, to_look_at
 
@@ -164,12 +168,13 @@ def _show(checked: Checked, screen: Console, *, verbose: bool, quiet: bool) -> N
         for one in shown:
             if one.status is Status.CHANGED and one.change is not None and one.change.measured:
                 screen.print(change_table(one, one.change))
+        screen.print(f"[dim]baseline: {escape(str(checked.baseline.folder))}[/dim]")
         if checked.environment:
             screen.print(environment_table(checked.environment))
         else:
             screen.print("[dim]the environment is that of the baseline[/dim]")
         if checked.obtained is not None:
-            screen.print(f"obtained: {checked.obtained}", markup=False, style="dim")
+            screen.print(f"[dim]obtained: {escape(str(checked.obtained))}[/dim]")
     screen.print(drift_summary(checked), style="red" if checked.exit_code else "green")
 
 

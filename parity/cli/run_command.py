@@ -16,24 +16,11 @@ if TYPE_CHECKING:
 
 
 @click.command("run", short_help="Run cases on implementations, compare every step.")
-@click.argument("cases", nargs=-1, metavar="[CASE]...", type=click.Path(path_type=Path))
-@click.option("-i", "--implementation", "implementations", multiple=True, metavar="NAME",
-              help="A name, a pattern, or your own: 'file.py:run', 'module:run'. Repeatable.")  # fmt: skip
-@click.option("-d", "--dtype", "dtypes", multiple=True, metavar="DTYPE",
-              help="float64, float32, float16 or bfloat16. Repeatable.  [all]")  # fmt: skip
-@click.option(
-    "-k",
-    "keyword",
-    default="",
-    metavar="EXPR",
-    help="Only cases whose names match, e.g. 'epsilon and not long'.",
-)
+@options.selection()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("runs/latest"), show_default=True,
               metavar="DIR", help="Run directory.")  # fmt: skip
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
               help="Cells side by side, each with worker processes of its own.")  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
-              metavar="S", help="Seconds a worker may take for one answer.")  # fmt: skip
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first pair that is not as expected.")
 @click.option("--maxfail", type=click.IntRange(min=1), metavar="N", help="Stop after N pairs that are not as expected.")
 @click.option("--keep-traces", is_flag=True, help="Keep the bits of every step under traces/.")

@@ -27,11 +27,13 @@ class LibrarySquareRoot:
 
     A context manager: the process starts with the first call and ends with the block; calls from several threads take
     turns. ParityError where the process fails, or where a root is further than one ULP from the correctly rounded
-    one: a library's error must not hide a wrong formula.
+    one: a library's error must not hide a wrong formula. python: the interpreter whose framework is asked, empty for
+    this one.
     """
 
-    def __init__(self, target: str, timeout: float | None = 300.0) -> None:
+    def __init__(self, target: str, timeout: float | None = 300.0, python: str = "") -> None:
         self.target = target
+        self._python = python
         self._timeout = timeout
         self._lock = threading.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="parity-root-")
@@ -82,7 +84,9 @@ class LibrarySquareRoot:
         }
         try:
             if self._process is None:
-                self._process = WorkerProcess(f"square root of {self.target}", Path(self._folder.name) / "worker.log")
+                self._process = WorkerProcess(
+                    f"square root of {self.target}", Path(self._folder.name) / "worker.log", self._python
+                )
             answer = self._process.ask(message, self._timeout)
         except WorkerFailed as failure:
             self._process = None

@@ -12,10 +12,14 @@ from parity.implementations.registry import shipped_implementations
 
 
 class Libraries:
-    """Square roots by framework; a context manager, a process starts with the first root it is asked for."""
+    """Square roots by framework; a context manager, a process starts with the first root it is asked for.
 
-    def __init__(self, timeout: float | None = 300.0) -> None:
+    python: the interpreter whose frameworks are asked, empty for this one.
+    """
+
+    def __init__(self, timeout: float | None = 300.0, python: str = "") -> None:
         self._timeout = timeout
+        self._python = python
         self._roots: dict[str, LibrarySquareRoot] = {}
 
     def __enter__(self) -> Libraries:
@@ -36,5 +40,5 @@ class Libraries:
         if shipped is None or shipped.square_root is None:
             raise ParityError(f"{implementation} offers no square root of its own, and its arithmetic asks for one")
         if shipped.framework not in self._roots:
-            self._roots[shipped.framework] = LibrarySquareRoot(implementation, self._timeout)
+            self._roots[shipped.framework] = LibrarySquareRoot(implementation, self._timeout, self._python)
         return self._roots[shipped.framework]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,6 +16,7 @@ from parity.baseline.drift import GREEN, Change, Drift, Status
 from parity.baseline.store import Baseline
 from parity.baseline.surroundings import Difference
 from parity.comparison.divergence import Measured
+from parity.report import markup
 from parity.report.figures import steps_text, ulp_text, value_text
 
 STYLES = {
@@ -25,13 +28,26 @@ STYLES = {
     Status.FAILED: "red",
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How the two sides are called. same: said where their environments do not differ."""
+
+    title: str
+    before: str
+    after: str
+    same: str
+
+
+BASELINE = Wording("Adam against the baseline", "baseline", "now", "The environment is that of the baseline.")
+
 WORST_ROWS = 6
 """Rows of a change's divergence table that a terminal shows, largest first."""
 
 
 def drift_summary(checked: Checked) -> str:
     """One line: how many entries by what became of them, and how much was compared."""
-    return f"{tally(checked.drifts)}; {checked.compared:,} digests compared with {checked.baseline.name}"
+    return f"{tally(checked.drifts)}; {checked.compared:,} digests of steps compared"
 
 
 def tally(drifts: Sequence[Drift]) -> str:
@@ -82,10 +98,10 @@ def worst_rows(change: Change) -> list[Measured]:
     return first + ordered[: WORST_ROWS - 1]
 
 
-def environment_table(found: Sequence[Difference]) -> Table:
+def environment_table(found: Sequence[Difference], wording: Wording = BASELINE) -> Table:
     """What differs between two environments."""
     table = Table(title="environment", title_justify="left")
-    for column in ("", "baseline", "now"):
+    for column in ("", wording.before, wording.after):
         table.add_column(column, overflow="fold")
     for one in found:
         table.add_row(escape(one.what), escape(one.before), escape(one.after))
@@ -101,9 +117,20 @@ def baselines_table(baselines: Sequence[Baseline]) -> Table:
         told = describe(one)
         packages = ", ".join(f"{name} {version}" for name, version in told["packages"].items())
         environment = f"Python {told['python']}, {told['processor']}; {packages}"
-        size = f"{told['bytes'] / 1e6:.2f} MB"
+        size = size_text(told["bytes"])
         table.add_row(told["name"], escape(environment), f"{told['cells']:,}", f"{told['entries']:,}", size)
     return table
+
+
+def saved_line(one: Baseline) -> str:
+    """How much a baseline holds."""
+    entries = sum(1 for _ in one.places())
+    return f"{entries:,} entries in {len(one.cells):,} cells, {size_text(one.size)}"
+
+
+def size_text(size: int) -> str:
+    """Bytes in decimal units."""
+    return f"{size / 1e6:.2f} MB" if size >= 1_000_000 else f"{size / 1e3:.1f} kB"
 
 
 def describe(one: Baseline) -> dict[str, Any]:
@@ -157,17 +184,17 @@ def drift_to_json(one: Drift) -> dict[str, Any]:
     }
 
 
-def markdown_lines(checked: Checked) -> Iterator[str]:
+def markdown_lines(checked: Checked, wording: Wording = BASELINE) -> Iterator[str]:
     """A summary for a pull request, or for a CI job's page."""
-    yield f"### Adam against the baseline: {tally(checked.drifts)}"
+    yield f"### {wording.title}: {tally(checked.drifts)}"
     yield ""
     if checked.environment:
-        yield "| environment | baseline | now |"
+        yield f"| environment | {wording.before} | {wording.after} |"
         yield "|---|---|---|"
         for one in checked.environment:
-            yield f"| {_cell(one.what)} | {_cell(one.before)} | {_cell(one.after)} |"
+            yield f"| {markup.escape(one.what)} | {markup.escape(one.before)} | {markup.escape(one.after)} |"
     else:
-        yield "The environment is that of the baseline."
+        yield wording.same
     shown = [one for one in checked.drifts if one.status is not Status.IDENTICAL]
     if shown:
         yield ""
@@ -175,19 +202,29 @@ def markdown_lines(checked: Checked) -> Iterator[str]:
         yield "|---|---|---|---|---|"
         for each in shown:
             told = (each.case, each.dtype, each.implementation, each.status, each.detail)
-            yield "| " + " | ".join(map(_cell, told)) + " |"
+            yield "| " + " | ".join(map(markup.escape, told)) + " |"
     yield ""
     yield f"{checked.compared:,} digests of steps were compared. Exit code {checked.exit_code}."
+
+
+def drift_tables(checked: Checked, wording: Wording, *, verbose: bool) -> Iterator[RenderableType]:
+    """All that a terminal shows above the last line: entries, changes, environments."""
+    shown = to_look_at(checked, verbose=verbose)
+    if shown:
+        yield drift_table(shown)
+    for one in shown:
+        if one.change is not None and one.change.measured:
+            yield change_table(one, one.change)
+    if checked.environment:
+        yield environment_table(checked.environment, wording)
+    else:
+        yield f"[dim]{wording.same}[/dim]"
 
 
 def to_look_at(checked: Checked, *, verbose: bool) -> list[Drift]:
     """All entries, or those that fail and those that are unused."""
     quiet = GREEN - {Status.UNUSED}
     return [one for one in checked.drifts if verbose or one.status not in quiet]
-
-
-def _cell(text: object) -> str:
-    return str(text).replace("|", "\\\\|").replace("<", "&lt;").replace("\\n", " ")
 
 
 def _difference(one: Difference) -> dict[str, str]:

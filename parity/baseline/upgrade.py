@@ -1,0 +1,92 @@
+"""What an upgrade changed: one side held against the other, and what only one of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from packaging.utils import canonicalize_name
+
+from parity.baseline.check import Checked
+from parity.baseline.drift import Drift, Status
+from parity.baseline.held import hold
+from parity.baseline.saving import Selection
+from parity.baseline.side import Side, Where
+from parity.baseline.surroundings import ABSENT, Difference
+from parity.case import Case
+from parity.errors import NothingCompared
+
+Among = Callable[[Where], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """Two sides, and what became of every entry of the one in the other."""
+
+    before: Side
+    after: Side
+    checked: Checked
+
+    @property
+    def exit_code(self) -> int:
+        """1 where something is not as it was, also where an implementation is there on one side only."""
+        return self.checked.exit_code
+
+
+def everything(where: Where) -> bool:
+    """No entry is left out."""
+    return True
+
+
+def hold_sides(before: Side, after: Side, cases: Iterable[Case], among: Among = everything) -> Upgraded:
+    """Hold one side against the other.
+
+    cases: those that were recorded. among: which entries are looked at, where a baseline holds more. What only one
+    side has is told with the reason. NothingCompared where the two have nothing in common.
+    """
+    _check_common(before, after, among)
+    held = hold(before.baseline, after.baseline, {case.name: case for case in cases})
+    wanted = (one for one in held.drifts if among((one.case, one.dtype, one.implementation)))
+    drifts = tuple(_told(one, before, after) for one in wanted)
+    environment = (*held.environment, *_other_packages(before, after, held.environment))
+    return Upgraded(before, after, replace(held, drifts=drifts, environment=environment))
+
+
+def selected(selection: Selection, names: Container[str], where: Where) -> bool:
+    """Whether an entry is of a selected case and dtype, and of an implementation of these names."""
+    case, dtype, name = where
+    return case in {one.name for one in selection.cases} and dtype in selection.dtypes and name in names
+
+
+def _check_common(before: Side, after: Side, among: Among) -> None:
+    if any(among(where) for where in {*before.baseline.places()} & {*after.baseline.places()}):
+        return
+    reasons = [
+        f"{name} on {one.name}: {reason}"
+        for one, other in ((before, after), (after, before))
+        for case, dtype, name in other.baseline.places()
+        if (reason := one.reason((case, dtype, name)))
+    ]
+    told = f" ({reasons[0]})" if reasons else ""
+    raise NothingCompared(f"nothing was compared: {before.name} and {after.name} have no entry in common{told}")
+
+
+def _told(one: Drift, before: Side, after: Side) -> Drift:
+    """What only one side has is lost or new, and it is said why."""
+    where = one.case, one.dtype, one.implementation
+    if one.status is Status.UNUSED:
+        return replace(one, status=Status.FAILED, detail=f"only before: {after.reason(where) or 'not there after'}")
+    if one.status is Status.MISSING:
+        return replace(one, detail=f"only after: {before.reason(where) or 'not there before'}")
+    return one
+
+
+def _other_packages(before: Side, after: Side, known: tuple[Difference, ...]) -> Iterator[Difference]:
+    """Releases that differ among packages of which `parity.environment` does not tell; where both sides were built."""
+    if not (before.packages and after.packages):
+        return
+    told = {canonicalize_name(one.what) for one in known}
+    for name in sorted({*before.packages, *after.packages}):
+        left, right = before.packages.get(name, ABSENT), after.packages.get(name, ABSENT)
+        if left != right and name not in told:
+            yield Difference(name, left, right)

@@ -1,0 +1,106 @@
+"""``parity upgrade``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from parity.cli import options
+
+
+def _side(name: str) -> options.Decorator:
+    """The three ways in which a side is given."""
+    added = (
+        click.option(f"--{name}", f"{name}_pins", multiple=True, metavar="PIN",
+                     help=f"A release of the environment {name}, as 'keras==3.3.3'. Repeatable."),
+        click.option(f"--{name}-python", f"{name}_python", default="", metavar="PATH",
+                     help="An interpreter instead, with NumPy, ml_dtypes and the framework."),
+        click.option(f"--{name}-baseline", f"{name}_baseline", type=click.Path(path_type=Path), metavar="DIR",
+                     help="A saved baseline instead."),
+    )  # fmt: skip
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(added):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@click.command("upgrade", short_help="Say what another release changes, to the bit, and why.")
+@options.selection()
+@_side("before")
+@_side("after")
+@click.option("--with", "beside", multiple=True, metavar="PIN",
+              help="A release in both environments, as 'tensorflow-cpu==2.21.0'. Repeatable.")  # fmt: skip
+@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("runs/upgrade"),
+              show_default=True, metavar="DIR", help="Keeps the baselines of both sides, and the result.")  # fmt: skip
+@click.option("--markdown", "markdown", type=click.Path(path_type=Path), metavar="FILE",
+              help="Append a summary in Markdown, as for $GITHUB_STEP_SUMMARY.")  # fmt: skip
+@options.json_file()
+@options.verbosity()
+@options.color()
+def command(
+    cases: tuple[Path, ...],
+    implementations: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    keyword: str,
+    timeout: float,
+    before_pins: tuple[str, ...],
+    before_python: str,
+    before_baseline: Path | None,
+    after_pins: tuple[str, ...],
+    after_python: str,
+    after_baseline: Path | None,
+    beside: tuple[str, ...],
+    folder: Path,
+    markdown: Path | None,
+    json_file: str | None,
+    verbose: bool,
+    quiet: bool,
+    color: str,
+) -> int:
+    """Record the same inputs before and after an upgrade, each in an environment of its own, and say what changed.
+
+    Environments are built by uv or pip, kept by their pins, and used again. Without -i: the implementations that
+    stand on what is pinned. Exit code 0 where every bit is the same, 1 where something changed.
+    """
+    from parity.baseline.place import Place
+    from parity.cli.console import console, write_answer
+    from parity.cli.watching import watching
+    from parity.report.drift import drift_tables
+    from parity.report.upgrade import WORDING, notes_of, upgrade_lines, upgrade_summary, upgrade_to_json
+    from parity.upgrades.upgrade import upgrade
+
+    before = Place("--before", before_pins, beside, before_python, before_baseline)
+    after = Place("--after", after_pins, beside, after_python, after_baseline)
+    with watching(console(color, stderr=True), quiet) as watcher:
+        found = upgrade(
+            before,
+            after,
+            cases,
+            implementations,
+            dtypes,
+            keyword=keyword,
+            timeout=timeout,
+            output=folder,
+            on_build=watcher.on_build,
+            on_done=watcher.on_done,
+        )
+    if json_file:
+        write_answer(json_file, upgrade_to_json(found))
+    if markdown is not None:
+        with markdown.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in upgrade_lines(found))
+    screen = console(color, stderr=json_file == "-")
+    if not quiet:
+        for table in drift_tables(found.checked, WORDING, verbose=verbose):
+            screen.print(table)
+        for note in notes_of(found):
+            screen.print(f"note: {note}", markup=False, style="yellow")
+        screen.print(f"kept: {folder}", markup=False, style="dim")
+    screen.print(upgrade_summary(found), markup=False, style="red" if found.exit_code else "green")
+    return found.exit_code

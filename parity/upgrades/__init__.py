@@ -1,0 +1,1 @@
+"""The library's front for what another release changes: upgrade, bisect, matrix."""

@@ -1,0 +1,80 @@
+"""Several releases, each in an environment of its own, held against the newest or against a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from parity.baseline.release_matrix import Column, ReleaseMatrix
+from parity.baseline.releases import in_order
+from parity.baseline.room import make_room
+from parity.baseline.saving import Selection
+from parity.baseline.side import Side, saved_side
+from parity.baseline.upgrade import Upgraded, hold_sides, selected
+from parity.baselines import OnDone, the_baseline, unheard
+from parity.errors import NothingCompared, ParityError
+from parity.files import write_atomically, write_json
+from parity.report.release_matrix import matrix_lines, matrix_to_json
+from parity.upgrades.question import OnBuild, asked_for, unseen
+from parity.upgrades.release import RELEASES, Line, release_side
+
+RESULT = "matrix.json"
+SUMMARY = "summary.md"
+
+
+def matrix(
+    package: str,
+    releases: Sequence[str],
+    beside: Sequence[str] = (),
+    cases: Sequence[Path | str] = (),
+    implementations: Sequence[str] = (),
+    dtypes: Sequence[str] = (),
+    *,
+    keyword: str = "",
+    timeout: float | None = 300.0,
+    baseline: Path | None = None,
+    output: Path | str = Path("runs/matrix"),
+    on_build: OnBuild = unseen,
+    on_done: OnDone = unheard,
+) -> ReleaseMatrix:
+    """Record the same inputs with every release, and hold them against the newest one's.
+
+    Selected as by `upgrade`. baseline: what they are held against instead. output: keeps a baseline of every release,
+    the result and a summary. A release that cannot be had is a column that says why. ParityError where the newest
+    cannot be had, NothingCompared where no release has anything in common with it.
+    """
+    ordered = in_order(releases, 1 if baseline is not None else 2)
+    asked = asked_for(cases, dtypes, keyword, timeout)
+    saved = None if baseline is None else the_baseline(baseline)
+    folder = Path(output)
+    make_room(folder, RESULT, (RELEASES,), () if saved is None else (saved.folder,))
+    write_json(folder / RESULT, {"finished": False})
+    line = Line(package, tuple(beside), asked, tuple(implementations), folder)
+    recorded = partial(release_side, line, on_build=on_build, on_done=on_done)
+    if saved is None:
+        newest = recorded(ordered[-1])
+        columns = [_column(one, recorded, lambda side: hold_sides(side, newest, asked.cases)) for one in ordered[:-1]]
+        reference = line.pin(ordered[-1])
+    else:
+        before = saved_side(saved)
+        columns = [_column(one, recorded, partial(_held_against, before, asked)) for one in ordered]
+        reference = before.name
+    found = ReleaseMatrix(package, reference, tuple(columns))
+    if not any(one.held is not None for one in columns):
+        raise NothingCompared(f"nothing was compared with {reference}: {columns[0].why}")
+    write_json(folder / RESULT, {"finished": True, **matrix_to_json(found)})
+    write_atomically(folder / SUMMARY, "".join(f"{line}\n" for line in matrix_lines(found)))
+    return found
+
+
+def _column(release: str, recorded: Callable[[str], Side], hold: Callable[[Side], Upgraded]) -> Column:
+    try:
+        return Column(release, hold(recorded(release)))
+    except ParityError as error:
+        return Column(release, None, str(error))
+
+
+def _held_against(before: Side, asked: Selection, side: Side) -> Upgraded:
+    """Of a baseline only what was tried with the release is looked at."""
+    return hold_sides(before, side, asked.cases, partial(selected, asked, side.unmet))
