@@ -14,7 +14,7 @@ report: $(READY)
 	$(BIN)/parity run -j 2 -o reports/latest
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -19,6 +19,17 @@ from parity.trace import create_rows, write_header
 
 pytest_plugins = ["pytester"]
 
+
+def pytest_collection_modifyitems(items):
+    """Files with tests that may take longest come first, so that no process is left alone with them at the end."""
+
+    def longest(item):
+        marker = item.get_closest_marker("timeout")
+        return -marker.args[0] if marker is not None else 0
+
+    items.sort(key=longest)
+
+
 USER_AGAINST_PAPER = {
     "actual": "user.*",
     "expected": "numpy.adam.outside",

@@ -21,6 +21,8 @@ from exchangeable_adam import Adam
 from other_optimizers import OTHERS
 from wrong_adams import WRONG
 
+pytestmark = pytest.mark.timeout(1200)
+
 FAULTS = Path(__file__).parent / "faults"
 
 FAMILIES = {

@@ -11,7 +11,7 @@ from parity.api import select_cases
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("twins"), pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400)]
 
 LONG_STEPS = 1000
 

@@ -53,7 +53,7 @@ def save_command(
     from parity import baselines
     from parity.cli.console import console
     from parity.cli.progress import progress
-    from parity.report.drift import saved_line
+    from parity.report.drift import saved_line, size_text
 
     screen = console(color)
     with progress(console(color, stderr=True), quiet) as on_done:
@@ -61,7 +61,7 @@ def save_command(
             folder, cases, implementations, dtypes, keyword=keyword, timeout=timeout, update=update, on_done=on_done
         )
     _failures(failed, screen, verbose=verbose)
-    screen.print(f"[dim]baseline: {escape(str(baseline.folder))}[/dim]")
+    screen.print(f"[dim]baseline: {escape(str(baseline.folder))}, {size_text(baseline.size)}[/dim]")
     screen.print(saved_line(baseline), markup=False)
     return 0
 

@@ -125,7 +125,7 @@ def baselines_table(baselines: Sequence[Baseline]) -> Table:
 def saved_line(one: Baseline) -> str:
     """How much a baseline holds."""
     entries = sum(1 for _ in one.places())
-    return f"{entries:,} entries in {len(one.cells):,} cells, {size_text(one.size)}"
+    return f"{entries:,} entries in {len(one.cells):,} cells"
 
 
 def size_text(size: int) -> str:

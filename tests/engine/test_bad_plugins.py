@@ -10,8 +10,6 @@ import pytest
 import parity
 from parity.expectation import Kind
 
-pytestmark = pytest.mark.xdist_group("bad_plugins")
-
 TIMEOUT = 6.0
 
 AT_3 = "if t == 3: "

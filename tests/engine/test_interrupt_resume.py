@@ -16,8 +16,6 @@ import parity
 from parity.engine.record import SCHEMA, read_run
 from parity.errors import ParityError, UsageError
 
-pytestmark = pytest.mark.xdist_group("interrupt_resume")
-
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 
 WAITS = """\
