@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,12 @@ class Checked:
     def exit_code(self) -> int:
         """1 where something is not as it was."""
         return 0 if all(one.status in GREEN for one in self.drifts) else 1
+
+    @property
+    def counts(self) -> dict[Status, int]:
+        """Entries by what became of them, those statuses that occur."""
+        counted = Counter(one.status for one in self.drifts)
+        return {status: counted[status] for status in Status if counted[status]}
 
     @property
     def compared(self) -> int:

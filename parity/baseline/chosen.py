@@ -11,15 +11,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from parity.baseline.pins import TENSORFLOWS, is_exact
-from parity.engine.candidates import shipped_candidates
+from parity.engine.candidates import describe_plugin, shipped_candidates
 from parity.engine.plan import Candidate
-from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.errors import ParityError
 from parity.implementations.registry import check_target, shipped_implementations
-from parity.trace import hyper_from_json
 
 Unmet = Mapping[str, tuple[str, ...]]
 """By name of an implementation what it lacks under an interpreter, nothing where it can run."""
+
+DESCRIBE_SECONDS = 120.0
 
 RULER = "numpy"
 """What parity measures with: of no interest in an upgrade, unless it is what is upgraded."""
@@ -97,31 +97,7 @@ def _plugin(target: str, pythons: Sequence[str]) -> Candidate:
     for python in pythons:
         try:
             with tempfile.TemporaryDirectory(prefix="parity-") as logs:
-                return _described(target, python, Path(logs) / "describe.log")
+                return describe_plugin(target, Path(logs), DESCRIBE_SECONDS, python)
         except ParityError as error:
             reasons.append(str(error))
     raise ParityError(reasons[0] if reasons else f"implementation {target!r}: there is no interpreter to load it")
-
-
-def _described(target: str, python: str, log: Path) -> Candidate:
-    """What a plug-in says of itself under an interpreter, which may have modules that are not here."""
-    try:
-        worker = WorkerProcess("describe", log, python)
-        try:
-            answer = worker.ask({"op": "describe", "target": target}, 120.0)
-        finally:
-            worker.close()
-    except WorkerFailed as failure:
-        raise ParityError(f"implementation {target!r} cannot be loaded: {failure.reason}") from None
-    if not answer["ok"]:
-        raise ParityError(f"implementation {target!r} cannot be loaded: {answer['reason']}")
-    return Candidate(
-        name=answer["name"],
-        target=target,
-        worker=answer["name"],
-        dtypes=tuple(answer["dtypes"]),
-        convention=answer["convention"],
-        defaults=hyper_from_json(answer["defaults"]),
-        plugin=True,
-        representative=True,
-    )

@@ -62,6 +62,12 @@ class Change:
     causes: tuple[Cause, ...]
     explained: bool
 
+    @property
+    def worst(self) -> tuple[Measured, ...]:
+        """Those that differ: the first, then the others, the farthest first."""
+        differing = [one for one in self.measured if one.metrics.differing[0]]
+        return (*differing[:1], *sorted(differing[1:], key=lambda one: -int(one.metrics.max_ulp[0])))
+
 
 @dataclass(frozen=True, slots=True)
 class Drift:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import lzma
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from parity.baseline.entry import Entry
 from parity.baseline.packed import pack, unpack
 from parity.digest import digest_of
 from parity.errors import NothingCompared, ParityError, nearest
-from parity.files import write_json
+from parity.files import json_text, write_atomically, write_json
 from parity.version import VERSION
 
 SCHEMA = 1
@@ -117,7 +116,7 @@ def write_baseline(root: Path, cells: Iterable[Sequence[Entry]], keep: Baseline 
             path = folder / _file_name(case, dtype, content)
             if not path.exists():
                 made.append(path)
-                _write(path, content)
+                write_atomically(path, content)
             written[case, dtype] = path.name, tuple(entry.implementation for entry in kept)
         if folder is None:
             raise NothingCompared("nothing was recorded: there is no baseline to write")
@@ -152,7 +151,7 @@ def read_baseline(folder: Path) -> Baseline:
         raise ParityError(f"{path}: schema {schema} is newer than this parity, which reads {SCHEMA}; upgrade parity")
     unsealed = {key: value for key, value in told.items() if key != SEAL} if isinstance(told, dict) else {}
     # Also the text: a bit flipped in a blank leaves the values as they are.
-    if schema != SCHEMA or told.get(SEAL) != _seal(unsealed) or text != _text(told):
+    if schema != SCHEMA or told.get(SEAL) != _seal(unsealed) or text != json_text(told):
         raise ParityError(f"{path}: altered (its content does not belong to its seal)")
     cells = {
         (case, dtype): (str(cell["file"]), tuple(cell["implementations"]))
@@ -191,21 +190,8 @@ def _seal(index: Mapping[str, Any]) -> str:
     return digest_of(json.dumps(index, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
 def _file_name(case: str, dtype: str, content: bytes) -> str:
     return f"{case}.{dtype}.{digest_of(content)}{SUFFIX}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _sweep(folder: Path, wanted: set[str]) -> None:

@@ -70,8 +70,7 @@ def save_command(
 @options.selection()
 @_folder()
 @click.option("--update", is_flag=True, help="Take over what is missing or changed; the check is told all the same.")
-@click.option("--markdown", "markdown", type=click.Path(path_type=Path), metavar="FILE",
-              help="Append a summary in Markdown, as for $GITHUB_STEP_SUMMARY.")  # fmt: skip
+@options.markdown_file()
 @options.json_file()
 @options.verbosity()
 @options.color()
@@ -125,8 +124,7 @@ def list_command(folder: Path, json_file: str | None, color: str) -> int:
 @command.command("diff")
 @click.argument("before", type=click.Path(path_type=Path))
 @click.argument("after", type=click.Path(path_type=Path))
-@click.option("--markdown", "markdown", type=click.Path(path_type=Path), metavar="FILE",
-              help="Append a summary in Markdown.")  # fmt: skip
+@options.markdown_file()
 @options.json_file()
 @options.verbosity()
 @options.color()
@@ -144,35 +142,24 @@ def diff_command(
 def _answer(
     checked: Checked, json_file: str | None, markdown: Path | None, color: str, *, verbose: bool, quiet: bool
 ) -> None:
-    from parity.cli.console import console, write_answer
+    from parity.cli.console import append_markdown, console, write_answer
     from parity.report.drift import checked_to_json, markdown_lines
 
     if json_file:
         write_answer(json_file, checked_to_json(checked))
-    if markdown is not None:
-        with markdown.open("a", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in markdown_lines(checked))
+    append_markdown(markdown, markdown_lines(checked))
     _show(checked, console(color, stderr=json_file == "-"), verbose=verbose, quiet=quiet)
 
 
 def _show(checked: Checked, screen: Console, *, verbose: bool, quiet: bool) -> None:
     from rich.markup import escape
 
-    from parity.baseline.drift import Status
-    from parity.report.drift import change_table, drift_summary, drift_table, environment_table, to_look_at
+    from parity.report.drift import BASELINE, drift_summary, drift_tables
 
     if not quiet:
-        shown = to_look_at(checked, verbose=verbose)
-        if shown:
-            screen.print(drift_table(shown))
-        for one in shown:
-            if one.status is Status.CHANGED and one.change is not None and one.change.measured:
-                screen.print(change_table(one, one.change))
+        for table in drift_tables(checked, BASELINE, verbose=verbose):
+            screen.print(table)
         screen.print(f"[dim]baseline: {escape(str(checked.baseline.folder))}[/dim]")
-        if checked.environment:
-            screen.print(environment_table(checked.environment))
-        else:
-            screen.print("[dim]the environment is that of the baseline[/dim]")
         if checked.obtained is not None:
             screen.print(f"[dim]obtained: {escape(str(checked.obtained))}[/dim]")
     screen.print(drift_summary(checked), style="red" if checked.exit_code else "green")

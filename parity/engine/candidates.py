@@ -75,12 +75,12 @@ def known_names() -> list[str]:
     return [*shipped_implementations(), *(f"user.{name}" for name in installed_plugins()), "user.plugin"]
 
 
-def describe_plugin(target: str, logs: Path, timeout: float | None = None) -> Candidate:
-    """What a plug-in says of itself, asked in a process of its own."""
+def describe_plugin(target: str, logs: Path, timeout: float | None = None, python: str = "") -> Candidate:
+    """What a plug-in says of itself, asked in a process of its own; python: its interpreter, empty for this one."""
     assert is_plugin(target)
     log = logs / "describe.log"
     try:
-        worker = WorkerProcess("describe", log)
+        worker = WorkerProcess("describe", log, python)
         try:
             answer = worker.ask({"op": "describe", "target": target}, timeout)
         finally:

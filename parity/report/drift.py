@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,13 +46,12 @@ WORST_ROWS = 6
 
 def drift_summary(checked: Checked) -> str:
     """One line: how many entries by what became of them, and how much was compared."""
-    return f"{tally(checked.drifts)}; {checked.compared:,} digests of steps compared"
+    return f"{tally(checked)}; {checked.compared:,} digests of steps compared"
 
 
-def tally(drifts: Sequence[Drift]) -> str:
+def tally(checked: Checked) -> str:
     """How many of each status."""
-    counted = Counter(one.status for one in drifts)
-    return ", ".join(f"{counted[status]:,} {status}" for status in Status if counted[status]) or "nothing held"
+    return ", ".join(f"{count:,} {status}" for status, count in checked.counts.items()) or "nothing held"
 
 
 def drift_table(drifts: Sequence[Drift]) -> Table:
@@ -74,7 +72,7 @@ def change_table(one: Drift, change: Change) -> Table:
     table = Table(title=f"{one.case} {one.dtype}, {one.implementation}: new against old", title_justify="left")
     for column in ("quantity", "parameter", "step", "differing", "max ulp", "in lr", "new", "old"):
         table.add_column(column, justify="left" if column in ("quantity", "parameter") else "right")
-    for measured in worst_rows(change):
+    for measured in change.worst[:WORST_ROWS]:
         metrics = measured.metrics
         new, old = measured.actual_values[0], measured.expected_values[0]
         table.add_row(
@@ -88,14 +86,6 @@ def change_table(one: Drift, change: Change) -> Table:
             value_text(old) if old else "",
         )
     return table
-
-
-def worst_rows(change: Change) -> list[Measured]:
-    """The first in which anything differs, then those that differ most."""
-    differing = [one for one in change.measured if one.metrics.differing[0]]
-    first = differing[:1]
-    ordered = sorted(differing[1:], key=lambda one: -int(one.metrics.max_ulp[0]))
-    return first + ordered[: WORST_ROWS - 1]
 
 
 def environment_table(found: Sequence[Difference], wording: Wording = BASELINE) -> Table:
@@ -154,7 +144,7 @@ def checked_to_json(checked: Checked) -> dict[str, Any]:
         "baseline": checked.baseline.name,
         "exit_code": checked.exit_code,
         "compared": checked.compared,
-        "counts": {str(status): sum(one.status is status for one in checked.drifts) for status in Status},
+        "counts": {str(status): checked.counts.get(status, 0) for status in Status},
         "environment": [_difference(one) for one in checked.environment],
         "entries": [drift_to_json(one) for one in checked.drifts],
     }
@@ -186,7 +176,7 @@ def drift_to_json(one: Drift) -> dict[str, Any]:
 
 def markdown_lines(checked: Checked, wording: Wording = BASELINE) -> Iterator[str]:
     """A summary for a pull request, or for a CI job's page."""
-    yield f"### {wording.title}: {tally(checked.drifts)}"
+    yield f"### {wording.title}: {tally(checked)}"
     yield ""
     if checked.environment:
         yield f"| environment | {wording.before} | {wording.after} |"
@@ -213,7 +203,7 @@ def drift_tables(checked: Checked, wording: Wording, *, verbose: bool) -> Iterat
     if shown:
         yield drift_table(shown)
     for one in shown:
-        if one.change is not None and one.change.measured:
+        if one.change is not None and one.change.worst:
             yield change_table(one, one.change)
     if checked.environment:
         yield environment_table(checked.environment, wording)

@@ -43,7 +43,7 @@ def upgrade_summary(found: Upgraded) -> str:
     """One line: how many entries by what became of them, and how much was compared."""
     checked = found.checked
     sides = f"{found.before.name} against {found.after.name}"
-    return f"{tally(checked.drifts)}; {checked.compared:,} digests compared, {sides}"
+    return f"{tally(checked)}; {checked.compared:,} digests compared, {sides}"
 
 
 def upgrade_lines(found: Upgraded) -> Iterator[str]:

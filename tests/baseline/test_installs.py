@@ -143,7 +143,7 @@ def test_an_index_that_cannot_be_reached(index, monkeypatch):
 def test_an_index_that_uv_cannot_reach(quick_index, monkeypatch):
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    assert "http://127.0.0.1:9/simple/" in refused("optax==0.2.8")
+    assert "127.0.0.1:9" in refused("optax==0.2.8")
 
 
 def test_a_python_without_venv_or_none_at_all(index, tmp_path):
