@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,3 +42,10 @@ def write_answer(path: str, answer: Any) -> None:
         sys.stdout.write(text)
     else:
         Path(path).write_text(text, encoding="utf-8")
+
+
+def append_markdown(path: Path | None, lines: Iterable[str]) -> None:
+    """What ``--markdown FILE`` adds to a file, which other steps of a CI job write too."""
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)

@@ -19,8 +19,7 @@ from parity.cli import options
               help="Hold them against this baseline, instead of the newest of them.")  # fmt: skip
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("runs/matrix"),
               show_default=True, metavar="DIR", help="Keeps a baseline of every release, and the result.")  # fmt: skip
-@click.option("--markdown", "markdown", type=click.Path(path_type=Path), metavar="FILE",
-              help="Append a summary in Markdown, as for $GITHUB_STEP_SUMMARY.")  # fmt: skip
+@options.markdown_file()
 @options.json_file()
 @options.verbosity()
 @options.color()
@@ -45,7 +44,7 @@ def command(
 
     Exit code 0 where every bit of every release is the same, 1 where something is not, or a release cannot be had.
     """
-    from parity.cli.console import console, write_answer
+    from parity.cli.console import append_markdown, console, write_answer
     from parity.cli.watching import watching
     from parity.report.release_matrix import matrix_lines, matrix_summary, matrix_table, matrix_to_json, remarks
     from parity.upgrades.matrix import matrix
@@ -68,9 +67,7 @@ def command(
         )
     if json_file:
         write_answer(json_file, matrix_to_json(found))
-    if markdown is not None:
-        with markdown.open("a", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in matrix_lines(found))
+    append_markdown(markdown, matrix_lines(found))
     screen = console(color, stderr=json_file == "-")
     if not quiet:
         screen.print(matrix_table(found))

@@ -22,7 +22,29 @@ def color() -> Decorator:
 
 def json_file() -> Decorator:
     """``--json``."""
-    return click.option("--json", "json_file", metavar="FILE", help="Write the answer as JSON; '-' is standard output.")
+    return click.option("--json", "json_file", type=click.Path(dir_okay=False), callback=_with_folder, metavar="FILE",
+                        help="Write the answer as JSON; '-' is standard output.")  # fmt: skip
+
+
+def markdown_file() -> Decorator:
+    """``--markdown``."""
+    return click.option("--markdown", "markdown", type=click.Path(dir_okay=False, path_type=Path),
+                        callback=_with_folder, metavar="FILE",
+                        help="Append a summary in Markdown, as for $GITHUB_STEP_SUMMARY.")  # fmt: skip
+
+
+def junit_file() -> Decorator:
+    """``--junitxml``."""
+    return click.option("--junitxml", "junit", type=click.Path(dir_okay=False, path_type=Path),
+                        callback=_with_folder, metavar="FILE",
+                        help="Write every pair as a test in JUnit's XML.")  # fmt: skip
+
+
+def _with_folder(ctx: click.Context, parameter: click.Parameter, value: str | Path | None) -> str | Path | None:
+    """Make the folder of a file now: what is found out after a long run is found out too late."""
+    if value is not None and value != "-":
+        Path(value).parent.mkdir(parents=True, exist_ok=True)
+    return value
 
 
 def verbosity() -> Decorator:

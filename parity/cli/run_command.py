@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 @click.option("--keep-traces", is_flag=True, help="Keep the bits of every step under traces/.")
 @click.option("--no-explain", is_flag=True, help="Do not say why pairs differ; faster.")
 @click.option("--resume", is_flag=True, help="Take over what the run directory already holds.")
+@options.junit_file()
+@options.markdown_file()
 @options.json_file()
 @options.verbosity()
 @options.color()
@@ -42,6 +44,8 @@ def command(
     keep_traces: bool,
     no_explain: bool,
     resume: bool,
+    junit: Path | None,
+    markdown: Path | None,
     json_file: str | None,
     verbose: bool,
     quiet: bool,
@@ -53,9 +57,10 @@ def command(
     own Adam joins with -i and is held against numpy.adam.outside, Algorithm 1 of the paper.
     """
     from parity import api
-    from parity.cli.console import console
+    from parity.cli.console import append_markdown, console
     from parity.cli.progress import progress
     from parity.engine.run import Options
+    from parity.report.markdown import summary_lines
 
     with progress(console(color, stderr=True), quiet) as on_done:
         outcome = api.run(
@@ -76,6 +81,11 @@ def command(
         )
     if json_file:
         _write_json(json_file, output)
+    if junit is not None:
+        from parity.report.junit import write_junit
+
+        write_junit(outcome, junit)
+    append_markdown(markdown, summary_lines(outcome))
     _show(outcome, output, console(color, stderr=json_file == "-"), verbose=verbose, quiet=quiet)
     return outcome.exit_code
 

@@ -38,8 +38,7 @@ def _side(name: str) -> options.Decorator:
               help="A release in both environments, as 'tensorflow-cpu==2.21.0'. Repeatable.")  # fmt: skip
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("runs/upgrade"),
               show_default=True, metavar="DIR", help="Keeps the baselines of both sides, and the result.")  # fmt: skip
-@click.option("--markdown", "markdown", type=click.Path(path_type=Path), metavar="FILE",
-              help="Append a summary in Markdown, as for $GITHUB_STEP_SUMMARY.")  # fmt: skip
+@options.markdown_file()
 @options.json_file()
 @options.verbosity()
 @options.color()
@@ -69,7 +68,7 @@ def command(
     stand on what is pinned. Exit code 0 where every bit is the same, 1 where something changed.
     """
     from parity.baseline.place import Place
-    from parity.cli.console import console, write_answer
+    from parity.cli.console import append_markdown, console, write_answer
     from parity.cli.watching import watching
     from parity.report.drift import drift_tables
     from parity.report.upgrade import WORDING, notes_of, upgrade_lines, upgrade_summary, upgrade_to_json
@@ -92,9 +91,7 @@ def command(
         )
     if json_file:
         write_answer(json_file, upgrade_to_json(found))
-    if markdown is not None:
-        with markdown.open("a", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in upgrade_lines(found))
+    append_markdown(markdown, upgrade_lines(found))
     screen = console(color, stderr=json_file == "-")
     if not quiet:
         for table in drift_tables(found.checked, WORDING, verbose=verbose):

@@ -18,6 +18,8 @@ from parity.report.markup import escape, table
 
 LONGEST_WHERE = 4
 LONGEST_MISSED = 4
+UNEXPECTED_IN_SUMMARY = 50
+"""Rows; the page of a CI job takes no more than a megabyte."""
 
 NO_HEADLINES = Headlines()
 
@@ -46,6 +48,19 @@ def render(run: Run, chosen: Headlines = NO_HEADLINES) -> str:
         _environment(run),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def summary_lines(run: Run) -> Iterable[str]:
+    """What a pull request, or a CI job's page, shows of a run: the answer, what is not as expected, the matrix."""
+    came_out = "as expected" if run.exit_code == 0 else "not as expected"
+    sections = [
+        f"### Adam parity: {came_out}",
+        _answer(run),
+        _unexpected(run, level=4, most=UNEXPECTED_IN_SUMMARY),
+        _matrix(build_matrix(run)),
+        f"Exit code {run.exit_code}.",
+    ]
+    return ("\n\n".join(section for section in sections if section)).splitlines()
 
 
 def _answer(run: Run) -> str:
@@ -114,9 +129,11 @@ def _entry(entry: Entry | None) -> str:
     return "" if entry is None else "<br>".join(map(escape, entry_lines(entry)))
 
 
-def _unexpected(run: Run) -> str:
+def _unexpected(run: Run, level: int = 2, most: int | None = None) -> str:
     if not run.unexpected:
         return ""
+    shown = run.unexpected[:most]
+    more = f"\n\nAnd {len(run.unexpected) - len(shown):,} more." if len(shown) < len(run.unexpected) else ""
     rows = [
         [
             f"{escape(one.case)}<br>{one.dtype}",
@@ -125,9 +142,10 @@ def _unexpected(run: Run) -> str:
             _first(run.pair(one)),
             escape(one.verdict.reason),
         ]
-        for one in run.unexpected
+        for one in shown
     ]
-    return "## Not as expected\n\n" + table(["case", "pair", "verdict", "first difference", "figures"], rows)
+    head = ["case", "pair", "verdict", "first difference", "figures"]
+    return f"{'#' * level} Not as expected\n\n{table(head, rows)}{more}"
 
 
 def _cases(run: Run) -> str:

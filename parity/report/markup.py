@@ -13,5 +13,10 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def escape(text: str) -> str:
     """Text of a case or a plug-in, so that it stays text inside Markdown and its tables."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "\\|")
+    escaped = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "\\|")
     return " ".join(escaped.replace("*", "\\*").replace("`", "'").replace("[", "\\[").split())
+
+
+def printable(text: str) -> str:
+    """Text with question marks for what no terminal should be sent and no XML can hold; line breaks and tabs stay."""
+    return "".join(one if one.isprintable() or one in "\t\n" else "?" for one in text)
