@@ -12,7 +12,7 @@ from parity.baseline.check import Checked, check, choose_baseline
 from parity.baseline.held import hold
 from parity.baseline.recorded import Recorded
 from parity.baseline.saving import Selection, save
-from parity.baseline.store import Baseline, baselines_in, check_files
+from parity.baseline.store import Baseline, baselines_in, check_files, obtained_beside
 from parity.engine.candidates import select_candidates
 from parity.environment import describe_environment
 from parity.errors import NothingCompared, UsageError
@@ -68,8 +68,7 @@ def check_baseline(
         check_files(one)
     selected, whole = _selection(cases, implementations, dtypes, keyword, timeout)
     baseline, environment = choose_baseline(baselines, describe_environment())
-    obtained = folder.with_name(f"{folder.name}.obtained")
-    return check(selected, baseline, environment, obtained, update=update, whole=whole,
+    return check(selected, baseline, environment, obtained_beside(folder), update=update, whole=whole,
                  on_cell=_counted(selected, on_done))  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def check(
         candidates = {candidate.name: candidate for candidate in selection.candidates}
         for cell in recorded_cells(selection, Path(scratch), on_cell):
             entries = baseline.entries(cell.case.name, cell.dtype)
-            held = [*_held(cell, entries, candidates, libraries, every=update and bool(environment))]
+            held = [*hold_cell(cell, entries, candidates, libraries, every=update and bool(environment))]
             drifts += [one for one, _ in held]
             news.append(tuple(new for _, new in held if new is not None))
             asked |= {(cell.case.name, cell.dtype, one.implementation) for one in cell.recorded}
@@ -94,17 +94,22 @@ def check(
     checked = Checked(baseline, tuple(drifts), environment, None)
     if not checked.compared and checked.exit_code == 0:
         raise NothingCompared("nothing was compared with the baseline")
+    return with_news(checked, news, obtained, update=update)
+
+
+def with_news(checked: Checked, news: Sequence[Sequence[Entry]], obtained: Path, *, update: bool) -> Checked:
+    """Write the new entries of cells where `check` says, and note where that is."""
     if not any(news):
         return checked
     if update:
-        root = baseline.folder.parent
-        written = write_baseline(root, news, None if environment else baseline)
+        root = checked.baseline.folder.parent
+        written = write_baseline(root, news, None if checked.environment else checked.baseline)
     else:
         written = write_baseline(obtained, news)
     return replace(checked, obtained=written.folder)
 
 
-def _held(
+def hold_cell(
     cell: RecordedCell,
     entries: dict[str, Entry],
     candidates: dict[str, Candidate],

@@ -95,7 +95,7 @@ def drift(before: Entry, after: Entry, inputs: Inputs | None) -> Drift:
     other = _other_question(before, after)
     if other:
         return Drift(*after.place, Status.INPUTS_CHANGED, other, 0, None, surroundings)
-    compared = sum(len(rows) for rows in after.digests.values())
+    compared = sum(len(rows) - 1 for rows in after.digests.values())
     if before.digests == after.digests:
         return Drift(*after.place, Status.IDENTICAL, "", compared, None, surroundings)
     change = _change(before, after, inputs)

@@ -173,6 +173,16 @@ def baselines_in(root: Path) -> tuple[Baseline, ...]:
     return tuple(map(read_baseline, folders))
 
 
+def holds_baseline(root: Path) -> bool:
+    """Whether a folder has a baseline, sound or not."""
+    return (root / INDEX).exists() or any(root.glob(f"*/{INDEX}"))
+
+
+def obtained_beside(root: Path) -> Path:
+    """Where what is not as in the baselines of a folder is written."""
+    return root.with_name(f"{root.name}.obtained")
+
+
 def check_files(baseline: Baseline) -> None:
     """ParityError where a file of a baseline is missing, truncated or altered."""
     for case, dtype in baseline.cells:

@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parity.api import check_output, prepare_output
+from parity.baseline.drift import GREEN, Drift
+from parity.baseline.watch import Watch, open_watch
 from parity.engine.candidates import known_names, select_candidates
 from parity.engine.plan import Candidate, Cell, stale_expectations
 from parity.engine.result import CellResult
 from parity.engine.run import Options
-from parity.errors import ParityError
+from parity.errors import ParityError, UsageError
 from parity.implementations.implementation import Implementation
 from parity.pytest_plugin import options
 from parity.session import Session
 
 if TYPE_CHECKING:
-    from parity.pytest_plugin.items import PairItem
+    from parity.pytest_plugin.items import CellItem
 
 TIMEOUT = 300.0
 
@@ -42,6 +44,8 @@ class Desk:
         self._stale: tuple[str, ...] = ()
         self._asked: Counter[str] = Counter()
         self._paired: set[str] = set()
+        self._watch: Watch | None = None
+        self._drifts: dict[str, tuple[Drift, ...]] = {}
 
     def candidates(self) -> tuple[Candidate, ...]:
         """The implementations whose pairs case files are collected for."""
@@ -55,13 +59,14 @@ class Desk:
 
     def plan(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         """Cells of the pairs that are selected; expectations that match nothing become items that fail."""
-        from parity.pytest_plugin.items import PairItem, stale_items
+        from parity.pytest_plugin.items import CellItem, PairItem, stale_items
 
-        pairs = [item for item in items if isinstance(item, PairItem)]
-        _check_names(pairs)
+        asked = [item for item in items if isinstance(item, CellItem)]
+        pairs = [item for item in asked if isinstance(item, PairItem)]
+        _check_names(asked)
         if self._paired:
             _check_own(self.candidates(), self._paired)
-        self._cells = _cells(pairs, self.candidates() if pairs else ())
+        self._cells = _cells(asked, self.candidates() if asked else ())
         stale = stale_items(session, pairs)
         self._stale = tuple(line for item in stale for line in item.lines)
         items += stale
@@ -79,6 +84,27 @@ class Desk:
         """What came out of a cell, which is run where nobody has asked for it yet."""
         with importable():
             return self._opened().result(cell, *local)
+
+    def watch(self) -> Watch | None:
+        """What implementations are held against; None where no baseline is named."""
+        root = options.baseline(self.config)
+        if self._watch is None and root is not None:
+            first = not hasattr(self.config, "workerinput")
+            self._watch = open_watch(root, update=self.config.getoption("parity_update"), checked=first)
+        return self._watch
+
+    def fallen(self, cell: Cell) -> tuple[Drift, ...]:
+        """Those implementations of a cell that are not as in the baseline; none where that is brought up to date."""
+        if cell.name not in self._drifts:
+            self._drifts[cell.name] = self._opened().drifts(cell)
+        update = self._watch is not None and self._watch.update
+        return tuple(one for one in self._drifts[cell.name] if one.status not in GREEN and not update)
+
+    def place(self) -> str:
+        """The baseline that is held against, and how to bring it up to date."""
+        assert self._watch is not None
+        told = self._watch.root if self._watch.baseline is None else self._watch.baseline.folder
+        return f"{told} (--parity-update takes over what is now)"
 
     def replace(self, cell: Cell) -> None:
         """Let the run of the session hold a cell that was asked for to other expectations."""
@@ -101,7 +127,7 @@ class Desk:
             number = int("".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))) or 0)
             explained = options.value(self.config, "parity_explain") is not False
             settings = Options(timeout=self.timeout)
-            self._session = Session(self._folder, settings, explained=explained, number=number)
+            self._session = Session(self._folder, settings, explained=explained, number=number, watch=self.watch())
             self._session.expect(self._cells.values(), self._stale)
         return self._session
 
@@ -122,6 +148,9 @@ def check(config: pytest.Config) -> None:
             check_output(report)
             if not config.option.collectonly:
                 prepare_output(report, resume=False)
+        if config.getoption("parity_update") and options.baseline(config) is None:
+            raise UsageError("--parity-update: names no baseline to bring up to date; add --parity-baseline=DIR")
+        desk_of(config).watch()
         if options.value(config, "parity_implementations"):
             desk_of(config).candidates()
     except ParityError as error:
@@ -161,15 +190,15 @@ def importable() -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def _cells(pairs: Sequence[PairItem], candidates: Sequence[Candidate]) -> dict[str, Cell]:
-    grouped: dict[str, list[PairItem]] = {}
-    for item in pairs:
+def _cells(items: Sequence[CellItem], candidates: Sequence[Candidate]) -> dict[str, Cell]:
+    grouped: dict[str, list[CellItem]] = {}
+    for item in items:
         grouped.setdefault(item.cell_name, []).append(item)
     cells = {}
     for name, group in grouped.items():
-        taking_part = {one for item in group for one in item.pair}
+        taking_part = {name for item in group for name in item.names}
         chosen = tuple(candidate for candidate in candidates if candidate.name in taking_part)
-        cells[name] = Cell(group[0].case, group[0].dtype, chosen, tuple(item.pair for item in group))
+        cells[name] = Cell(group[0].case, group[0].dtype, chosen, tuple(pair for item in group for pair in item.pairs))
     return cells
 
 
@@ -181,10 +210,10 @@ def _check_own(candidates: Sequence[Candidate], paired: set[str]) -> None:
             raise pytest.UsageError(f"nothing to compare {candidate.name} with: no expectation pairs it with {others}")
 
 
-def _check_names(pairs: Sequence[PairItem]) -> None:
+def _check_names(items: Sequence[CellItem]) -> None:
     """UsageError where two files have cases of one name: a run could not tell them apart."""
     places: dict[str, Any] = {}
-    for item in pairs:
+    for item in items:
         if places.setdefault(item.case.name, item.path) != item.path:
             raise pytest.UsageError(
                 f"two cases are called {item.case.name!r}: {places[item.case.name]} and {item.path}; rename one"

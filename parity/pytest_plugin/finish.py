@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
-from parity.errors import ParityError
+from parity.baseline.check import Checked
+from parity.engine.record import Run
+from parity.errors import NothingCompared, ParityError
 from parity.pytest_plugin import options
+from parity.pytest_plugin.desk import desk_of
+from parity.report.drift import drift_summary
 from parity.report.tally import alarm_lines, tally_lines
-from parity.session import exit_code_beside_tests, gather
+from parity.session import exit_code_beside_tests, gather, held
 
 INTERRUPTED = pytest.ExitCode.INTERRUPTED
 
@@ -25,15 +30,26 @@ def finish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(config, "workerinput"):
         return
     stopped = "interrupted" if exitstatus == INTERRUPTED else str(session.shouldfail or session.shouldstop or "")
+    folder = options.folder(config)
     try:
-        run = gather(options.folder(config), stopped, written=options.report(config) is not None)
+        watch = desk_of(config).watch()
+        checked = None if watch is None else held(folder, watch)
+        run = gather(folder, stopped, written=options.report(config) is not None)
     except (ParityError, OSError) as error:
         raise pytest.UsageError(f"parity: {error}") from None
+    if checked is not None:
+        config.stash[options.HELD] = checked
     if run is None:
         return
     config.stash[options.RUN] = run
     if exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = exit_code_beside_tests(run)
+        session.exitstatus = _exit_code(run, checked)
+
+
+def _exit_code(run: Run, checked: Checked | None) -> int:
+    """As beside tests; digests that were compared with a baseline are something compared."""
+    code = exit_code_beside_tests(run)
+    return 0 if code == NothingCompared.exit_code and checked is not None and checked.drifts else code
 
 
 def summarize(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -42,12 +58,25 @@ def summarize(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
     terminal.section("parity")
     for line in tally_lines(run):
         terminal.write_line(line)
-    if exit_code_beside_tests(run):
+    checked = config.stash.get(options.HELD, None)
+    if checked is not None:
+        for line in _held_lines(config, checked):
+            terminal.write_line(line)
+    if _exit_code(run, checked):
         for line in alarm_lines(run):
             terminal.write_line(line, red=True)
     report = options.report(config)
     if report is not None:
         terminal.write_line(f"report: {report}")
+
+
+def _held_lines(config: pytest.Config, checked: Checked) -> Iterator[str]:
+    yield f"baseline: {drift_summary(checked)}"
+    for one in checked.environment:
+        yield f"  {one.what}: {one.before} in the baseline, {one.after} now"
+    yield f"  {checked.baseline.folder}"
+    if checked.obtained is not None:
+        yield f"  {'updated' if config.getoption('parity_update') else 'obtained'}: {checked.obtained}"
 
 
 def clean(config: pytest.Config) -> None:

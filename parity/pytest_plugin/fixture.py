@@ -19,6 +19,7 @@ from parity.expectation import Kind
 from parity.implementations.implementation import Implementation
 from parity.pytest_plugin.desk import desk_of, importable
 from parity.pytest_plugin.told import NotAsExpected, properties
+from parity.report.drift import drift_text
 from parity.report.failure import failure_text
 from parity.report.reproduction import explain_command, run_command, test_command
 from parity.target import Target, candidate_from, place_of
@@ -79,6 +80,7 @@ class Parity:
         answers, failures = [], []
         for cell in cells:
             answer = pair_answer(cell, self._desk.result(cell, *here, *here_too), *pair)
+            failures += [drift_text(one, self._desk.place()) for one in self._desk.fallen(cell)]
             self._test.user_properties += properties(answer)
             answers.append(answer)
             # DIVERGED can be as expected where rounding has no limit; nobody can claim sameness there.
@@ -97,6 +99,10 @@ class Parity:
         place = place_name(self._test.nodeid.partition("[")[0])
         named = replace(cell, case=cell.case.model_copy(update={"name": f"{cell.case.name}@{place}"}))
         result = self._desk.result(named, *here)
+        fallen = [drift_text(one, self._desk.place()) for one in self._desk.fallen(named)]
+        if fallen:
+            # Not NotAsExpected: a failure that is expected of a pair is none of the baseline's.
+            pytest.fail("\n\n".join(fallen), pytrace=False)
         answers = [pair_answer(named, result, *pair) for pair in cell.pairs]
         for answer in answers:
             self._test.user_properties += properties(answer)

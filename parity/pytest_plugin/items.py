@@ -15,8 +15,10 @@ from parity.engine.pair_answer import pair_answer
 from parity.engine.plan import pairs_of
 from parity.errors import ParityError
 from parity.expectation import Kind
+from parity.pytest_plugin import options
 from parity.pytest_plugin.desk import desk_of, stale_lines
 from parity.pytest_plugin.told import NotAsExpected, properties
+from parity.report.drift import drift_text
 from parity.report.failure import failure_text
 from parity.report.reproduction import run_command
 
@@ -40,36 +42,34 @@ class CaseFile(pytest.File):
                     self, name=f"{case.name}[expectations]", lines=(f"{case.name}: {NO_EXPECTATION}",)
                 )
             for dtype in case.dtypes:
-                for pair in pairs_of(case, names, dtype):
+                pairs = pairs_of(case, names, dtype)
+                for pair in pairs:
                     desk.collected(pair)
-                    name = f"{case.name}[{dtype}-{pair[0]}-{pair[1]}]"
-                    yield PairItem.from_parent(self, name=name, file=self, case=case, dtype=dtype, pair=pair)
+                    yield PairItem.from_parent(self, case=case, dtype=dtype, names=pair)
+                if options.baseline(self.config) is not None:
+                    for name in dict.fromkeys(name for pair in pairs for name in pair):
+                        yield BaselineItem.from_parent(self, case=case, dtype=dtype, names=(name,))
 
 
-class PairItem(pytest.Item):
-    """One pair in one case and dtype; the cell it belongs to is run once for all its pairs."""
+class CellItem(pytest.Item):
+    """Something that is asked of a cell, which is run once for all of them. names: of the implementations."""
 
-    def __init__(self, *, file: CaseFile, case: Case, dtype: str, pair: tuple[str, str], **settings: Any) -> None:
-        super().__init__(**settings)
-        self.file, self.case, self.dtype, self.pair = file, case, dtype, pair
+    END = ""
+
+    def __init__(self, *, parent: CaseFile, case: Case, dtype: str, names: tuple[str, ...], **settings: Any) -> None:
+        super().__init__(f"{case.name}[{'-'.join((dtype, *names))}{self.END}]", parent, **settings)
+        self.file, self.case, self.dtype, self.names = parent, case, dtype, names
         self.cell_name = f"{case.name} {dtype}"
-        self.add_marker(pytest.mark.parity(case=case.name, dtype=dtype, actual=pair[0], expected=pair[1]))
         self._mark(dtype)
-        for name in dict.fromkeys(part for one in pair for part in (one.partition(".")[0], one)):
+        for name in dict.fromkeys(part for one in names for part in (one.partition(".")[0], one)):
             self._mark(name)
         if self.config.pluginmanager.hasplugin("xdist"):
             self.add_marker(pytest.mark.xdist_group(self.cell_name.replace(" ", "-")))
 
-    def runtest(self) -> None:
-        """Ask for the cell, and hold the pair to what its case expects."""
-        desk = desk_of(self.config)
-        cell = desk.cell(self.cell_name)
-        answer = pair_answer(cell, desk.result(cell), *self.pair)
-        self.user_properties += properties(answer)
-        if not answer.verdict.as_expected:
-            raise NotAsExpected(failure_text(answer, run_command(cell, self.pair, str(_shown(self)))))
-        if answer.verdict.kind is Kind.SKIPPED:
-            pytest.skip(answer.verdict.reason)
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Pairs that are to be compared."""
+        return ()
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """The case file, and the name of the item."""
@@ -81,6 +81,50 @@ class PairItem(pytest.Item):
         if not known:
             self.config.addinivalue_line("markers", f"{marker}: pairs of case files with {name}")
         self.add_marker(marker)
+
+
+class BaselineItem(CellItem):
+    """One implementation in one case and dtype, held against the baseline."""
+
+    END = "-baseline"
+
+    def runtest(self) -> None:
+        """Ask for the cell, and hold the implementation to what the baseline has."""
+        desk = desk_of(self.config)
+        cell = desk.cell(self.cell_name)
+        result = desk.result(cell)
+        failure = result.outcome(*self.names).failure
+        fallen = [one for one in desk.fallen(cell) if one.implementation in self.names]
+        if fallen:
+            raise NotAsExpected(drift_text(fallen[0], desk.place()))
+        if failure is not None:
+            pytest.skip(failure.reason)
+
+
+class PairItem(CellItem):
+    """One pair in one case and dtype."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.pair: tuple[str, str] = (self.names[0], self.names[1])
+        actual, expected = self.pair
+        self.add_marker(pytest.mark.parity(case=self.case.name, dtype=self.dtype, actual=actual, expected=expected))
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """This one."""
+        return (self.pair,)
+
+    def runtest(self) -> None:
+        """Ask for the cell, and hold the pair to what its case expects."""
+        desk = desk_of(self.config)
+        cell = desk.cell(self.cell_name)
+        answer = pair_answer(cell, desk.result(cell), *self.pair)
+        self.user_properties += properties(answer)
+        if not answer.verdict.as_expected:
+            raise NotAsExpected(failure_text(answer, run_command(cell, self.pair, str(_shown(self)))))
+        if answer.verdict.kind is Kind.SKIPPED:
+            pytest.skip(answer.verdict.reason)
 
 
 class StaleItem(pytest.Item):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from parity.baseline.check import Checked
     from parity.engine.record import Run
     from parity.pytest_plugin.desk import Desk
 
@@ -18,6 +19,10 @@ FOLDER = "parity_folder"
 FOLDER_KEY: pytest.StashKey[Path] = pytest.StashKey()
 DESK: pytest.StashKey[Desk] = pytest.StashKey()
 RUN: pytest.StashKey[Run] = pytest.StashKey()
+HELD: pytest.StashKey[Checked] = pytest.StashKey()
+
+CHECKED = ("parity_report", "parity_baseline", "parity_implementations", "parity_timeout")
+"""Flags that are checked before anything is collected."""
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
@@ -38,6 +43,10 @@ def add(parser: pytest.Parser) -> None:
 
     option("parity-report", "Write the report of the session into DIR, as 'parity run -o DIR' does.", "string",
            metavar="DIR")  # fmt: skip
+    option("parity-baseline", "Hold what every implementation computes against the baseline in DIR, bit by bit; what "
+           "is missing or changed fails.", "string", metavar="DIR")  # fmt: skip
+    group.addoption("--parity-update", dest="parity_update", action="store_true",
+                    help="Take what is missing or changed into the baseline of --parity-baseline.")  # fmt: skip
     option("parity-implementations", "Of case files: only pairs of NAME, a pattern of names, or your own "
            "'file.py:attribute', 'module:attribute'; repeatable.", "args", metavar="NAME", action="append")  # fmt: skip
     option("parity-timeout", "Seconds a worker may take for one answer (300).", "string", metavar="S", type=float)
@@ -54,15 +63,25 @@ def value(config: pytest.Config, name: str) -> Any:
 
 def given(config: pytest.Config) -> bool:
     """Whether anything was asked for that has to be checked."""
-    return any(value(config, name) for name in ("parity_report", "parity_implementations", "parity_timeout"))
+    return config.getoption("parity_update") or any(value(config, name) for name in CHECKED)
 
 
 def report(config: pytest.Config) -> Path | None:
-    """Where the report goes; a path of the ini file is relative to it."""
-    told = value(config, "parity_report")
+    """Where the report goes."""
+    return _path(config, "parity_report")
+
+
+def baseline(config: pytest.Config) -> Path | None:
+    """The folder of the baselines that are held against."""
+    return _path(config, "parity_baseline")
+
+
+def _path(config: pytest.Config, name: str) -> Path | None:
+    """A path of the ini file is relative to it."""
+    told = value(config, name)
     if not told:
         return None
-    written = config.getoption("parity_report") is not None
+    written = config.getoption(name) is not None
     start: Path = config.invocation_params.dir if written else config.rootpath
     return start.joinpath(str(told))
 

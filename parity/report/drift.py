@@ -98,6 +98,27 @@ def environment_table(found: Sequence[Difference], wording: Wording = BASELINE) 
     return table
 
 
+def drift_text(one: Drift, where: str) -> str:
+    """What became of an entry, as text for the assertion of a test. where: the baseline it was held against."""
+    return "\n".join(_lines(one, where))
+
+
+def _lines(one: Drift, where: str) -> Iterator[str]:
+    yield f"baseline {one.status}: {one.implementation} on {one.case} in {one.dtype}"
+    yield f"baseline   {where}"
+    yield f"what       {one.detail}"
+    for measured in one.change.worst[:WORST_ROWS] if one.change is not None else ():
+        metrics = measured.metrics
+        place = f"{measured.quantity} of {measured.parameter}[{metrics.worst_index[0]}], step {measured.steps[0]:,}"
+        in_lr = f", {steps_text(float(measured.max_steps[0]))}" if measured.quantity == "w" else ""
+        yield f"differs    {place}: {ulp_text(int(metrics.max_ulp[0]))}{in_lr}"
+        for side, values in (("new", measured.actual_values), ("old", measured.expected_values)):
+            if values[0] is not None:
+                yield f"  {side}      {value_text(values[0])}"
+    for each in one.environment:
+        yield f"environment {each.what}: {each.before} in the baseline, {each.after} now"
+
+
 def baselines_table(baselines: Sequence[Baseline]) -> Table:
     """Every baseline with its environment and its size."""
     table = Table(title=f"{len(baselines)} baseline(s)", title_justify="left")
