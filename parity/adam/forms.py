@@ -84,12 +84,12 @@ class Update(StrEnum):
         without eps: y = rsqrt(h); without eps: u = (m / k1) * y;
         decoupled: u = u + wd * w; w = w + back * u
     """
+    HAT = "w = w - (alpha * m) / (sqrt(x) + eps)"
     HAT_XLA_HALF = """
         with eps: w = w - (alpha * m) / (sqrt(x) + eps);
         without eps: y = 1 / sqrt(x); without eps: w = w - (alpha * m) * y
     """
     INSIDE = "w = w - (lr * (m / k1)) / sqrt(x / k2 + eps)"
-    HAT = "w = w - (alpha * m) / (sqrt(x) + eps)"
 
     @property
     def epsilon(self) -> Epsilon:

@@ -68,6 +68,15 @@ class Change:
         differing = [one for one in self.measured if one.metrics.differing[0]]
         return (*differing[:1], *sorted(differing[1:], key=lambda one: -int(one.metrics.max_ulp[0])))
 
+    @property
+    def weights(self) -> tuple[int, float]:
+        """The largest distance of a weight in the kept steps, in ULP and in units of lr; 0 where none differs."""
+        differing = [one for one in self.worst if one.quantity == "w"]
+        return (
+            max((int(one.metrics.max_ulp[0]) for one in differing), default=0),
+            max((float(one.max_steps[0]) for one in differing), default=0.0),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Drift:
@@ -99,7 +108,7 @@ def drift(before: Entry, after: Entry, inputs: Inputs | None) -> Drift:
     if before.digests == after.digests:
         return Drift(*after.place, Status.IDENTICAL, "", compared, None, surroundings)
     change = _change(before, after, inputs)
-    return Drift(*after.place, Status.CHANGED, _told(change, after), compared, change, surroundings)
+    return Drift(*after.place, Status.CHANGED, _told(change), compared, change, surroundings)
 
 
 def _other_question(before: Entry, after: Entry) -> str:
@@ -177,12 +186,8 @@ def _switched(before: Entry, after: Entry) -> tuple[Cause, ...]:
     return tuple(Cause(str(one.family), one.detail) for one in found)
 
 
-def _told(change: Change, after: Entry) -> str:
+def _told(change: Change) -> str:
     where = f"from step {change.first_step} in {', '.join(change.quantities)}"
-    worst = [one for one in change.measured if one.quantity == "w" and one.metrics.differing[0]]
-    size = ""
-    if worst:
-        ulp = max(int(one.metrics.max_ulp[0]) for one in worst)
-        lr = max(float(one.max_steps[0]) for one in worst)
-        size = f", w by up to {ulp:,} ULP = {lr:.3g} lr in the kept steps"
+    ulp, lr = change.weights
+    size = f", w by up to {ulp:,} ULP = {lr:.3g} lr in the kept steps" if ulp else ""
     return f"{where}{size}; {change.sentence}"

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from parity.baseline.check import Checked
-from parity.baseline.drift import GREEN, Change, Drift, Status
+from parity.baseline.drift import Change, Drift, Status
+from parity.baseline.groups import Group, grouped
 from parity.baseline.store import Baseline
 from parity.baseline.surroundings import Difference
 from parity.comparison.divergence import Measured
@@ -40,6 +41,9 @@ class Wording:
 
 BASELINE = Wording("Adam against the baseline", "baseline", "now", "The environment is that of the baseline.")
 
+REASONS = 3
+"""That are told of a group, and cases that are named."""
+
 WORST_ROWS = 6
 """Rows of a change's divergence table that a terminal shows, largest first."""
 
@@ -56,15 +60,45 @@ def tally(checked: Checked) -> str:
 
 def drift_table(drifts: Sequence[Drift]) -> Table:
     """One row per entry."""
-    table = Table(title=f"{len(drifts):,} of them to look at", title_justify="left")
+    table = Table(title=f"{len(drifts):,} entries", title_justify="left")
     for column in ("case", "dtype", "implementation", "status"):
         table.add_column(column, overflow="fold")
     table.add_column("what", overflow="fold", ratio=1)
     for one in drifts:
-        style = STYLES[one.status]
-        told = (one.case, one.dtype, one.implementation, f"[{style}]{one.status}[/{style}]", escape(one.detail))
+        told = (one.case, one.dtype, one.implementation, _styled(one.status), escape(one.detail))
         table.add_row(*told)
     return table
+
+
+def group_table(groups: Sequence[Group]) -> Table:
+    """One row for entries of one implementation and dtype with the same fate."""
+    table = Table(title=f"{sum(len(one.drifts) for one in groups):,} entries to look at", title_justify="left")
+    for column in ("implementation", "dtype", "status", "cases"):
+        table.add_column(column, overflow="fold", justify="right" if column == "cases" else "left")
+    table.add_column("what", overflow="fold", ratio=1)
+    for one in groups:
+        cases = f"{len(one.drifts):,} of {one.of:,}"
+        table.add_row(escape(one.implementation), one.dtype, _styled(one.status), cases, escape(group_text(one)))
+    return table
+
+
+def group_text(group: Group) -> str:
+    """The farthest entry of a group, and what is said of all of them."""
+    reasons = [text if count == len(group.drifts) else f"{text} ({count:,})" for text, count in group.reasons]
+    more = f"; and {len(reasons) - REASONS:,} other reasons" if len(reasons) > REASONS else ""
+    told = "; ".join(reasons[:REASONS]) + more
+    cases = ", ".join(one.case for one in group.drifts[:REASONS])
+    others = f" and {len(group.drifts) - REASONS:,} more" if len(group.drifts) > REASONS else ""
+    worst = group.worst
+    if worst.change is None:
+        return f"{cases}{others}: {told}"
+    ulp, lr = worst.change.weights
+    size = f"; most in {worst.case}, w by {ulp_text(ulp)} = {steps_text(lr)} in the kept steps" if ulp else ""
+    return f"{cases}{others}, from step {group.first_step}{size}; {told}"
+
+
+def _styled(status: Status) -> str:
+    return f"[{STYLES[status]}]{status}[/]"
 
 
 def change_table(one: Drift, change: Change) -> Table:
@@ -206,36 +240,36 @@ def markdown_lines(checked: Checked, wording: Wording = BASELINE) -> Iterator[st
             yield f"| {markup.escape(one.what)} | {markup.escape(one.before)} | {markup.escape(one.after)} |"
     else:
         yield wording.same
-    shown = [one for one in checked.drifts if one.status is not Status.IDENTICAL]
-    if shown:
+    groups = grouped(checked.drifts)
+    if groups:
         yield ""
-        yield "| case | dtype | implementation | status | what |"
+        yield "| implementation | dtype | status | cases | what |"
         yield "|---|---|---|---|---|"
-        for each in shown:
-            told = (each.case, each.dtype, each.implementation, each.status, each.detail)
+        for each in groups:
+            cases = f"{len(each.drifts):,} of {each.of:,}"
+            told = (each.implementation, each.dtype, each.status, cases, group_text(each))
             yield "| " + " | ".join(map(markup.escape, told)) + " |"
     yield ""
     yield f"{checked.compared:,} digests of steps were compared. Exit code {checked.exit_code}."
 
 
 def drift_tables(checked: Checked, wording: Wording, *, verbose: bool) -> Iterator[RenderableType]:
-    """All that a terminal shows above the last line: entries, changes, environments."""
-    shown = to_look_at(checked, verbose=verbose)
-    if shown:
-        yield drift_table(shown)
-    for one in shown:
+    """All that a terminal shows above the last line: entries, the farthest changes, environments.
+
+    verbose: every entry and every change, not groups of them.
+    """
+    groups = grouped(checked.drifts)
+    if groups:
+        yield group_table(groups)
+    if verbose:
+        yield drift_table(checked.drifts)
+    for one in checked.drifts if verbose else [group.worst for group in groups]:
         if one.change is not None and one.change.worst:
             yield change_table(one, one.change)
     if checked.environment:
         yield environment_table(checked.environment, wording)
     else:
         yield f"[dim]{wording.same}[/dim]"
-
-
-def to_look_at(checked: Checked, *, verbose: bool) -> list[Drift]:
-    """All entries, or those that fail and those that are unused."""
-    quiet = GREEN - {Status.UNUSED}
-    return [one for one in checked.drifts if verbose or one.status not in quiet]
 
 
 def _difference(one: Difference) -> dict[str, str]:

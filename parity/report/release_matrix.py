@@ -9,8 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from parity.baseline.drift import GREEN, Status
+from parity.baseline.groups import Group, grouped
 from parity.baseline.release_matrix import Column, ReleaseMatrix
 from parity.report import markup
+from parity.report.drift import group_text
 from parity.report.upgrade import upgrade_to_json
 
 
@@ -76,16 +78,26 @@ def is_same(column: Column, implementation: str) -> bool:
 
 
 def remarks(found: ReleaseMatrix) -> Iterator[str]:
-    """A line for every release of which there is nothing, and every entry that is not the same; for pins that stood."""
+    """A line for every release of which there is nothing, for pins that stood, and for what is not the same.
+
+    Releases of which the same is said share a line.
+    """
+    lines: dict[str, list[str]] = {}
     for column in found.columns:
         if column.held is None:
-            yield f"{column.release}: {column.why}"
-            continue
-        for note in column.held.before.notes:
-            yield f"{column.release}: {note}"
-        for one in column.held.checked.drifts:
-            if one.status not in GREEN:
-                yield f"{column.release}: {one.implementation} on {one.case} in {one.dtype}: {one.status}, {one.detail}"
+            said = [column.why]
+        else:
+            groups = [one for one in grouped(column.held.checked.drifts) if one.status not in GREEN]
+            said = [*column.held.before.notes, *map(_said, groups)]
+        for line in said:
+            lines.setdefault(line, []).append(column.release)
+    for line, releases in lines.items():
+        yield f"{', '.join(releases)}: {line}"
+
+
+def _said(group: Group) -> str:
+    fate = f"{len(group.drifts):,} of {group.of:,} {group.status}"
+    return f"{group.implementation} in {group.dtype}: {fate}: {group_text(group)}"
 
 
 def matrix_summary(found: ReleaseMatrix) -> str:

@@ -1,0 +1,46 @@
+"""Entries with the same fate: one implementation in one dtype, over its cases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parity.baseline.drift import Drift, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What became alike of entries of one implementation and dtype. of: how many entries there are of both in all."""
+
+    implementation: str
+    dtype: str
+    status: Status
+    drifts: tuple[Drift, ...]
+    of: int
+
+    @property
+    def first_step(self) -> int:
+        """The earliest step from which on something changed; 0 where nothing did."""
+        return min((one.change.first_step for one in self.drifts if one.change is not None), default=0)
+
+    @property
+    def worst(self) -> Drift:
+        """The entry whose weights moved most in units of lr, else in ULP; the first where none is measured."""
+        return max(self.drifts, key=lambda one: one.change.weights[::-1] if one.change is not None else (-1.0, -1))
+
+    @property
+    def reasons(self) -> tuple[tuple[str, int], ...]:
+        """What is said of the entries, most frequent first, and of how many."""
+        said = Counter(one.detail if one.change is None else one.change.sentence for one in self.drifts)
+        return tuple(said.most_common())
+
+
+def grouped(drifts: Sequence[Drift]) -> tuple[Group, ...]:
+    """Groups of all entries that are not identical, in their order."""
+    of = Counter((one.implementation, one.dtype) for one in drifts)
+    found: dict[tuple[str, str, Status], list[Drift]] = {}
+    for one in drifts:
+        if one.status is not Status.IDENTICAL:
+            found.setdefault((one.implementation, one.dtype, one.status), []).append(one)
+    return tuple(Group(*key, tuple(members), of[key[:2]]) for key, members in found.items())
