@@ -120,6 +120,7 @@ def _operations(
         "larger": larger,
         "power": power,
         "repeated": power,
+        "squaring": power,
     }
 
 

@@ -226,3 +226,4 @@ class Factors(StrEnum):
         + _IN_DTYPE
     )
     OPTAX_WIDE_INVERSE = OPTAX.replace("dtype i1", "working i1").replace("dtype i2", "working i2")
+    OPTAX_SQUARING = OPTAX.replace("power(", "squaring(")

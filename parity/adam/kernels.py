@@ -12,13 +12,24 @@ import ast
 from dataclasses import dataclass
 from functools import cache
 
-FUNCTIONS = {"fma": 3, "sqrt": 1, "rsqrt": 1, "maximum": 2, "larger": 2, "lerp": 3, "power": 2, "repeated": 2}
+FUNCTIONS = {
+    "fma": 3,
+    "sqrt": 1,
+    "rsqrt": 1,
+    "maximum": 2,
+    "larger": 2,
+    "lerp": 3,
+    "power": 2,
+    "repeated": 2,
+    "squaring": 2,
+}
 """Names of functions with their number of arguments.
 
 fma(a, b, c): a * b + c with one rounding. rsqrt(a): 1 / sqrt(a), rounded to the working format only in between.
 maximum(a, b): NaN where either is; larger(a, b): b where a < b, else a. lerp(a, b, x): from a to b by the scalar x,
 ``fma(x, b - a, a)``, and ``fma(x - 1, b - a, b)`` where x is 1/2 or more. power(b, t): b to the power t, as the
-line's format has it; repeated(b, t): the same by t - 1 multiplications. The last two are for scalars only.
+line's format has it; repeated(b, t): the same by t - 1 multiplications; squaring(b, t): the product of those among
+b, b^2, b^4, ... that the bits of t name. The last three are for scalars only.
 """
 
 _OPERATORS = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.Pow: "power"}

@@ -96,12 +96,11 @@ class _ScalarArithmetic:
 
     def _apply(self, operation: Operation, operands: list[np.ndarray]) -> np.ndarray:
         operands = [round_to(one, self._format) for one in operands]
-        if operation.name in ("power", "repeated"):
+        if operation.name in _POWERS:
             bases, exponents = operands[0], operands[1].astype(np.float64)
             if not self._bias_correction and (exponents != 0.5).all():
                 return np.zeros_like(bases)
-            raised = _raised if operation.name == "power" else _multiplied
-            return raised(bases, exponents, self._format)
+            return _POWERS[operation.name](bases, exponents, self._format)
         wide = [round_to(one, self._working) for one in operands]
         return round_to(wide[0] if operation.name == "copy" else getattr(np, operation.name)(*wide), self._format)
 
@@ -145,3 +144,19 @@ def _multiplied(bases: np.ndarray, exponents: np.ndarray, format: Format) -> np.
         powers[place] = powers[place - 1] * bases[0]
     chosen: np.ndarray = powers[np.maximum(counts, 1) - 1]
     return chosen
+
+
+def _squared(bases: np.ndarray, exponents: np.ndarray, format: Format) -> np.ndarray:
+    """Binary exponentiation, from the lowest bit on, each product rounded to the format."""
+    counts = exponents.astype(np.int64)
+    square, power, started = bases.copy(), np.ones_like(bases), np.zeros(len(counts), bool)
+    while counts.any():
+        odd = (counts & 1).astype(bool)
+        power = np.where(odd, np.where(started, power * square, square), power)
+        started |= odd
+        counts >>= 1
+        square = square * square
+    return power
+
+
+_POWERS = {"power": _raised, "repeated": _multiplied, "squaring": _squared}

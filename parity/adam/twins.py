@@ -174,6 +174,15 @@ def _optax_jit() -> dict[str, Arithmetic]:
     return {"float64": contracted, "float32": contracted, "float16": half, "bfloat16": plain_ones["bfloat16"]}
 
 
+def _optax_before_0_1_4() -> dict[str, Arithmetic]:
+    """optax/_src/transform.py, bias_correction, not yet compiled: ``decay**count`` of a concrete count.
+
+    jax.numpy.power, JAX 0.4.13, raises to whole numbers that it can see by squaring. Every quotient is its own kernel.
+    """
+    eager = replace(_optax_plain()["float32"], factors=Factors.OPTAX_SQUARING, only=Exceptional(), alone=Exceptional())
+    return dict.fromkeys(FORMATS, eager)
+
+
 _OPTAX_ALL = Convention(Epsilon.OUTSIDE, maximum=Maximum.AFTER_CORRECTION)
 _HAT_ALL = Convention(Epsilon.HAT)
 _OUTSIDE_EACH = Convention(Epsilon.OUTSIDE, step_count=StepCount.PER_PARAMETER)
@@ -226,3 +235,8 @@ TWINS: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
 )
 """By implementation and dtype, on x86-64 with AVX-512: torch 2.13, Keras 3.15.1 and TensorFlow 2.21, tf_keras 2.21,
 optax 0.2.8 on JAX 0.10.2."""
+
+EARLIER: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
+    {"optax.adam.plain before 0.1.4": _claims(_OPTAX_ALL, _optax_before_0_1_4())}
+)
+"""What earlier releases were, found and confirmed bit by bit on them: optax 0.1.2 and 0.1.3 on JAX 0.4.13."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import numpy as np
 
 from parity.baseline.entry import Entry, kept_steps, restore
+from parity.baseline.predicted import predict
 from parity.baseline.surroundings import Difference, differences
 from parity.comparison.divergence import Measured, measure_batch
 from parity.errors import ParityError
+from parity.explain.causes import Family
 from parity.explain.choices import Switch, switches
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam
@@ -133,7 +135,7 @@ def _change(before: Entry, after: Entry, inputs: Inputs | None) -> Change:
             measured = _measured(before, after, inputs)
         except ParityError as error:
             restored = str(error)
-    sentence, causes, explained = _why(before, after, restored)
+    sentence, causes, explained = _why(before, after, inputs, restored)
     return Change(first, quantities, measured, sentence, causes, explained)
 
 
@@ -162,12 +164,12 @@ def _measured(before: Entry, after: Entry, inputs: Inputs) -> tuple[Measured, ..
     return tuple(found)
 
 
-def _why(before: Entry, after: Entry, restored: str) -> tuple[str, tuple[Cause, ...], bool]:
+def _why(before: Entry, after: Entry, inputs: Inputs | None, restored: str) -> tuple[str, tuple[Cause, ...], bool]:
     """A sentence, the choices that changed, and whether that is all of it."""
     if restored:
         return f"nothing can be said of its size: {restored}", (), False
     if before.known and after.known:
-        changed = _switched(before, after)
+        changed = _switched(before, after, inputs)
         if changed:
             told = "; ".join(f"{one.family}: {one.detail}" for one in changed)
             return f"both are known to the last bit, and differ in {told}", changed, True
@@ -180,10 +182,23 @@ def _why(before: Entry, after: Entry, restored: str) -> tuple[str, tuple[Cause, 
     return f"{known} is reproduced to the last bit by a from-scratch Adam, so not every bit is explained", (), False
 
 
-def _switched(before: Entry, after: Entry) -> tuple[Cause, ...]:
+def _switched(before: Entry, after: Entry, inputs: Inputs | None) -> tuple[Cause, ...]:
+    """Choices that differ; with inputs, only those that change a bit of the kept steps, if any of them does."""
     left, right = (Adam(one.twin.in_force(one.hyper), one.twin) for one in (before, after))
     found: list[Switch] = list(switches(left, right, format_named(after.dtype), after.steps))
+    if inputs is not None and len(found) > 1:
+        found = list(_moving(left, found, inputs, after.steps)) or found
     return tuple(Cause(str(one.family), one.detail) for one in found)
+
+
+def _moving(start: Adam, found: list[Switch], inputs: Inputs, steps: int) -> Iterator[Switch]:
+    """Switches after which a free run has other bits; that of a square root, which `predict` leaves out, always."""
+    rows = predict(start.twin, start.hyper, inputs, kept_steps(steps))
+    for one in found:
+        switched = predict(one.adam.twin, one.adam.hyper, inputs, kept_steps(steps))
+        if one.family is Family.SQRT or any((switched[name] != rows[name]).any() for name in rows):
+            yield one
+        rows = switched
 
 
 def _told(change: Change) -> str:

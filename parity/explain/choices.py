@@ -202,7 +202,10 @@ def _number(value: object) -> str:
 
 def _factors_told(before: Adam, after: Adam, format: Format, steps: int) -> tuple[Family, str]:
     gaps, asked = _scalar_gaps(before, after, format, steps)
-    told = ", ".join(f"{name} by {gap:.2g}" for name, gap in sorted(gaps.items(), key=lambda one: -one[1])[:3])
+    largest = sorted(gaps.items(), key=lambda one: -one[1])[:3]
+    told = ", ".join(f"{name} by {gap:.2g}" for name, gap in largest)
+    left, right = (_formed(one.twin.arithmetic.factors) for one in (before, after))
+    formed = next((f"; {left[name]} -> {right[name]}" for name, _ in largest if left[name] != right[name]), "")
     lost = [name for name, gap in gaps.items() if gap == 1.0]
     if "eps" in lost:
         return Family.EPSILON_UNDERFLOW, "eps is 0 in the dtype on one side"
@@ -210,7 +213,13 @@ def _factors_told(before: Adam, after: Adam, format: Format, steps: int) -> tupl
         return Family.BETA_POWER, f"{' and '.join(lost)} of some steps is 0 or infinite on one side"
     own = asked or gaps.keys() - _POWERS
     family = Family.HYPERPARAMETER_ROUNDING if own else Family.BETA_POWER
-    return family, f"scalars in force differ, relative to their size: {told}"
+    return family, f"scalars in force differ, relative to their size: {told}{formed}"
+
+
+def _formed(factors: Factors) -> dict[str, str]:
+    """The line that forms each scalar, the last one where there are several."""
+    lines = filter(None, map(str.strip, factors.splitlines()))
+    return {line.split()[1]: line for line in lines}
 
 
 def _scalar_gaps(before: Adam, after: Adam, format: Format, steps: int) -> tuple[dict[str, float], set[str]]:

@@ -13,7 +13,7 @@ from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
 from parity.adam.oracle import Oracle, orbits
-from parity.adam.twins import TWINS, Twin
+from parity.adam.twins import EARLIER, TWINS, Twin
 from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
 from parity.explain.residual import Residual, residual
@@ -147,7 +147,7 @@ def _fits(trace: Trace, inputs: Inputs, arithmetic: Arithmetic, quantity: str) -
 def _candidates(dtype: str) -> Iterator[tuple[str, Twin]]:
     """Every different twin of the dtype that needs no framework, and whose it is."""
     seen = set()
-    for name, twins in TWINS.items():
+    for name, twins in (*TWINS.items(), *EARLIER.items()):
         twin = twins.get(dtype)
         if twin is not None and twin not in seen and twin.arithmetic.square_root is SquareRoot.IEEE:
             seen.add(twin)

@@ -13,7 +13,7 @@ from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.evaluation import ArraySquareRoot
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
 from parity.adam.lock_step import Rows, lock_step
-from parity.adam.twins import TWINS, Twin
+from parity.adam.twins import EARLIER, TWINS, Twin
 from parity.identify.observation import Observation
 from parity.numerics.formats import Format, to_bits
 
@@ -139,7 +139,7 @@ def _unequal(actual: np.ndarray | None, expected: np.ndarray | None) -> int:
 def _candidates(shown: Mapping[str, Observation], library: ArraySquareRoot | None) -> Iterator[Twin]:
     format = next(iter(shown.values())).probe.format
     tried: list[Twin] = []
-    for claims in TWINS.values():
+    for claims in (*TWINS.values(), *EARLIER.values()):
         twin = claims[format.name]
         if twin not in tried and (library is not None or twin.arithmetic.square_root is SquareRoot.IEEE):
             tried.append(twin)

@@ -26,6 +26,7 @@ def language():
         "rsqrt": lambda a: 1 / mpmath.sqrt(a),
         "power": lambda b, t: b**t,
         "repeated": lambda b, t: b**t,
+        "squaring": lambda b, t: b**t,
     }
 
 

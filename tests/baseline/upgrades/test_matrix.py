@@ -64,7 +64,10 @@ def test_the_table_of_a_terminal(matrix, command, adams):
     assert code == 1
     shown = [" ".join(line.split()) for line in out.replace("│", " ").splitlines()]
     assert "user.adams 1 changed 1 identical" in shown
-    assert any(line.startswith("1.3: user.adams in float32: 1 of 1 changed: small, from step 1; most in small, w by") for line in shown)
+    assert any(
+        line.startswith("1.3: user.adams in float32: 1 of 1 changed: small, from step 1; most in small, w by")
+        for line in shown
+    )
 
 
 @pytest.mark.parametrize(
