@@ -3,12 +3,13 @@
 # make power    how many wrong Adams each budget catches, anew in cases/power.json, with the difference to before
 # make bench    speed and memory, as ratios measured side by side
 # make reference  the report that is kept in reports/reference
+# make releases  what releases of Keras, TensorFlow and optax changed, in reports/releases; downloads 20 environments
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: report test power bench lint reference clean
+.PHONY: report test power bench lint reference releases clean
 
 report: $(READY)
 	$(BIN)/parity run -j 2 -o reports/latest
@@ -31,6 +32,29 @@ bench: $(READY)
 reference: report
 	mkdir -p reports/reference
 	cp reports/latest/report.md reports/reference/report.md
+
+KERAS := 3.3.3,3.6.0,3.9.2,3.12.0,3.15.1
+TENSORFLOW := 2.16.2,2.17.1,2.18.1,2.19.1,2.20.0,2.21.0
+OPTAX_01 := 0.1.2,0.1.3,0.1.4,0.1.5,0.1.7,0.1.9
+OPTAX_02 := 0.2.0,0.2.2,0.2.3,0.2.4,0.2.5,0.2.6,0.2.8
+OLD_JAX := jax==0.4.13 jaxlib==0.4.13
+NEW_JAX := jax==0.10.2 jaxlib==0.10.2
+
+releases: keras.md tensorflow.md optax-0.1.md optax-0.2.md optax-0.1-to-0.2.md tensorflow-2.15.md
+
+keras.md: ASKED = matrix --package keras --versions $(KERAS) --with tensorflow-cpu==2.21.0 -i 'keras.*'
+tensorflow.md: ASKED = matrix --package tensorflow-cpu --versions $(TENSORFLOW) -i 'keras.*' -i tensorflow.adam.kernel
+optax-0.1.md: ASKED = matrix --package optax --versions $(OPTAX_01) $(OLD_JAX:%=--with %) -i 'optax.*'
+optax-0.2.md: ASKED = matrix --package optax --versions $(OPTAX_02) --with jax==0.6.2 --with jaxlib==0.6.2 -i 'optax.*'
+optax-0.1-to-0.2.md: ASKED = upgrade --before optax==0.1.9 $(OLD_JAX:%=--before %) --after optax==0.2.8 $(NEW_JAX:%=--after %)
+tensorflow-2.15.md: ASKED = upgrade --before tensorflow-cpu==2.15.1 --after tensorflow-cpu==2.21.0 \
+	--after keras==3.15.1 --after tf_keras==2.21.0
+
+# Exit code 1 says that something changed, which is what is recorded.
+%.md: $(READY)
+	$(BIN)/parity $(ASKED) -o runs/releases/$* -q $(MORE) || test $$? -eq 1
+	mkdir -p reports/releases
+	cp runs/releases/$*/summary.md reports/releases/$@
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,7 +51,7 @@ def parity(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     name, rest = arguments.split(" ", 1)
     assert name in ("parity", "pytest")
     command = f"{Path(sys.executable).parent / name} {rest}"
-    return subprocess.run(command, cwd=folder, shell=True, capture_output=True, text=True, timeout=280)
+    return subprocess.run(command, cwd=folder, shell=True, capture_output=True, text=True, timeout=1100)
 
 
 def untimed(line: str) -> str:
@@ -57,8 +59,14 @@ def untimed(line: str) -> str:
     return re.sub(r"^=+ (.*) in [\d.]+s( \([\d:]+\))? =+$", r"\1", line)
 
 
+DOWNLOADS = (pytest.mark.network, pytest.mark.timeout(1200))
+
+
 @pytest.mark.frameworks
-@pytest.mark.parametrize(("command", "shown"), [one for one in commands() if one[0] not in MAKE])
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [pytest.param(*one, marks=DOWNLOADS if "==" in one[0] else ()) for one in commands() if one[0] not in MAKE],
+)
 def test_a_command_prints_what_is_shown(command: str, shown: list[str], folder: Path) -> None:
     finished = parity(command, folder)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -67,7 +75,7 @@ def test_a_command_prints_what_is_shown(command: str, shown: list[str], folder: 
     assert printed[-len(shown) + 1 :] == [untimed(line) for line in shown[1:]]
 
 
-@pytest.mark.parametrize("command", sorted(MAKE))
+@pytest.mark.parametrize("command", [*sorted(MAKE), "make releases"])
 def test_a_make_target_that_is_shown_exists(command: str) -> None:
     finished = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
@@ -94,12 +102,36 @@ def test_the_python_blocks_run_in_order(folder: Path) -> None:
     assert finished.stdout.splitlines()[-1].startswith("DIVERGED ")
 
 
-def test_what_is_quoted_of_the_report_stands_in_it() -> None:
-    report = (ROOT / "reports" / "reference" / "report.md").read_text(encoding="utf-8")
-    quoted = re.findall(r"^> (- .*)$", README, re.MULTILINE)
-    assert len(quoted) == 3
-    for line in quoted:
-        assert line in report
+def test_what_is_quoted_of_a_report_stands_in_it() -> None:
+    excerpts = re.findall(r"^<!-- excerpt: (\S+) -->\n((?:> .*\n)+)", README, re.MULTILINE)
+    assert len(excerpts) == README.count("<!-- excerpt") >= 2
+    for name, quoted in excerpts:
+        report = (ROOT / name).read_text(encoding="utf-8")
+        for line in quoted.splitlines():
+            assert line.removeprefix("> ") in report, name
+
+
+@pytest.mark.frameworks
+def test_the_workflow_for_ci_does_what_it_says(folder: Path, tmp_path: Path) -> None:
+    """Every step that calls parity is run, as the shell of a CI job runs it; what is uploaded is there."""
+    ((_, text),) = blocks("yaml")
+    steps = yaml.safe_load(text)["jobs"]["adam"]["steps"]
+    ran = [step["run"] for step in steps if step.get("run", "").startswith("parity ")]
+    assert len(ran) == 2
+    summary = tmp_path / "summary.md"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "GITHUB_STEP_SUMMARY": str(summary), "PATH": path}
+    save = ran[1].replace("check", "save --update").partition(" --markdown")[0]
+    for command in (save, *ran):
+        finished = subprocess.run(
+            ["bash", "-e", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+        )
+        assert finished.returncode == 0, finished.stderr
+    told = summary.read_text(encoding="utf-8")
+    assert told.startswith("### Adam parity: as expected\n")
+    assert "### Adam against the baseline: 5 identical\n" in told
+    (uploaded,) = [step["with"]["path"].split() for step in steps if "upload" in step.get("uses", "")]
+    assert [name for name in uploaded if (folder / name).exists()] == ["junit.xml", "runs/latest/report.md"]
 
 
 def test_the_kept_report_is_of_this_catalogue_and_the_pinned_versions() -> None:

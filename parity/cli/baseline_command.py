@@ -47,12 +47,16 @@ def save_command(
     quiet: bool,
     color: str,
 ) -> int:
-    """Record implementations on cases and keep digests of every step, and the bits of some."""
+    """Record implementations on cases and keep digests of every step, and the bits of some.
+
+    Exit code 1 where an implementation failed on a case: what came to its end is kept.
+    """
     from rich.markup import escape
 
     from parity import baselines
     from parity.cli.console import console
     from parity.cli.progress import progress
+    from parity.engine.protocol import SKIPPING_KINDS
     from parity.report.drift import saved_line, size_text
 
     screen = console(color)
@@ -60,10 +64,11 @@ def save_command(
         baseline, failed = baselines.save_baseline(
             folder, cases, implementations, dtypes, keyword=keyword, timeout=timeout, update=update, on_done=on_done
         )
-    _failures(failed, screen, verbose=verbose)
+    crashed = [one for one in failed if one.failure is not None and one.failure.kind not in SKIPPING_KINDS]
+    _tell(failed if verbose else crashed, screen)
     screen.print(f"[dim]baseline: {escape(str(baseline.folder))}, {size_text(baseline.size)}[/dim]")
     screen.print(saved_line(baseline), markup=False)
-    return 0
+    return 1 if crashed else 0
 
 
 @command.command("check")
@@ -165,10 +170,8 @@ def _show(checked: Checked, screen: Console, *, verbose: bool, quiet: bool) -> N
     screen.print(drift_summary(checked), style="red" if checked.exit_code else "green")
 
 
-def _failures(failed: Sequence[Recorded], screen: Console, *, verbose: bool) -> None:
-    from parity.engine.protocol import SKIPPING_KINDS
-
+def _tell(failed: Sequence[Recorded], screen: Console) -> None:
     for one in failed:
-        if one.failure is not None and (verbose or one.failure.kind not in SKIPPING_KINDS):
+        if one.failure is not None:
             screen.print(f"not kept: {one.implementation} on {one.case} in {one.dtype}: {one.failure.reason}",
                          markup=False, style="yellow")  # fmt: skip

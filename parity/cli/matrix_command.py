@@ -19,6 +19,7 @@ from parity.cli import options
               help="Hold them against this baseline, instead of the newest of them.")  # fmt: skip
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("runs/matrix"),
               show_default=True, metavar="DIR", help="Keeps a baseline of every release, and the result.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Take over the releases that the folder already holds.")
 @options.markdown_file()
 @options.json_file()
 @options.verbosity()
@@ -34,6 +35,7 @@ def command(
     beside: tuple[str, ...],
     baseline: Path | None,
     folder: Path,
+    resume: bool,
     markdown: Path | None,
     json_file: str | None,
     verbose: bool,
@@ -62,6 +64,7 @@ def command(
             timeout=timeout,
             baseline=baseline,
             output=folder,
+            resume=resume,
             on_build=watcher.on_build,
             on_done=watcher.on_done,
         )

@@ -13,7 +13,7 @@ from parity.baseline.groups import Group, grouped
 from parity.baseline.release_matrix import Column, ReleaseMatrix
 from parity.report import markup
 from parity.report.drift import group_text
-from parity.report.upgrade import upgrade_to_json
+from parity.report.upgrade import recorded_text, upgrade_to_json
 
 
 def matrix_to_json(found: ReleaseMatrix) -> dict[str, Any]:
@@ -61,6 +61,8 @@ def matrix_lines(found: ReleaseMatrix) -> Iterator[str]:
     yield ""
     for told in remarks(found):
         yield f"- {markup.escape(told)}"
+    for text in dict.fromkeys(recorded_text(one.held.before) for one in found.columns if one.held is not None):
+        yield f"- recorded: {markup.escape(text)}"
     yield ""
     yield f"{found.compared:,} digests of steps were compared. Exit code {found.exit_code}."
 

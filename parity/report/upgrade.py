@@ -53,6 +53,14 @@ def upgrade_lines(found: Upgraded) -> Iterator[str]:
     yield ""
     yield f"- before: {escape(found.before.name)}"
     yield f"- after: {escape(found.after.name)}"
+    yield f"- recorded: {escape(recorded_text(found.after))}"
     for note in notes_of(found):
         yield f"- {escape(note)}"
     yield from lines
+
+
+def recorded_text(side: Side) -> str:
+    """Where a side was recorded, and how much of it."""
+    environment = side.baseline.environments[0]
+    cells = f"{len(side.baseline.cells):,} cells (case x dtype)"
+    return f"{cells} on Python {environment['python']}, {environment['platform']}, {environment['processor']}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from parity.baseline.release_matrix import Column, ReleaseMatrix
 from parity.baseline.releases import in_order
@@ -13,7 +15,7 @@ from parity.baseline.saving import Selection
 from parity.baseline.side import Side, saved_side
 from parity.baseline.upgrade import Upgraded, hold_sides, selected
 from parity.baselines import OnDone, the_baseline, unheard
-from parity.errors import NothingCompared, ParityError
+from parity.errors import NothingCompared, ParityError, UsageError
 from parity.files import write_atomically, write_json
 from parity.report.release_matrix import matrix_lines, matrix_to_json
 from parity.upgrades.question import OnBuild, asked_for, unseen
@@ -35,21 +37,32 @@ def matrix(
     timeout: float | None = 300.0,
     baseline: Path | None = None,
     output: Path | str = Path("runs/matrix"),
+    resume: bool = False,
     on_build: OnBuild = unseen,
     on_done: OnDone = unheard,
 ) -> ReleaseMatrix:
     """Record the same inputs with every release, and hold them against the newest one's.
 
     Selected as by `upgrade`. baseline: what they are held against instead. output: keeps a baseline of every release,
-    the result and a summary. A release that cannot be had is a column that says why. ParityError where the newest
-    cannot be had, NothingCompared where no release has anything in common with it.
+    the result and a summary. resume: releases that it keeps are not recorded again, if the same was asked. A release
+    that cannot be had is a column that says why. ParityError where the newest cannot be had, NothingCompared where no
+    release has anything in common with it.
     """
     ordered = in_order(releases, 1 if baseline is not None else 2)
     asked = asked_for(cases, dtypes, keyword, timeout)
     saved = None if baseline is None else the_baseline(baseline)
     folder = Path(output)
-    make_room(folder, RESULT, (RELEASES,), () if saved is None else (saved.folder,))
-    write_json(folder / RESULT, {"finished": False})
+    question = {
+        "package": package,
+        "with": list(beside),
+        "cases": {case.name: case.digest() for case in asked.cases},
+        "implementations": list(implementations),
+        "dtypes": list(asked.dtypes),
+    }
+    if resume:
+        _check_resumed(folder, question)
+    make_room(folder, RESULT, () if resume else (RELEASES,), () if saved is None else (saved.folder,))
+    write_json(folder / RESULT, {"finished": False, "asked": question})
     line = Line(package, tuple(beside), asked, tuple(implementations), folder)
     recorded = partial(release_side, line, on_build=on_build, on_done=on_done)
     if saved is None:
@@ -63,9 +76,23 @@ def matrix(
     found = ReleaseMatrix(package, reference, tuple(columns))
     if not any(one.held is not None for one in columns):
         raise NothingCompared(f"nothing was compared with {reference}: {columns[0].why}")
-    write_json(folder / RESULT, {"finished": True, **matrix_to_json(found)})
+    write_json(folder / RESULT, {"finished": True, "asked": question, **matrix_to_json(found)})
     write_atomically(folder / SUMMARY, "".join(f"{line}\n" for line in matrix_lines(found)))
     return found
+
+
+def _check_resumed(folder: Path, question: dict[str, Any]) -> None:
+    """UsageError where a folder keeps nothing, or answers to another question."""
+    path = folder / RESULT
+    if not path.is_file():
+        raise UsageError(f"--resume: {path} is missing, so there is nothing to go on from")
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["asked"]
+        differing = [key for key in question if before[key] != question[key]]
+    except (ValueError, KeyError, TypeError):
+        raise ParityError(f"{path}: truncated or altered; leave out --resume") from None
+    if differing:
+        raise UsageError(f"--resume: {folder} answers to other {' and '.join(differing)}; leave out --resume")
 
 
 def _column(release: str, recorded: Callable[[str], Side], hold: Callable[[Side], Upgraded]) -> Column:

@@ -195,3 +195,30 @@ def test_listing_imports_no_framework(baseline, process):
     assert not {f"'{name}'" for name in ("torch", "tensorflow", "keras", "jax", "optax")} & set(
         out.split("[")[-1].split(", ")
     )
+
+
+def test_a_save_of_which_something_crashed_is_not_green(command, tmp_path, write_case, write_adam):
+    """What came to its end is kept, and what did not is told."""
+    target, root = write_adam(before="if t == 3: raise ValueError('planted')"), tmp_path / "baselines"
+    code, out, _ = command("baseline", "save", write_case(), "-i", target, "-i", REFERENCE, "-o", root, "-q")
+    assert code == 1
+    assert "not kept: user.plugin on small in float32: step 3: ValueError: planted" in " ".join(out.split())
+    assert "1 entries in 1 cells" in out
+    unsupported = write_adam(first="raise Unsupported('no such kernel')")
+    arguments = ("baseline", "save", write_case(), "-i", unsupported, "-i", REFERENCE, "-o", root, "-q", "--update")
+    assert command(*arguments)[0] == 0
+
+
+def test_a_check_groups_what_changed_alike(baseline, command, write_adam, write_case, tmp_path):
+    """One line for all cases of an implementation and dtype, and the farthest change as a table."""
+    cases, root = [write_case("one"), write_case("two", seed=8)], tmp_path / "both"
+    arguments = (*cases, "-i", baseline.target, "-o", root)
+    assert command("baseline", "save", *arguments, "-q")[0] == 0
+    write_adam(swap=[("hyper.beta1**t", "hyper.beta1**(t if t < 3 else 2)")])
+    code, out, _ = command("baseline", "check", *arguments)
+    shown = " ".join(out.replace("│", " ").split())
+    assert code == 1
+    assert "2 entries to look at" in shown
+    assert "user.plugin float32 changed 2 of 2 one, two, from step 3; most in " in shown
+    assert out.count("new against old") == 1
+    assert command("baseline", "check", *arguments, "-v")[1].count("new against old") == 2

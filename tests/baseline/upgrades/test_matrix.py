@@ -33,7 +33,9 @@ def test_every_release_stands_against_the_newest(matrix, command, tmp_path):
     # 5 steps and the initial state, of w, m and v: two implementations, two releases.
     assert answer["compared"] == 2 * 2 * 18
     kept = tmp_path / "runs" / "matrix"
-    assert json.loads((kept / "matrix.json").read_text()) == {**answer, "finished": True}
+    written = json.loads((kept / "matrix.json").read_text())
+    assert written.pop("asked")["package"] == "adams"
+    assert written == {**answer, "finished": True}
     assert (kept / "summary.md").read_text() == page.read_text()
     assert "| implementation | 1.0 | 1.2 | 2.0 |" in page.read_text()
     assert "| user.adams | 1 changed | - | 1 identical |" in page.read_text()
@@ -47,6 +49,30 @@ def test_releases_that_are_all_the_same(matrix):
 def test_a_release_of_which_nothing_is_known_is_not_green(matrix):
     code, _, _, answer = matrix("1.1,1.2,1.3")
     assert (code, [one["held"] is None for one in answer["releases"].values()]) == (1, [False, True])
+
+
+def test_a_matrix_goes_on_where_it_stopped(matrix, call, write_case, tmp_path):
+    """What is kept is not recorded again; a release that is added is; another question is refused."""
+    assert matrix("1.0,1.1")[0] == 0
+    kept = tmp_path / "runs" / "matrix" / "releases"
+    before = {path: path.stat().st_mtime_ns for path in kept.rglob("baseline.json")}
+    assert len(before) == 2
+    code, _, _, answer = matrix("1.0,1.1,1.3", "--resume")
+    assert (code, list(answer["releases"]), answer["reference"]) == (0, ["1.0", "1.1"], "adams==1.3")
+    after = {path: path.stat().st_mtime_ns for path in kept.rglob("baseline.json")}
+    assert before.items() < after.items()
+    assert len(after) == 3
+    write_case(seed=8)
+    for changed, told in (((), "cases"), (("--with", "adams==1.0"), "with and cases")):
+        code, _, err, _ = matrix("1.0,1.1", "--resume", *changed)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"--resume: runs/matrix answers to other {told}; leave out --resume" in err
+    assert {path: path.stat().st_mtime_ns for path in kept.rglob("baseline.json")} == after
+    code, _, err, _ = matrix("1.0,1.1", "--resume", "-o", "elsewhere")
+    assert (code, err) == (2, "parity: --resume: elsewhere/matrix.json is missing, so there is nothing to go on from\n")
+    (kept.parent / "matrix.json").write_text('{"finished"')
+    code, _, err, _ = matrix("1.0,1.1", "--resume")
+    assert (code, err) == (4, "parity: runs/matrix/matrix.json: truncated or altered; leave out --resume\n")
 
 
 def test_against_a_baseline(matrix, call, tmp_path):
