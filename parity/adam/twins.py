@@ -121,6 +121,11 @@ def _keras_xla() -> dict[str, Arithmetic]:
     return {"float64": contracted, "float32": contracted, "float16": folded, "bfloat16": each}
 
 
+def _keras_xla_before_2_18() -> dict[str, Arithmetic]:
+    """XLA computed bfloat16 in float32, and dropped the roundings in between."""
+    return {"bfloat16": replace(_keras_xla()["bfloat16"], rounding=Rounding.AT_STORE)}
+
+
 def _tensorflow_kernel() -> dict[str, Arithmetic]:
     """ResourceApplyAdam, tensorflow/core/kernels/training_ops.cc: Keras's forms, factors formed in the dtype."""
     return {name: replace(arithmetic, factors=Factors.TENSORFLOW_KERNEL) for name, arithmetic in _keras_eager().items()}
@@ -237,6 +242,10 @@ TWINS: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
 optax 0.2.8 on JAX 0.10.2."""
 
 EARLIER: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
-    {"optax.adam.plain before 0.1.4": _claims(_OPTAX_ALL, _optax_before_0_1_4())}
+    {
+        "optax.adam.plain before 0.1.4": _claims(_OPTAX_ALL, _optax_before_0_1_4()),
+        "keras.adam.xla before TensorFlow 2.18": _claims(_HAT_ALL, _keras_xla_before_2_18()),
+    }
 )
-"""What earlier releases were, found and confirmed bit by bit on them: optax 0.1.2 and 0.1.3 on JAX 0.4.13."""
+"""What earlier releases were, found and confirmed bit by bit on them: optax 0.1.2 and 0.1.3 on JAX 0.4.13; Keras on
+TensorFlow 2.16.2 and 2.17.1. Only dtypes in which they were something else than today."""

@@ -140,8 +140,12 @@ def _candidates(shown: Mapping[str, Observation], library: ArraySquareRoot | Non
     format = next(iter(shown.values())).probe.format
     tried: list[Twin] = []
     for claims in (*TWINS.values(), *EARLIER.values()):
-        twin = claims[format.name]
-        if twin not in tried and (library is not None or twin.arithmetic.square_root is SquareRoot.IEEE):
+        twin = claims.get(format.name)
+        if (
+            twin is not None
+            and twin not in tried
+            and (library is not None or twin.arithmetic.square_root is SquareRoot.IEEE)
+        ):
             tried.append(twin)
             yield twin
     yield from _combined(shown, library, format)
