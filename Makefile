@@ -48,7 +48,7 @@ optax-0.1.md: ASKED = matrix --package optax --versions $(OPTAX_01) $(OLD_JAX:%=
 optax-0.2.md: ASKED = matrix --package optax --versions $(OPTAX_02) --with jax==0.6.2 --with jaxlib==0.6.2 -i 'optax.*'
 optax-0.1-to-0.2.md: ASKED = upgrade --before optax==0.1.9 $(OLD_JAX:%=--before %) --after optax==0.2.8 $(NEW_JAX:%=--after %)
 tensorflow-2.15.md: ASKED = upgrade --before tensorflow-cpu==2.15.1 --after tensorflow-cpu==2.21.0 \
-	--after keras==3.15.1 --after tf_keras==2.21.0
+	--after keras==3.15.1 --after tf_keras==2.21.0 -i "tensorflow.*" -i "tf_keras.*"
 
 # Exit code 1 says that something changed, which is what is recorded.
 %.md: $(READY)

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -99,6 +100,9 @@ def run_installer(command: Sequence[str], folder: Path, on_line: OnLine) -> str:
             process.kill()
             raise
     output = "".join(said)
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        raise InstallFailed(f"{Path(command[0]).name} was ended by {name}", output)
     if process.returncode:
         raise InstallFailed(reason_in(output) or f"exit status {process.returncode}", output)
     return output
@@ -149,6 +153,8 @@ def reason_in(output: str) -> str:
         if line.startswith(("error:", "No solution found")):
             return _short(" ".join(one.removeprefix("error: ").removeprefix("cause: ") for one in lines[place:]))
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    # Where pip itself breaks it says so, and a traceback follows, of which the last line tells why.
+    errors = [] if "Exception:" in errors else errors
     return _short((errors or lines or [""])[-1])
 
 

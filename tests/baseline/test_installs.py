@@ -158,6 +158,28 @@ def test_a_cache_that_cannot_be_written(index, tmp_path):
     assert "PARITY_CACHE sets another" in line
 
 
+LIMITED = """
+import resource, sys
+from parity.baseline.installs import build_environment
+from parity.errors import ParityError
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+try:
+    build_environment(sys.argv[1:])
+except ParityError as error:
+    print(error)
+"""
+
+
+def test_no_room_on_the_disk(installer):
+    """The kernel refuses to let any file grow beyond a megabyte, which some of NumPy's do."""
+    ended = subprocess.run([sys.executable, "-c", LIMITED, "young==1.0"], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout.count("\n")) == (0, 1), ended.stderr
+    # pip tells the error; uv does not live to tell it.
+    assert "File too large" in ended.stdout or "uv was ended by SIGXFSZ" in ended.stdout
+    assert not leftovers()
+    assert build_environment(["young==1.0"]).packages["young"] == "1.0"
+
+
 def test_an_environment_that_was_damaged_is_built_anew(quick_index):
     built = build_environment(["extra_part==7.0"])
     (built.folder / READY).write_text("{")

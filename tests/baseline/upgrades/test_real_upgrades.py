@@ -12,6 +12,7 @@ import tempfile
 import pytest
 
 from parity.baseline.installer import choose_installer, installer_environment
+from parity.baseline.store import baselines_in
 
 KERAS_3 = {"keras.adam.eager", "keras.adam.function", "keras.adam.xla"}
 KERNEL = {"tensorflow.adam.kernel"}
@@ -21,13 +22,19 @@ CASE = ("-k", "same-hyperparameters", "-d", "float32", "-q")
 
 
 @pytest.fixture
-def old_keras(tmp_path):
-    """An interpreter with Keras 3.3.3 before everything that is installed here."""
-    home = tmp_path / "old"
+def other_python(tmp_path):
+    """Another interpreter, with everything that is installed here."""
+    home = tmp_path / "other"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
-    python = str(home / "bin" / "python")
     (site,) = home.glob("lib/python*/site-packages")
     (site / "here.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return str(home / "bin" / "python")
+
+
+@pytest.fixture
+def old_keras(other_python):
+    """An interpreter with Keras 3.3.3 before everything that is installed here."""
+    python = other_python
     install = [*choose_installer().install(python), "--no-deps", "--ignore-installed", "keras==3.3.3"]
     subprocess.run(install, check=True, env=installer_environment(), capture_output=True)
     return python
@@ -47,6 +54,20 @@ def test_two_releases_of_keras(old_keras, command, tmp_path):
     assert told["counts"]["identical"] == 3
     # 32 steps and the initial state, of w, m and v.
     assert told["compared"] == 3 * 3 * 33
+
+
+@pytest.mark.frameworks
+def test_torch_is_known_to_the_last_bit_under_another_interpreter(other_python, command, tmp_path):
+    """Its twins take the square root of torch itself, which only the interpreter that has torch can be asked for."""
+    sides = ("--before-python", other_python, "--after-python", sys.executable)
+    asked = ("-k", "same-hyperparameters", "-d", "float64", "-d", "float32", "-i", "torch.*")
+    code, out, _ = command("upgrade", *asked, *sides, "-o", tmp_path / "kept", "-q")
+    assert (code, "6 identical; " in out) == (0, True)
+    for side in ("before", "after"):
+        (baseline,) = baselines_in(tmp_path / "kept" / side)
+        entries = [one for cell in baseline.cells for one in baseline.entries(*cell).values()]
+        assert len(entries) == 6
+        assert all(one.known for one in entries)
 
 
 @pytest.fixture
@@ -96,5 +117,9 @@ def test_an_upgrade_that_downloads(before, after, beside, both, changed, new, ca
     statuses = {one["implementation"]: one["status"] for one in told["entries"]}
     assert {name for name, status in statuses.items() if status in ("identical", "changed")} == both
     assert {name for name, status in statuses.items() if status == "changed"} == changed
+    if changed == {"optax.adam.plain"}:
+        (change,) = [one["change"] for one in told["entries"] if one["status"] == "changed"]
+        assert change["explained"]
+        assert [cause["family"] for cause in change["causes"]] == ["beta-power"]
     assert {name for name, status in statuses.items() if status == "missing"} == new
     assert code == (0 if statuses.keys() == both and not changed else 1)
