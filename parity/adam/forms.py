@@ -137,6 +137,18 @@ _HOST = """
 """
 
 
+_KERAS = """
+    float32 lr = lr as dtype
+    float32 b1 = beta1 as dtype
+    float32 b2 = beta2 as dtype
+    float32 wd = wd as dtype
+    double eps = eps as dtype
+    double c1 = 1 - beta1 as dtype
+    double c2 = 1 - beta2 as dtype
+    dtype k1 = 1 - power(b1, t)
+    dtype k2 = 1 - power(b2, t)
+"""
+
 _IN_DTYPE = """
     dtype r2 = sqrt(k2)
     dtype alpha = (lr * sqrt(k2)) / k1
@@ -167,20 +179,8 @@ class Factors(StrEnum):
     TORCH_FOREACH = TORCH_KERNELS.replace("b2 = beta2 as working", "b2 = beta2 as dtype").replace(
         "shrink = 1 - lr * wd as working", "shrink = 1 - lr * wd as dtype"
     )
-    KERAS = (
-        """
-        float32 lr = lr as dtype
-        float32 b1 = beta1 as dtype
-        float32 b2 = beta2 as dtype
-        float32 wd = wd as dtype
-        double eps = eps as dtype
-        double c1 = 1 - beta1 as dtype
-        double c2 = 1 - beta2 as dtype
-        dtype k1 = 1 - power(b1, t)
-        dtype k2 = 1 - power(b2, t)
-        """
-        + _IN_DTYPE
-    )
+    KERAS = _KERAS + _IN_DTYPE
+    KERAS_WIDE = (_KERAS + _IN_DTYPE).replace("    dtype ", "    working ")
     TENSORFLOW_KERNEL = (
         """
         double lr = lr as dtype
