@@ -170,7 +170,8 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
             return Family.AMSGRAD, f"{one.arithmetic.maximum} -> {other.arithmetic.maximum}"
         case "first_moment" | "second_moment" | "update" | "decay_gradient" | "decay_weights":
             left, right = (" ".join(str(getattr(side.arithmetic, choice)).split()) for side in (one, other))
-            return form_family(left, right), f"{left or 'in the update'} -> {right or 'in the update'}"
+            shown = _apart(left, right)
+            return form_family(left, right), f"{shown[0] or 'in the update'} -> {shown[1] or 'in the update'}"
         case "rounding":
             family = Family.ROUNDING
         case "square_root":
@@ -181,6 +182,13 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
             return Family.PARTIAL_UPDATE, "elements at the end of a tensor, or alone in it, by another form"
     left, right = getattr(one.arithmetic, choice), getattr(other.arithmetic, choice)
     return family, f"{_words(left)} -> {_words(right)}"
+
+
+def _apart(left: str, right: str) -> tuple[str, str]:
+    """Two forms without the lines that they share; as they are where nothing would be left of one."""
+    lines, others = ([line.strip() for line in form.split(";")] for form in (left, right))
+    own = "; ".join(line for line in lines if line not in others), "; ".join(one for one in others if one not in lines)
+    return own if all(own) else (left, right)
 
 
 def form_family(left: str, right: str) -> Family:
