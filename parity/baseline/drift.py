@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from parity.adam.twins import Twin
 from parity.baseline.entry import Entry, kept_steps, restore
 from parity.baseline.predicted import predict
 from parity.baseline.surroundings import Difference, differences
@@ -168,8 +169,10 @@ def _why(before: Entry, after: Entry, inputs: Inputs | None, restored: str) -> t
     """A sentence, the choices that changed, and whether that is all of it."""
     if restored:
         return f"nothing can be said of its size: {restored}", (), False
-    if before.known and after.known:
-        changed = _switched(before, after, inputs)
+    old, new = (one.twin if one.known and isinstance(one.twin, Twin) else None for one in (before, after))
+    if old is not None and new is not None:
+        left, right = Adam(old.in_force(before.hyper), old), Adam(new.in_force(after.hyper), new)
+        changed = _switched(left, right, after, inputs)
         if changed:
             told = "; ".join(f"{one.family}: {one.detail}" for one in changed)
             return f"both are known to the last bit, and differ in {told}", changed, True
@@ -178,13 +181,12 @@ def _why(before: Entry, after: Entry, inputs: Inputs | None, restored: str) -> t
             (),
             False,
         )
-    known = "the old one" if before.known else "the new one" if after.known else "neither"
+    known = "the old one" if old is not None else "the new one" if new is not None else "neither"
     return f"{known} is reproduced to the last bit by a from-scratch Adam, so not every bit is explained", (), False
 
 
-def _switched(before: Entry, after: Entry, inputs: Inputs | None) -> tuple[Cause, ...]:
+def _switched(left: Adam, right: Adam, after: Entry, inputs: Inputs | None) -> tuple[Cause, ...]:
     """Choices that differ; with inputs, only those that change a bit of the kept steps, if any of them does."""
-    left, right = (Adam(one.twin.in_force(one.hyper), one.twin) for one in (before, after))
     found: list[Switch] = list(switches(left, right, format_named(after.dtype), after.steps))
     if inputs is not None and len(found) > 1:
         found = list(_moving(left, found, inputs, after.steps)) or found

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.adam.twins import Twin
-from parity.baseline.predicted import predict
+from parity.baseline.predicted import Foreign, predict
 from parity.digest import digest_of
 from parity.errors import ParityError
 from parity.explain.inputs import Inputs
@@ -39,7 +39,7 @@ class Entry:
     steps: int
     hyper: Hyper
     digests: Mapping[str, tuple[str, ...]]
-    twin: Twin
+    twin: Twin | Foreign
     known: bool
     gaps: Mapping[str, np.ndarray]
     kept_digest: str
@@ -96,16 +96,19 @@ def kept_rows(trace: Trace, steps: Sequence[int]) -> dict[str, np.ndarray]:
 def restore(entry: Entry, inputs: Inputs) -> dict[str, np.ndarray]:
     """The kept bits, (kept steps, size), by quantity.
 
-    ParityError where they cannot be made again, as this parity's from-scratch Adam predicts other ones.
+    ParityError where they cannot be made again, as this parity's from-scratch Adam predicts other ones, or none.
     """
+    if isinstance(entry.twin, Foreign):
+        raise ParityError(f"{_named(entry)}, they were saved by a parity that knows other forms of Adam")
     said = predict(entry.twin, entry.hyper, inputs, kept_steps(entry.steps))
     rows = {name: gap + said[name] for name, gap in entry.gaps.items()}
     if _digest(rows) != entry.kept_digest:
-        raise ParityError(
-            f"{entry.case} in {entry.dtype}, {entry.implementation}: the kept bits cannot be restored, "
-            "they were saved by a parity whose from-scratch Adam computes otherwise"
-        )
+        raise ParityError(f"{_named(entry)}, they were saved by a parity whose from-scratch Adam computes otherwise")
     return rows
+
+
+def _named(entry: Entry) -> str:
+    return f"{entry.case} in {entry.dtype}, {entry.implementation}: the kept bits cannot be restored"
 
 
 def _digest(rows: Mapping[str, np.ndarray]) -> str:

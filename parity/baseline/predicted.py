@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from parity.explain.inputs import Inputs
 from parity.explain.running import Adam, free_run
 from parity.hyper import Hyper
 from parity.numerics.formats import to_bits
+
+_Form = TypeVar("_Form", bound=StrEnum)
 
 _PLACES = ("tail", "only", "alone", "zero_dimensional")
 
@@ -37,13 +40,27 @@ def predict(twin: Twin, hyper: Hyper, inputs: Inputs, steps: Sequence[int]) -> d
     return {name: np.concatenate(parts) for name, parts in kept.items()}
 
 
-def twin_to_json(twin: Twin) -> dict[str, Any]:
-    """All choices of a twin, forms as the programs that they are."""
-    return asdict(twin)
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A twin of another parity, some choice of which this one does not know; told: as that one wrote it."""
+
+    told: dict[str, Any]
 
 
-def twin_from_json(told: dict[str, Any]) -> Twin:
-    """The inverse; ValueError, KeyError or TypeError where a choice is none that this parity knows."""
+def twin_to_json(twin: Twin | Foreign) -> dict[str, Any]:
+    """All choices of a twin, forms as the programs that they are, whatever the blanks in them."""
+    return twin.told if isinstance(twin, Foreign) else _plain(asdict(twin))
+
+
+def twin_from_json(told: dict[str, Any]) -> Twin | Foreign:
+    """The inverse."""
+    try:
+        return _twin(told)
+    except (ValueError, KeyError, TypeError):
+        return Foreign(told)
+
+
+def _twin(told: dict[str, Any]) -> Twin:
     convention, arithmetic = told["convention"], told["arithmetic"]
     return Twin(
         Convention(
@@ -53,13 +70,13 @@ def twin_from_json(told: dict[str, Any]) -> Twin:
             Maximum(convention["maximum"]),
         ),
         Arithmetic(
-            Factors(arithmetic["factors"]),
-            FirstMoment(arithmetic["first_moment"]),
-            SecondMoment(arithmetic["second_moment"]),
-            Update(arithmetic["update"]),
-            DecayGradient(arithmetic["decay_gradient"]),
-            DecayWeights(arithmetic["decay_weights"]),
-            Largest(arithmetic["maximum"]),
+            _form(Factors, arithmetic["factors"]),
+            _form(FirstMoment, arithmetic["first_moment"]),
+            _form(SecondMoment, arithmetic["second_moment"]),
+            _form(Update, arithmetic["update"]),
+            _form(DecayGradient, arithmetic["decay_gradient"]),
+            _form(DecayWeights, arithmetic["decay_weights"]),
+            _form(Largest, arithmetic["maximum"]),
             Rounding(arithmetic["rounding"]),
             SquareRoot(arithmetic["square_root"]),
             Subnormals(arithmetic["subnormals"]),
@@ -72,12 +89,30 @@ def twin_from_json(told: dict[str, Any]) -> Twin:
 
 
 def _exceptional(told: dict[str, Any]) -> Exceptional:
-    first, second, update = told["first_moment"], told["second_moment"], told["update"]
-    gradient, weights = told["decay_gradient"], told["decay_weights"]
     return Exceptional(
-        None if first is None else FirstMoment(first),
-        None if second is None else SecondMoment(second),
-        None if update is None else Update(update),
-        None if gradient is None else DecayGradient(gradient),
-        None if weights is None else DecayWeights(weights),
+        _form_if_any(FirstMoment, told["first_moment"]),
+        _form_if_any(SecondMoment, told["second_moment"]),
+        _form_if_any(Update, told["update"]),
+        _form_if_any(DecayGradient, told["decay_gradient"]),
+        _form_if_any(DecayWeights, told["decay_weights"]),
     )
+
+
+def _form_if_any(kind: type[_Form], text: str | None) -> _Form | None:
+    return None if text is None else _form(kind, text)
+
+
+def _form(kind: type[_Form], text: str) -> _Form:
+    """The form with that program; ValueError where there is none."""
+    found = next((one for one in kind if _collapsed(one) == _collapsed(text)), None)
+    return kind(text) if found is None else found
+
+
+def _collapsed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return _collapsed(value) if isinstance(value, str) else value

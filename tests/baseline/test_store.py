@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from parity.adam.twins import TWINS
+from parity.baseline.drift import Status, drift
 from parity.baseline.entry import kept_steps, restore
 from parity.baseline.packed import pack, unpack
-from parity.baseline.predicted import twin_from_json, twin_to_json
+from parity.baseline.predicted import Foreign, twin_from_json, twin_to_json
 from parity.baseline.store import INDEX, baselines_in, check_files, read_baseline, write_baseline
 from parity.baselines import save_baseline
 from parity.catalogue import load_case_file, shipped_cases
@@ -60,6 +61,41 @@ def test_the_steps_that_are_kept():
 def test_every_twin_comes_back_from_json(name, dtype):
     twin = TWINS[name][dtype]
     assert twin_from_json(json.loads(json.dumps(twin_to_json(twin)))) == twin
+
+
+@pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name, claims in TWINS.items() for dtype in claims])
+def test_the_blanks_in_a_form_do_not_matter(name, dtype):
+    """A baseline that is kept outlives the layout of a program."""
+    twin = TWINS[name][dtype]
+    told = twin_to_json(twin)
+    told["arithmetic"] = {
+        key: value.replace(" ", "\n  ") if isinstance(value, str) and " = " in value else value
+        for key, value in told["arithmetic"].items()
+    }
+    assert told != twin_to_json(twin)
+    assert twin_from_json(told) == twin
+
+
+def test_a_form_that_only_another_parity_knows(saved):
+    """The digests speak all the same, and what cannot be told is said; nothing of it is lost where it is written."""
+    entry = next(one for one in entries(saved) if one.implementation == "numpy.adam.hat" and one.dtype == "float32")
+    case = next(case for path in CASES for case in load_case_file(path) if case.name == entry.case)
+    inputs, environment = Inputs(case, format_named("float32")), dict(entry.environment)
+    told = twin_to_json(entry.twin)
+    told["arithmetic"] |= {"update": "w = w - something_new(m)"}
+    foreign = twin_from_json(told)
+    assert foreign == Foreign(told)
+    (back,) = unpack(pack([replace(entry, twin=foreign)], [environment]), entry.case, entry.dtype, [environment])
+    assert back.twin == foreign
+    assert drift(back, entry, inputs).status is Status.IDENTICAL
+    other = next(one for one in entries(saved) if one.place == (*entry.place[:2], "numpy.adam.outside"))
+    changed = drift(back, replace(other, implementation=entry.implementation), inputs)
+    assert changed.status is Status.CHANGED
+    assert "nothing can be said of its size" in changed.detail
+    assert "knows other forms of Adam" in changed.detail
+    assert not changed.change.explained
+    with pytest.raises(ParityError, match="knows other forms of Adam"):
+        restore(back, inputs)
 
 
 def test_a_baseline_is_read_as_it_was_written(saved):
