@@ -31,9 +31,16 @@ class Group:
 
     @property
     def reasons(self) -> tuple[tuple[str, int], ...]:
-        """What is said of the entries, most frequent first, and of how many."""
-        said = Counter(one.detail if one.change is None else one.change.sentence for one in self.drifts)
-        return tuple(said.most_common())
+        """What is said of the entries, most frequent first, and of how many; causes of the same families count as one,
+        in the words of the first."""
+        words: dict[object, str] = {}
+        said: Counter[object] = Counter()
+        for one in self.drifts:
+            text = one.detail if one.change is None else one.change.sentence
+            key = tuple(cause.family for cause in one.change.causes) if one.change and one.change.explained else text
+            words.setdefault(key, text)
+            said[key] += 1
+        return tuple((words[key], count) for key, count in said.most_common())
 
 
 def grouped(drifts: Sequence[Drift]) -> tuple[Group, ...]:
