@@ -36,11 +36,7 @@ def command() -> None:
 @options.verbosity()
 @options.color()
 def save_command(
-    cases: tuple[Path, ...],
-    implementations: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    keyword: str,
-    timeout: float,
+    asked: options.Asked,
     folder: Path,
     update: bool,
     verbose: bool,
@@ -62,7 +58,14 @@ def save_command(
     screen = console(color)
     with progress(console(color, stderr=True), quiet) as on_done:
         baseline, failed = baselines.save_baseline(
-            folder, cases, implementations, dtypes, keyword=keyword, timeout=timeout, update=update, on_done=on_done
+            folder,
+            asked.cases,
+            asked.implementations,
+            asked.dtypes,
+            keyword=asked.keyword,
+            timeout=asked.timeout,
+            update=update,
+            on_done=on_done,
         )
     crashed = [one for one in failed if one.failure is not None and one.failure.kind not in SKIPPING_KINDS]
     _tell(failed if verbose else crashed, screen)
@@ -80,11 +83,7 @@ def save_command(
 @options.verbosity()
 @options.color()
 def check_command(
-    cases: tuple[Path, ...],
-    implementations: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    keyword: str,
-    timeout: float,
+    asked: options.Asked,
     folder: Path,
     update: bool,
     markdown: Path | None,
@@ -100,7 +99,14 @@ def check_command(
 
     with progress(console(color, stderr=True), quiet) as on_done:
         checked = baselines.check_baseline(
-            folder, cases, implementations, dtypes, keyword=keyword, timeout=timeout, update=update, on_done=on_done
+            folder,
+            asked.cases,
+            asked.implementations,
+            asked.dtypes,
+            keyword=asked.keyword,
+            timeout=asked.timeout,
+            update=update,
+            on_done=on_done,
         )
     _answer(checked, json_file, markdown, color, verbose=verbose, quiet=quiet)
     return checked.exit_code

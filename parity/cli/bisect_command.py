@@ -28,11 +28,7 @@ from parity.cli import options
 @options.verbosity()
 @options.color()
 def command(
-    cases: tuple[Path, ...],
-    implementations: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    keyword: str,
-    timeout: float,
+    asked: options.Asked,
     package: str,
     good: str,
     bad: str,
@@ -61,11 +57,11 @@ def command(
     from parity.report.upgrade import WORDING, notes_of
     from parity.upgrades.bisect import bisect, candidates_between
 
-    asked = Range(package, good, bad, beside, pre)
+    searched = Range(package, good, bad, beside, pre)
     screen = console(color, stderr=json_file == "-")
     aside = console(color, stderr=True)
     if list_only:
-        releases = candidates_between(asked)
+        releases = candidates_between(searched)
         if json_file:
             write_answer(json_file, list(releases))
         if json_file != "-":
@@ -78,12 +74,12 @@ def command(
 
     with watching(aside, quiet) as watcher:
         found = bisect(
-            asked,
-            cases,
-            implementations,
-            dtypes,
-            keyword=keyword,
-            timeout=timeout,
+            searched,
+            asked.cases,
+            asked.implementations,
+            asked.dtypes,
+            keyword=asked.keyword,
+            timeout=asked.timeout,
             check=check,
             replay=replay,
             output=folder,

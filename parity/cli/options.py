@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +59,19 @@ def verbosity() -> Decorator:
     return decorate
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Cases, implementations and dtypes as a command line names them; timeout: seconds for one answer."""
+
+    cases: tuple[Path, ...]
+    implementations: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    keyword: str
+    timeout: float
+
+
 def selection() -> Decorator:
-    """``[CASE]...``, ``-i``, ``-d``, ``-k`` and ``--timeout``."""
+    """``[CASE]...``, ``-i``, ``-d``, ``-k`` and ``--timeout``, as one value `asked`."""
     added = (
         click.argument("cases", nargs=-1, metavar="[CASE]...", type=click.Path(path_type=Path)),
         click.option("-i", "--implementation", "implementations", multiple=True, metavar="NAME",
@@ -72,8 +85,12 @@ def selection() -> Decorator:
     )  # fmt: skip
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def gathered(**given: Any) -> Any:
+            return function(asked=Asked(**{one.name: given.pop(one.name) for one in fields(Asked)}), **given)
+
         for option in reversed(added):
-            function = option(function)
-        return function
+            gathered = option(gathered)
+        return gathered
 
     return decorate

@@ -32,13 +32,9 @@ if TYPE_CHECKING:
 @options.verbosity()
 @options.color()
 def command(
-    cases: tuple[Path, ...],
-    implementations: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    keyword: str,
+    asked: options.Asked,
     output: Path,
     jobs: int,
-    timeout: float,
     exitfirst: bool,
     maxfail: int | None,
     keep_traces: bool,
@@ -64,14 +60,14 @@ def command(
 
     with progress(console(color, stderr=True), quiet) as on_done:
         outcome = api.run(
-            cases,
-            implementations,
-            dtypes,
+            asked.cases,
+            asked.implementations,
+            asked.dtypes,
             output,
-            keyword=keyword,
+            keyword=asked.keyword,
             options=Options(
                 jobs=jobs,
-                timeout=timeout,
+                timeout=asked.timeout,
                 keep_traces=keep_traces,
                 resume=resume,
                 max_failures=1 if exitfirst else maxfail or 0,

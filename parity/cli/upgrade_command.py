@@ -43,11 +43,7 @@ def _side(name: str) -> options.Decorator:
 @options.verbosity()
 @options.color()
 def command(
-    cases: tuple[Path, ...],
-    implementations: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    keyword: str,
-    timeout: float,
+    asked: options.Asked,
     before_pins: tuple[str, ...],
     before_python: str,
     before_baseline: Path | None,
@@ -80,11 +76,11 @@ def command(
         found = upgrade(
             before,
             after,
-            cases,
-            implementations,
-            dtypes,
-            keyword=keyword,
-            timeout=timeout,
+            asked.cases,
+            asked.implementations,
+            asked.dtypes,
+            keyword=asked.keyword,
+            timeout=asked.timeout,
             output=folder,
             on_build=watcher.on_build,
             on_done=watcher.on_done,
