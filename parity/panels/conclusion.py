@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -41,7 +41,8 @@ class InDtype:
     arithmetic; unexplained: cases of which some bits, or all, have no named cause. since: the earliest step with a
     difference in any quantity. typical, largest: of the cases whose weights differ by a number, None where there is
     none; nonfinite: cases in which NaN or inf on one side leaves no number.
-    families: of causes, the most frequent first; other_formula: those of them that are more than arithmetic.
+    families: of causes, the most frequent first; other_formula: those that are more than arithmetic, each with the
+    number of cases that it has a part in.
     """
 
     dtype: str
@@ -54,7 +55,7 @@ class InDtype:
     largest: Size | None
     nonfinite: int
     families: tuple[str, ...]
-    other_formula: tuple[str, ...]
+    other_formula: tuple[tuple[str, int], ...]
 
     @property
     def differing(self) -> int:
@@ -140,7 +141,7 @@ def _in_dtype(verdicts: Sequence[PairVerdict], pairs: Mapping[Key, PairResult], 
         largest=sizes[-1] if sizes else None,
         nonfinite=sum(size.lr == math.inf for size in sized),
         families=families_of(list(explained.values())),
-        other_formula=tuple(dict.fromkeys(family for families in other.values() for family in families)),
+        other_formula=tuple(Counter(family for families in other.values() for family in families).most_common()),
     )
 
 

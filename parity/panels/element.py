@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,30 +38,30 @@ class Element:
 def worst_elements(rows: pa.Table) -> tuple[Element, ...]:
     """Of one pair's rows, those of the parameters that are farthest apart in ULP, quantity by quantity."""
     parted = rows.filter(pc.greater(rows["differing"], 0))
-    names = parted["quantity"].cast(pa.string()).to_numpy()
-    found: list[Element] = []
+    quantities, parameters = (parted[name].cast(pa.string()).to_numpy() for name in ("quantity", "parameter"))
+    ulps = parted["max_ulp"].to_numpy()
+    places: list[int] = []
     for quantity in QUANTITY_ORDER:
-        worst = sorted(_by_parameter(parted.take(np.flatnonzero(names == quantity))), key=lambda one: -one.ulp)
-        found += worst[:MOST_A_QUANTITY]
-    return tuple(found)
+        mine = np.flatnonzero(quantities == quantity)
+        # Stable: of equal distances the earliest step comes first.
+        falling = mine[np.argsort(-ulps[mine].astype(np.float64), kind="stable")]
+        _, first = np.unique(parameters[falling].astype(str), return_index=True)
+        places += falling[np.sort(first)[:MOST_A_QUANTITY]].tolist()
+    return tuple(_element(row) for row in parted.take(places).to_pylist()) if places else ()
 
 
-def _by_parameter(rows: pa.Table) -> Iterator[Element]:
-    parameters, ulps = rows["parameter"].cast(pa.string()).to_numpy(), rows["max_ulp"].to_numpy()
-    for parameter in dict.fromkeys(parameters):
-        places = np.flatnonzero(parameters == parameter)
-        row = {name: column[0] for name, column in rows.take(places[[np.argmax(ulps[places])]]).to_pydict().items()}
-        yield Element(
-            quantity=row["quantity"],
-            parameter=row["parameter"],
-            index=row["worst_index"],
-            step=row["step"],
-            actual=row["actual_value"],
-            expected=row["expected_value"],
-            ulp=row["max_ulp"],
-            absolute=_finite(row["max_abs"]),
-            lr=_finite(row["max_steps"]),
-        )
+def _element(row: Mapping[str, Any]) -> Element:
+    return Element(
+        quantity=row["quantity"],
+        parameter=row["parameter"],
+        index=row["worst_index"],
+        step=row["step"],
+        actual=row["actual_value"],
+        expected=row["expected_value"],
+        ulp=row["max_ulp"],
+        absolute=_finite(row["max_abs"]),
+        lr=_finite(row["max_steps"]),
+    )
 
 
 def _finite(value: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,21 +38,36 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """A pair in one dtype over its cases: the median of their `lr`, and its level; None where none was compared."""
+
+    median: float | None
+    heat: int
+
+
+@dataclass(frozen=True, slots=True)
 class HeatMap:
-    """matrix: the worst of all cases; heats: of its entries, by pair and dtype; spots: every verdict of the run."""
+    """matrix: the worst of all cases; fields: what is typical, by pair and dtype; spots: every verdict of the run."""
 
     matrix: Matrix
-    heats: dict[tuple[str, str, str], int]
+    fields: dict[tuple[str, str, str], Field]
     spots: tuple[Spot, ...]
 
 
 def heat_map(run: Run) -> HeatMap:
     """Fold a run."""
-    matrix = build_matrix(run)
-    heats = {
-        (*pair, dtype): heat_of(entry.worst_steps) for pair, row in matrix.rows.items() for dtype, entry in row.items()
-    }
-    return HeatMap(matrix, heats, tuple(_spots(run)))
+    spots = tuple(_spots(run))
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for spot in spots:
+        found[spot.actual, spot.expected, spot.dtype] += [spot.lr] if spot.compared else []
+    return HeatMap(build_matrix(run), {key: _field(sizes) for key, sizes in found.items()}, spots)
+
+
+def _field(sizes: list[float]) -> Field:
+    if not sizes:
+        return Field(None, 0)
+    median = sorted(math.inf if math.isnan(size) else size for size in sizes)[len(sizes) // 2]
+    return Field(median, heat_of(median))
 
 
 def heat_of(lr: float) -> int:

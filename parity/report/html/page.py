@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from parity.report.reproduction import explain_command
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
 
@@ -83,7 +85,11 @@ def _environment() -> Environment:
     )
     environment.globals.update(wording=wording, explained=explained, commands=commands, explain_command=explain_command)
     environment.filters.update(
-        ulp=figures.ulp_text, lr=figures.steps_text, number=figures.number_text, value=figures.value_text
+        breakable=_breakable,
+        ulp=figures.ulp_text,
+        lr=figures.steps_text,
+        number=figures.number_text,
+        value=figures.value_text,
     )
     return environment
 
@@ -130,7 +136,12 @@ def _spots(panels: Panels, sections: tuple[PairSection, ...]) -> dict[str, objec
 
 
 def _spot(spot: Spot) -> list[object]:
-    lines = [] if spot.first is None else [f"from step {spot.first:,}"]
-    if spot.first is not None and spot.compared:
-        lines.append(f"{figures.ulp_text(spot.ulp)}, {figures.steps_text(spot.lr)}")
-    return [str(spot.kind), wording.SYMBOLS[spot.kind], spot.heat, int(spot.as_expected), "\n".join(lines)]
+    told = "" if spot.first is None else f"from step {spot.first:,}\n{wording.apart(spot.ulp, spot.lr)}"
+    return [str(spot.kind), wording.SYMBOLS[spot.kind], spot.heat, int(spot.as_expected), told]
+
+
+def _breakable(name: str) -> Markup:
+    """A dotted name that may go on in another line after a dot."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[.])", name))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 from parity.expectation import Kind
 from parity.explain.causes import Family
 from parity.explain.explanation import sentence_of
+from parity.numerics.ulp import NO_DISTANCE
 from parity.panels.conclusion import Conclusion, InDtype
-from parity.report.figures import steps_text
+from parity.report.figures import steps_text, ulp_text
 
 SYMBOLS = {
     Kind.IDENTICAL: "=",
@@ -32,7 +34,7 @@ MEANINGS = {
     Kind.NOT_COMPARABLE: "no answer: nothing can be compared",
 }
 
-HEAT_LABELS = ("equal", "to 1e-6 lr", "to 0.001 lr", "to 0.1 lr", "to 1 lr", "above 1 lr")
+HEAT_LABELS = ("equal", "to 1e-6 lr", "to 0.001 lr", "to 0.1 lr", "to 1 lr", "above 1 lr, NaN or inf")
 
 CAUSES_SHOWN = 3
 
@@ -80,19 +82,24 @@ def size_sentence(found: InDtype) -> str:
 
 def why_sentence(found: InDtype) -> str:
     """The causes in plain words; empty where nothing differs or nothing was explained."""
-    families = found.other_formula if found.two_formulas else found.families
-    named = [sentence_of(Family(family)) for family in families[:CAUSES_SHOWN]]
-    more = len(families) - len(named)
+    if found.two_formulas:
+        return f"Why: {_counted(found)}."
+    named = [sentence_of(Family(family)) for family in found.families[:CAUSES_SHOWN]]
+    more = len(found.families) - len(named)
     tail = f"; and {more} more" if more > 0 else ""
     return f"Why: {'; '.join(named)}{tail}." if named else ""
+
+
+def _counted(found: InDtype) -> str:
+    """Causes that are more than arithmetic, with the cases of each."""
+    return "; ".join(f"{sentence_of(Family(family))} ({_cases(count)})" for family, count in found.other_formula)
 
 
 def exception_sentence(found: InDtype) -> str:
     """Cases in which a pair of one formula has two; empty where there is none."""
     if not found.formula or found.two_formulas:
         return ""
-    named = "; ".join(sentence_of(Family(family)) for family in found.other_formula[:CAUSES_SHOWN])
-    return f"Another formula only in {', '.join(found.formula[:CAUSES_SHOWN])}: {named}."
+    return f"Another formula only in {', '.join(found.formula[:CAUSES_SHOWN])}: {_counted(found)}."
 
 
 def remedy(conclusion: Conclusion) -> str:
@@ -104,11 +111,12 @@ def remedy(conclusion: Conclusion) -> str:
 
 
 def _remedies(conclusion: Conclusion, found: InDtype) -> Iterator[str]:
-    if Family.EPSILON_PLACEMENT in found.other_formula:
+    families = dict(found.other_formula)
+    if Family.EPSILON_PLACEMENT in families:
         yield _placement(conclusion)
-    if Family.EPSILON_VALUE in found.other_formula:
+    if Family.EPSILON_VALUE in families:
         yield "Set eps on both sides: their defaults are not the same number."
-    if Family.AMSGRAD in found.other_formula:
+    if Family.AMSGRAD in families:
         yield "Leave AMSGrad out: no setting makes it the same."
 
 
@@ -125,9 +133,20 @@ def _placement(conclusion: Conclusion) -> str:
     return f"{told}{bridge if frameworks in BRIDGED else ''}."
 
 
-def counted(kinds: Iterable[tuple[Kind, int]]) -> str:
-    """How often each verdict was given."""
-    return ", ".join(f"{count} {kind}" for kind, count in kinds)
+def apart(ulp: int, lr: float) -> str:
+    """How far weights are apart, in both units; in words where no number is meant."""
+    return ulp_text(ulp) if ulp == NO_DISTANCE else f"{ulp_text(ulp)}, {steps_text(lr)}"
+
+
+def median_text(median: float) -> str:
+    """What is typical of several cases."""
+    return f"median {steps_text(median)}" if math.isfinite(median) else "median NaN/inf"
+
+
+def field_kinds(kinds: Sequence[tuple[Kind, int]]) -> tuple[str, str]:
+    """The worst verdict of a field with its number, and the others."""
+    (kind, count), *others = kinds
+    return f"{SYMBOLS[kind]} {count} {kind}", ", ".join(f"{number} {other.lower()}" for other, number in others)
 
 
 def _cases(count: int) -> str:
