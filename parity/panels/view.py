@@ -48,14 +48,17 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class PairViews:
-    """The views of a pair, by dtype and case; shown: the place of that to begin with, of median size."""
+    """The views of a pair, by dtype and case; shown: the place of that to begin with, of median size.
+
+    Where nothing differs there is no view, and shown is None.
+    """
 
     views: tuple[View, ...]
-    shown: int
+    shown: int | None
 
 
 def read_views(run: Run, folder: Path) -> dict[Pair, PairViews]:
-    """The pairs of which whole explanations are kept, else all of a small run, wherever something differs.
+    """Of pairs of which whole explanations are kept, else of all of a small run, wherever something differs.
 
     ParityError where a file of the run directory is missing, altered or of another schema.
     """
@@ -67,6 +70,7 @@ def read_views(run: Run, folder: Path) -> dict[Pair, PairViews]:
         key = (rows.case, rows.dtype)
         for pair, explanation in cells.get(key, {}).items():
             distances = _distances(results[key], pair)
+            found[pair] += []
             if any(one.differing for one in distances):
                 mine = rows.pair(*pair)
                 view = View(verdicts[*key, *pair], distances, curves_of(mine), worst_elements(mine), explanation)
@@ -76,6 +80,8 @@ def read_views(run: Run, folder: Path) -> dict[Pair, PairViews]:
 
 def _ordered(views: Sequence[View]) -> PairViews:
     """float32 first, then by precision; in a dtype as the run has the cases."""
+    if not views:
+        return PairViews((), None)
     dtypes = sorted(FORMATS, key=lambda dtype: dtype != FIRST)
     ordered = sorted(views, key=lambda view: dtypes.index(view.judged.dtype))
     first = [view for view in ordered if view.judged.dtype == ordered[0].judged.dtype]

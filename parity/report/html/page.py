@@ -113,7 +113,7 @@ def _sections(panels: Panels, environment: Environment) -> Iterator[PairSection]
             places={(view.judged.case, view.judged.dtype): place for place, view in enumerate(views)},
             views=views,
             shown=None if found is None else found.shown,
-            html="" if found is None else told[found.shown],
+            html="" if found is None or found.shown is None else told[found.shown],
             packed=_packed(views, told),
         )
 

@@ -122,7 +122,10 @@
 
   // Pairs.
   async function show(pair, place) {
+    pair.wanted = String(place);
     const found = await views(pair.dataset.number);
+    // Opening a pair by a link asks twice: for what stood there, and for what the link names.
+    if (pair.wanted !== String(place)) return;
     const view = pair.querySelector(".view");
     if (String(place) !== pair.dataset.shown) {
       view.innerHTML = found[place][0];
@@ -132,7 +135,7 @@
     await drawChart(view.querySelector(".chart"), found[place][1]);
   }
   for (const pair of document.querySelectorAll(".pair[data-shown]")) {
-    pair.addEventListener("toggle", () => pair.open && show(pair, pair.dataset.shown));
+    pair.addEventListener("toggle", () => pair.open && show(pair, pair.wanted ?? pair.dataset.shown));
     pair.querySelector(".choose").addEventListener("change", (event) => show(pair, event.target.value));
   }
   function follow() {
