@@ -36,7 +36,7 @@ def line(curves, quantity="w", metric="max_ulp"):
 
 
 def test_a_curve_has_the_greatest_of_all_parameters():
-    curves = curves_of(table(("w", "a", 1, 3), ("w", "a", 2, 0), ("w", "b", 1, 7), ("w", "b", 2, 5)))
+    curves = curves_of(table(("w", "a", 1, 7), ("w", "a", 2, 0), ("w", "b", 1, 3), ("w", "b", 2, 5)))
     assert line(curves) == {1: 7, 2: 5}
     assert line(curves, metric="max_steps") == {1: 0.007, 2: 0.005}
     assert curves.first == 1

@@ -13,11 +13,14 @@ import pytest
 
 from parity.engine.findings import Finding, Severity
 from parity.engine.record import read_run
+from parity.expectation import Kind
 from parity.panels.panels import read_panels
 from parity.report.html import page
 from parity.report.html.bundle import island, packed
 from parity.report.html.commands import finding_command, finding_script
+from parity.report.html.method import worker_rows
 from parity.report.html.page import render_page
+from parity.report.html.wording import field_kinds
 
 HAT = ("numpy.adam.hat", "numpy.adam.outside")
 SEEN = {"eps": 1e-3}
@@ -262,3 +265,18 @@ def test_a_page_of_an_earlier_run_does_not_stay(command, run_small, tmp_path):
     assert (tmp_path / "run" / "report.html").exists()
     run_small(*HAT, hyper=SEEN, output="run")
     assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_processes_that_see_the_same_packages_share_a_row(made):
+    run, _, _ = made(*HAT, hyper=SEEN)
+    (worker,) = run.workers.values()
+    other = {**worker, "packages": {"numpy": "1.0"}}
+    rows = list(worker_rows(replace(run, workers={"b": worker, "a": worker, "c": other})))
+    assert [names for names, _, _ in rows] == ["a, b", "c"]
+    assert rows[1][1:] == (worker["python"], "numpy 1.0")
+
+
+def test_what_was_skipped_does_not_hide_what_was_compared():
+    kinds = ((Kind.SKIPPED, 1), (Kind.WITHIN, 3), (Kind.IDENTICAL, 2))
+    assert field_kinds(kinds) == ("≈ 3 WITHIN", "2 identical, 1 skipped")
+    assert field_kinds(kinds[:1])[1] == ""

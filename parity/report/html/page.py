@@ -17,7 +17,7 @@ from parity.panels.panels import Panels
 from parity.panels.view import View
 from parity.report import accounts, figures
 from parity.report.html import bundle, commands, explained, wording
-from parity.report.html.budgets import budget_rows
+from parity.report.html.method import budget_rows, worker_rows
 from parity.report.reproduction import explain_command
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def render_page(run: Run, panels: Panels) -> str:
         bits=accounts.answer_line(run),
         left_open=list(accounts.open_lines(run)),
         budgets=list(budget_rows(run)),
+        workers=list(worker_rows(run)),
         spots=bundle.island(_spots(panels, sections)),
         plotly=bundle.packed(bundle.plotly_source()) if any(one.packed for one in sections) else "",
         style=(FOLDER / "style.css").read_text(encoding="utf-8"),

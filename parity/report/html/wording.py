@@ -144,8 +144,8 @@ def median_text(median: float) -> str:
 
 
 def field_kinds(kinds: Sequence[tuple[Kind, int]]) -> tuple[str, str]:
-    """The worst verdict of a field with its number, and the others."""
-    (kind, count), *others = kinds
+    """The worst verdict of a field with its number, and the others; one of those that were skipped only if all were."""
+    (kind, count), *others = sorted(kinds, key=lambda one: one[0] is Kind.SKIPPED)
     return f"{SYMBOLS[kind]} {count} {kind}", ", ".join(f"{number} {other.lower()}" for other, number in others)
 
 
