@@ -96,6 +96,8 @@ def test_a_skipped_side_has_no_view(panels, write_adam):
     run, found = panels(write_adam(first="raise Unsupported('not today')"), *HAT, hyper=SEEN)
     assert set(found.views) == {HAT}
     assert {spot.kind for spot in found.heat.spots if spot.actual == "user.plugin"} == {"SKIPPED"}
+    assert found.heat.fields["user.plugin", "numpy.adam.outside", "float32"].median is None
+    assert [(one.actual, one.expected) for one in found.conclusions] == [HAT]
     assert run.exit_code == 1
 
 

@@ -22,6 +22,25 @@ for one in outcome.verdicts:
     print(one.actual, one.expected, one.verdict.kind, one.verdict.reason)
 """
 
+TORCH_AND_KERAS = """\
+import keras
+import torch
+
+lr, eps, g = 1e-3, 1e-7, 1e-7
+
+w = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+w.grad = torch.full_like(w, g)
+torch.optim.Adam([w], lr=lr, eps=eps).step()
+
+v = keras.Variable([0.0], dtype="float64")
+gradient = keras.ops.convert_to_tensor([g], dtype="float64")
+keras.optimizers.Adam(learning_rate=lr, epsilon=eps).apply([gradient], [v])
+
+print("torch:", w.item() / lr, "lr")
+print("keras:", float(keras.ops.convert_to_numpy(v)[0]) / lr, "lr")
+"""
+"""One step from zero with a gradient as large as eps: needs both frameworks, and no parity."""
+
 
 def finding_command(finding: Finding, run: Run) -> str:
     """``parity explain`` for a pair, else ``parity run`` on the first place; empty where there is none."""
@@ -39,6 +58,8 @@ def finding_command(finding: Finding, run: Run) -> str:
 def finding_script(finding: Finding, run: Run) -> str:
     """The same as a Python script, where the finding is about implementations that parity ships."""
     place, names = first_place(finding), _names(finding, run)
+    if " / " in finding.subject and {name.partition(".")[0] for name in names} == {"torch", "keras"}:
+        return TORCH_AND_KERAS
     if place is None or not names or any(name.startswith("user.") for name in names):
         return ""
     # One alone has nothing to be compared with.
