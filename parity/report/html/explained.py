@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from parity.explain.explanation import ErrorRow, Explanation, SplitRow, Told, percent, sentence_of
 from parity.explain.ladder import Rung
+from parity.panels.view import View
 from parity.report.explanation import MIXTURE, SOURCES, TERMS
 from parity.report.figures import choice_text, number_text, steps_text, ulp_text
 
@@ -24,6 +25,19 @@ class Split:
     steps: tuple[int, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
     nonfinite: int
+
+
+def chart_text(view: View) -> str:
+    """What the chart of a view shows, for those who do not see it."""
+    worst = [
+        f"{one.quantity}: at most {ulp_text(int(one.worst_max_ulp.value))} at step {one.worst_max_ulp.step:,}."
+        for one in view.distances
+        if one.differing
+    ]
+    first = f"First difference at step {view.curves.first:,}." if view.curves.first else ""
+    return " ".join(
+        ["Difference by step, on logarithmic axes.", first, *worst, "The table below has the same figures."]
+    )
 
 
 def splits(one: Explanation) -> Iterator[Split]:

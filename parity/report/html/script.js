@@ -39,7 +39,8 @@
     const values = curves.flatMap((one) => one[2]);
     const every = Math.max(1, Math.ceil((high - low) / 7));
     const ticks = [];
-    for (let one = low; one <= high; one += every) ticks.push([power(one), one >= 0 && one < 4 ? String(power(one)) : `1e${one}`]);
+    const label = (one) => (one >= 0 && one < 4 ? String(power(one)) : `1e${one}`);
+    for (let one = low; one <= high; one += every) ticks.push([power(one), label(one)]);
     if (values.includes(0)) ticks.unshift([power(zero), "0"]);
     if (values.includes(null)) ticks.push([power(lost), "NaN/inf"]);
     const ends = [values.includes(0) ? zero : low, values.includes(null) ? lost : high];
@@ -52,29 +53,50 @@
     const curves = chart.curves.filter((one) => one[1] === metric);
     const floor = metric === "max_steps" ? chart.noise : null;
     const place = axis(floor ? [...curves, [null, null, [floor]]] : curves);
+    const unit = {max_ulp: " ULP", max_steps: " lr"}[metric] ?? "";
     const traces = curves.map(([quantity, , values]) => ({
-      name: quantity, x: chart.steps, mode: chart.steps.length > 60 ? "lines" : "lines+markers",
+      name: quantity,
+      x: chart.steps,
       y: values.map((value) => (value === null ? place.lost : value === 0 ? place.zero : value)),
-      text: values.map((value) => (value === null ? "NaN or inf" : `${value} ${metric === "max_ulp" ? "ULP" : metric === "max_steps" ? "lr" : ""}`)),
+      text: values.map((value) => (value === null ? "NaN or inf" : `${value}${unit}`)),
       hovertemplate: `${quantity}, step %{x}: %{text}<extra></extra>`,
+      mode: chart.steps.length > 60 ? "lines" : "lines+markers",
       line: {color: color(`c-${quantity}`), dash: QUANTITIES[quantity]?.[0] ?? "solid", width: 2},
       marker: {color: color(`c-${quantity}`), symbol: QUANTITIES[quantity]?.[1] ?? "circle", size: 6},
     }));
-    const ink = color("ink"), line = color("line");
+    const ink = color("ink"), soft = color("soft"), line = color("line");
     const shapes = [], annotations = [];
+    const note = (text, ink, at) => annotations.push({text, showarrow: false, font: {size: 12, color: ink}, ...at});
+    // Shapes take values on a logarithmic axis, annotations take their logarithms.
     if (chart.first !== null) {
-      shapes.push({type: "line", x0: chart.first, x1: chart.first, yref: "paper", y0: 0, y1: 1, line: {color: ink, width: 1, dash: "dash"}});
-      annotations.push({x: Math.log10(chart.first), yref: "paper", y: 1, yanchor: "bottom", xanchor: "left", showarrow: false, text: `first difference: step ${chart.first}`, font: {size: 12, color: ink}});
+      const [x, ends] = [chart.first, {yref: "paper", y0: 0, y1: 1}];
+      shapes.push({type: "line", x0: x, x1: x, ...ends, line: {color: ink, width: 1, dash: "dash"}});
+      const at = {x: Math.log10(x), yref: "paper", y: 1, xanchor: "left", yanchor: "bottom"};
+      note(`first difference: step ${x}`, ink, at);
     }
     if (floor) {
-      shapes.push({type: "line", xref: "paper", x0: 0, x1: 1, y0: floor, y1: floor, line: {color: color("soft"), width: 2, dash: "longdash"}});
-      annotations.push({xref: "paper", x: 1, y: Math.log10(floor), xanchor: "right", yanchor: "bottom", showarrow: false, text: "noise floor", font: {size: 12, color: color("soft")}});
+      const ends = {xref: "paper", x0: 0, x1: 1};
+      shapes.push({type: "line", ...ends, y0: floor, y1: floor, line: {color: soft, width: 2, dash: "longdash"}});
+      note("noise floor", soft, {xref: "paper", x: 1, y: Math.log10(floor), xanchor: "right", yanchor: "bottom"});
     }
+    const both = {type: "log", gridcolor: line, linecolor: line, zeroline: false};
     const layout = {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: ink, family: "system-ui, sans-serif", size: 13},
-      margin: {l: 70, r: 12, t: 30, b: 48}, showlegend: true, legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 1, xanchor: "right"}, shapes, annotations,
-      xaxis: {type: "log", title: {text: "step"}, gridcolor: line, linecolor: line, zeroline: false, dtick: chart.steps.at(-1) > 20 ? "D2" : undefined, tickformat: ",d"},
-      yaxis: {type: "log", title: {text: `difference, ${METRICS[metric]}`}, gridcolor: line, linecolor: line, zeroline: false, range: place.range, tickvals: place.ticks.map((one) => one[0]), ticktext: place.ticks.map((one) => one[1])},
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: {color: ink, family: "system-ui, sans-serif", size: 13},
+      margin: {l: 70, r: 12, t: 30, b: 48},
+      showlegend: true,
+      legend: {orientation: "h", x: 1, y: 1.02, xanchor: "right", yanchor: "bottom"},
+      shapes,
+      annotations,
+      xaxis: {...both, title: {text: "step"}, dtick: chart.steps.at(-1) > 20 ? "D2" : undefined, tickformat: ",d"},
+      yaxis: {
+        ...both,
+        title: {text: `difference, ${METRICS[metric]}`},
+        range: place.range,
+        tickvals: place.ticks.map((one) => one[0]),
+        ticktext: place.ticks.map((one) => one[1]),
+      },
     };
     return [traces, layout, {displayModeBar: false, responsive: true}];
   }
@@ -150,7 +172,7 @@
   function placeOf(pair, dtype) {
     const chosen = byId("filter-case").value;
     const options = [...pair.querySelectorAll(`.choose optgroup[label="${CSS.escape(dtype)}"] option`)];
-    return (options.find((one) => one.textContent === `${chosen} ${dtype}`) ?? options[0])?.value;
+    return (options.find((one) => one.text === `${chosen} ${dtype}`) ?? options[0])?.value;
   }
   addEventListener("hashchange", follow);
   document.addEventListener("click", (event) => {
