@@ -81,6 +81,11 @@ class Conclusion:
     by_dtype: tuple[InDtype, ...]
     headline: bool
 
+    @property
+    def main(self) -> InDtype:
+        """The dtype to speak of: the first in which something differs, so that equal bits elsewhere do not hide it."""
+        return next((one for one in self.by_dtype if one.differing), self.by_dtype[0])
+
 
 def conclusions(run: Run, views: Mapping[tuple[str, str], PairViews]) -> tuple[Conclusion, ...]:
     """Every pair that was looked at closely: two frameworks first, then a framework beside the from-scratch Adam."""

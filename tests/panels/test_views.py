@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import parity
@@ -122,3 +124,11 @@ def test_a_table_that_is_gone_is_one_clear_line(run_small, tmp_path):
     (tmp_path / "run" / "divergence.parquet").write_bytes(b"nothing")
     with pytest.raises(ParityError, match=r"divergence\.parquet: missing, altered or truncated"):
         read_views(run, tmp_path / "run")
+
+
+def test_equal_bits_in_one_dtype_do_not_hide_a_difference_in_another(panels):
+    _, found = panels(*HAT, hyper=SEEN, dtypes=["float32", "float64"])
+    first, second = found.conclusions[0].by_dtype
+    equal = replace(first, identical=first.cases)
+    assert replace(found.conclusions[0], by_dtype=(equal, second)).main == second
+    assert replace(found.conclusions[0], by_dtype=(equal,)).main == equal

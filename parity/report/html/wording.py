@@ -43,7 +43,7 @@ BRIDGED = ({"torch", "keras"}, {"torch", "tf_keras"})
 
 def symbol(conclusion: Conclusion) -> str:
     """= the same bits, ≈ the same formula, ≠ another one."""
-    found = conclusion.by_dtype[0]
+    found = conclusion.main
     if not found.differing:
         return SYMBOLS[Kind.IDENTICAL]
     return "≠" if found.two_formulas or found.unexplained == found.differing else "≈"
@@ -51,7 +51,7 @@ def symbol(conclusion: Conclusion) -> str:
 
 def title(conclusion: Conclusion) -> str:
     """Same or not, in a few words."""
-    found = conclusion.by_dtype[0]
+    found = conclusion.main
     if not found.differing:
         return "Identical"
     if found.two_formulas:
@@ -64,7 +64,7 @@ def title(conclusion: Conclusion) -> str:
 def size_sentence(found: InDtype) -> str:
     """By how much, since when."""
     if not found.differing:
-        return f"In {found.dtype} every bit of every step is equal in all {_cases(found.cases)}."
+        return f"Every bit of every step is equal, in {found.dtype} in all {_cases(found.cases)}."
     told = (
         f"In {found.dtype} they differ in {found.differing} of {_cases(found.cases)}, from step {found.since or 0:,} on"
     )
@@ -104,7 +104,7 @@ def exception_sentence(found: InDtype) -> str:
 
 def remedy(conclusion: Conclusion) -> str:
     """The setting that makes a pair agree; empty where none is known."""
-    found = conclusion.by_dtype[0]
+    found = conclusion.main
     if not found.differing or found.unexplained == found.differing:
         return ""
     return " ".join(_remedies(conclusion, found)) or "Nothing has to be set: what is left is rounding."
