@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 .PHONY: report test power bench lint reference releases clean
 
 report: $(READY)
-	$(BIN)/parity run -j 2 -o reports/latest
+	$(BIN)/parity run -j 2 -o reports/latest; code=$$?; $(BIN)/parity report reports/latest && exit $$code
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -30,13 +30,16 @@ from parity.explain.headlines import read_headlines
 from parity.explain.libraries import Libraries
 from parity.files import write_atomically
 from parity.numerics.formats import FORMATS, format_named
+from parity.panels.panels import read_panels
+from parity.report.html.page import missing, render_page
 from parity.report.markdown import render
 from parity.selection import matcher
 from parity.trace import read_trace
 from parity.version import VERSION
 
 REPORT = "report.md"
-_OWN = (FILE, PARQUET, CSV, REPORT)
+PAGE = "report.html"
+_OWN = (FILE, PARQUET, CSV, REPORT, PAGE)
 _OWN_FOLDERS = (PARTS, "logs", "traces")
 
 
@@ -116,7 +119,23 @@ def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) ->
     merge_tables((part_paths(folder, cell.name)[1] for cell in finished), folder)
     write_run(outcome, folder)
     write_atomically(folder / REPORT, render(outcome, read_headlines(outcome, folder)))
+    # A page of what stood here before a resumed run would tell of another one.
+    (folder / PAGE).unlink(missing_ok=True)
     return outcome
+
+
+def report(folder: Path | str) -> tuple[str, ...]:
+    """Write report.md and report.html of a run directory again; names of packages that the page lacks, if any.
+
+    ParityError where something of the directory is missing, altered or of another schema.
+    """
+    folder = Path(folder)
+    run = read_run(folder)
+    write_atomically(folder / REPORT, render(run, read_headlines(run, folder)))
+    lacking = missing()
+    if not lacking:
+        write_atomically(folder / PAGE, render_page(run, read_panels(run, folder)))
+    return lacking
 
 
 def compare(actual: Path | str, expected: Path | str, expectation: Expectation | None = None) -> Divergence:

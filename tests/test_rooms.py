@@ -19,6 +19,7 @@ TIERS = (
     ("baselines", "claim"),
     ("api",),
     ("report",),
+    ("panels",),
     ("baseline",),
     ("identify",),
     ("explain",),

@@ -77,5 +77,5 @@ def test_a_report_is_rendered_again_from_the_record(command, write_case, tmp_pat
     report = (folder / "report.md").read_bytes()
     (folder / "report.md").unlink()
     code, out, _ = command("report", folder)
-    assert (code, out) == (0, f"{folder / 'report.md'}\n")
+    assert (code, out) == (0, f"{folder / 'report.md'}\n{folder / 'report.html'}\n")
     assert (folder / "report.md").read_bytes() == report

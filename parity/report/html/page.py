@@ -1,0 +1,148 @@
+"""report.html: values to one page of HTML, with everything it needs inside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parity.engine.findings import Severity
+from parity.engine.record import Run
+from parity.numerics.formats import FORMATS
+from parity.panels.heat import Spot
+from parity.panels.panels import Panels
+from parity.panels.view import View
+from parity.report import accounts, figures
+from parity.report.html import bundle, commands, explained, wording
+from parity.report.html.method import budget_rows, worker_rows
+from parity.report.reproduction import explain_command
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+FOLDER = Path(__file__).parent
+
+NEEDED = ("jinja2", "plotly")
+
+
+@dataclass(frozen=True, slots=True)
+class PairSection:
+    """A pair on the page: its number, its spots by case, and its views where it is looked at closely.
+
+    packed: every view as HTML with what its chart is drawn from, deflated; shown: the one that stands in the page.
+    """
+
+    number: int
+    actual: str
+    expected: str
+    spots: dict[str, dict[str, Spot]]
+    places: dict[tuple[str, str], int]
+    views: tuple[View, ...]
+    shown: int | None
+    html: str
+    packed: str
+
+
+def missing() -> tuple[str, ...]:
+    """Packages that the page needs and that are not installed."""
+    return tuple(name for name in NEEDED if find_spec(name) is None)
+
+
+def render_page(run: Run, panels: Panels) -> str:
+    """The page of a run; `missing` says whether it can be made."""
+    environment = _environment()
+    sections = tuple(_sections(panels, environment))
+    return environment.get_template("page.html.j2").render(
+        run=run,
+        panels=panels,
+        sections=sections,
+        numbers={(one.actual, one.expected): one.number for one in sections},
+        findings=[one for one in run.findings if one.severity is not Severity.NOTE],
+        notes=[one for one in run.findings if one.severity is Severity.NOTE],
+        bits=accounts.answer_line(run),
+        left_open=list(accounts.open_lines(run)),
+        budgets=list(budget_rows(run)),
+        workers=list(worker_rows(run)),
+        spots=bundle.island(_spots(panels, sections)),
+        plotly=bundle.packed(bundle.plotly_source()) if any(one.packed for one in sections) else "",
+        style=(FOLDER / "style.css").read_text(encoding="utf-8"),
+        script=(FOLDER / "script.js").read_text(encoding="utf-8"),
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(wording=wording, explained=explained, commands=commands, explain_command=explain_command)
+    environment.filters.update(
+        breakable=_breakable,
+        ulp=figures.ulp_text,
+        lr=figures.steps_text,
+        number=figures.number_text,
+        value=figures.value_text,
+    )
+    return environment
+
+
+def _sections(panels: Panels, environment: Environment) -> Iterator[PairSection]:
+    """Pairs in the order of the conclusions, then all others."""
+    spots: dict[tuple[str, str], dict[str, dict[str, Spot]]] = {}
+    for spot in panels.heat.spots:
+        spots.setdefault((spot.actual, spot.expected), {}).setdefault(spot.case, {})[spot.dtype] = spot
+    first = [(one.actual, one.expected) for one in panels.conclusions]
+    template = environment.get_template("view.html.j2")
+    for number, pair in enumerate(dict.fromkeys([*first, *spots])):
+        found = panels.views.get(pair)
+        views = () if found is None else found.views
+        told = [template.render(view=view, key=f"{number}-{place}") for place, view in enumerate(views)]
+        yield PairSection(
+            number=number,
+            actual=pair[0],
+            expected=pair[1],
+            spots=spots[pair],
+            places={(view.judged.case, view.judged.dtype): place for place, view in enumerate(views)},
+            views=views,
+            shown=None if found is None else found.shown,
+            html="" if found is None or found.shown is None else told[found.shown],
+            packed=_packed(views, told),
+        )
+
+
+def _packed(views: tuple[View, ...], told: list[str]) -> str:
+    if not views:
+        return ""
+    return bundle.packed(bundle.island([[text, bundle.chart(view)] for text, view in zip(told, views, strict=True)]))
+
+
+def _spots(panels: Panels, sections: tuple[PairSection, ...]) -> dict[str, object]:
+    """What the filters of the matrix look up: by case, then pair and dtype."""
+    dtypes = [dtype for dtype in FORMATS if dtype in panels.heat.matrix.dtypes]
+    by_case: dict[str, list[list[object]]] = {}
+    for section in sections:
+        for case, row in section.spots.items():
+            for dtype, spot in row.items():
+                by_case.setdefault(case, []).append([section.number, dtypes.index(dtype), *_spot(spot)])
+    return {"dtypes": dtypes, "cases": by_case}
+
+
+def _spot(spot: Spot) -> list[object]:
+    told = "" if spot.first is None else f"from step {spot.first:,}\n{wording.apart(spot.ulp, spot.lr)}"
+    return [str(spot.kind), wording.SYMBOLS[spot.kind], spot.heat, int(spot.as_expected), told]
+
+
+def _breakable(name: str) -> Markup:
+    """A dotted name that may go on in another line after a dot."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[.])", name))

@@ -1,0 +1,224 @@
+"""report.html in a browser: it asks no network for anything, filters, links and charts work, themes and widths fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from base64 import b64decode
+
+import pytest
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+By = pytest.importorskip("selenium.webdriver.common.by").By
+WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+
+CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium")) or shutil.which("google-chrome")
+CHROMEDRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="no chromium with chromedriver is installed"),
+    pytest.mark.timeout(600),
+]
+
+HAT = ("numpy.adam.hat", "numpy.adam.outside")
+INSIDE = {"actual": "numpy.adam.inside", "expected": HAT[1], "verdict": "DIVERGED", "because": "Another place."}
+LOST = {"actual": "user.*", "expected": HAT[1], "verdict": "DIVERGED", "nonfinite": True, "because": "It breaks."}
+HATS = {"actual": HAT[0], "expected": HAT[1], "verdict": "DIVERGED", "because": "Another place."}
+
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """Where the page stands once it is made."""
+    return []
+
+
+@pytest.fixture
+def opened(browser, pages, run_small, write_adam, command, tmp_path):
+    """The page of a small run with zeros, NaN and two dtypes, in a window of its own size and theme."""
+    if not pages:
+        lost = write_adam("lost", after="if t == 4: w['bias'][:] = np.float32('nan')")
+        expect = [HATS, INSIDE, LOST]
+        run_small(*HAT, "numpy.adam.inside", lost, hyper={"eps": 1e-3}, dtypes=["float32", "float64"], expect=expect)
+        assert command("report", tmp_path / "run")[0] == 0
+        pages.append(tmp_path / "run" / "report.html")
+
+    def show(width=1280, height=900, theme="light", media="", fragment=""):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+        for log in ("browser", "performance"):
+            browser.get_log(log)
+        browser.get("about:blank")
+        browser.get(f"{pages[0].as_uri()}{fragment}")
+        return browser
+
+    return show
+
+
+def select(browser, name, value):
+    browser.execute_script(
+        "const one = document.getElementById(arguments[0]); one.value = arguments[1];"
+        "one.dispatchEvent(new Event('change', {bubbles: true}));",
+        name,
+        value,
+    )
+
+
+def shown(browser, selector):
+    return [one for one in browser.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()]
+
+
+def drawn(browser, pair):
+    """Wait for the chart of a pair; its traces as Plotly has them."""
+    WebDriverWait(browser, SECONDS).until(
+        lambda one: one.find_elements(By.CSS_SELECTOR, f"#{pair} .plot .scatterlayer .trace")
+    )
+    return browser.execute_script(
+        f"return document.querySelector('#{pair} .plot').data.map(one => ({{name: one.name, x: one.x, y: one.y}}))"
+    )
+
+
+def pair_named(browser, actual):
+    (found,) = [
+        one
+        for one in browser.find_elements(By.CSS_SELECTOR, ".pair")
+        if one.find_element(By.TAG_NAME, "h3").text.startswith(actual)
+    ]
+    return found.get_attribute("id")
+
+
+def test_nothing_is_asked_of_a_network_and_nothing_goes_wrong(opened):
+    browser = opened()
+    drawn_by_click(browser)
+    assert browser.get_log("browser") == []
+    events = [json.loads(one["message"])["message"] for one in browser.get_log("performance")]
+    asked = {
+        one["params"]["request"]["url"].split(":")[0] for one in events if one["method"] == "Network.requestWillBeSent"
+    }
+    assert asked <= {"about", "file", "blob", "data"}
+    assert "file" in asked
+
+
+def drawn_by_click(browser):
+    pair = pair_named(browser, HAT[0])
+    browser.find_element(By.CSS_SELECTOR, f"#{pair} > summary").click()
+    return drawn(browser, pair)
+
+
+def test_a_chart_is_drawn_when_its_section_is_opened(opened):
+    browser = opened()
+    assert browser.execute_script("return typeof Plotly") == "undefined"
+    traces = drawn_by_click(browser)
+    assert {one["name"] for one in traces} == {"m", "v", "w"}
+    assert all(one["x"] == [1, 2, 3, 4, 5] for one in traces)
+
+
+def test_zero_and_nan_have_places_below_and_above_all_numbers(opened):
+    browser = opened()
+    pair = pair_named(browser, "user.lost")
+    browser.find_element(By.CSS_SELECTOR, f"#{pair} > summary").click()
+    (weights,) = [one["y"] for one in drawn(browser, pair) if one["name"] == "w"]
+    assert weights[3] == weights[4] > max(weights[:3])
+    assert all(isinstance(value, int | float) and value > 0 for value in weights)
+    assert "NaN/inf" in browser.execute_script(f"return document.querySelector('#{pair} .plot').layout.yaxis.ticktext")
+
+
+def test_first_difference_and_noise_floor_stand_in_the_chart(opened):
+    browser = opened()
+    drawn_by_click(browser)
+    pair = pair_named(browser, HAT[0])
+    browser.find_element(By.CSS_SELECTOR, f"#{pair} [data-metric=max_steps]").click()
+    texts = browser.execute_script(
+        f"return document.querySelector('#{pair} .plot').layout.annotations.map(one => one.text)"
+    )
+    assert texts == ["first difference: step 1", "noise floor"]
+    pressed = browser.find_elements(By.CSS_SELECTOR, f"#{pair} [aria-pressed=true]")
+    assert [one.text for one in pressed] == ["lr"]
+
+
+def test_another_case_or_dtype_is_shown_where_it_is_chosen(opened):
+    browser = opened()
+    drawn_by_click(browser)
+    pair = pair_named(browser, HAT[0])
+    choose = browser.find_element(By.CSS_SELECTOR, f"#{pair} .choose")
+    (other,) = [one for one in choose.find_elements(By.TAG_NAME, "option") if one.text.strip() == "small float64"]
+    other.click()
+    WebDriverWait(browser, SECONDS).until(
+        lambda one: "float64" in one.find_element(By.CSS_SELECTOR, f"#{pair} .view h4").text
+    )
+    assert drawn(browser, pair)
+
+
+def test_filters_leave_what_matches(opened):
+    browser = opened()
+    assert len(shown(browser, "#heat tbody tr")) == 3
+    select(browser, "filter-dtype", "float64")
+    assert [one.text for one in shown(browser, "#heat thead th[data-dtype]")] == ["float64"]
+    select(browser, "filter-dtype", "")
+    select(browser, "filter-verdict", "CRASHED")
+    assert shown(browser, "#heat tbody tr") == []
+    select(browser, "filter-verdict", "DIVERGED")
+    assert len(shown(browser, "#heat tbody tr")) == 3
+    select(browser, "filter-case", "small")
+    assert "from step 1" in shown(browser, "#heat tbody td")[0].text
+    assert browser.find_element(By.ID, "filter-count").text == "6 of 6 fields"
+
+
+def test_a_field_leads_to_its_pair_and_dtype(opened):
+    browser = opened()
+    pair = pair_named(browser, HAT[0])
+    field = browser.find_element(By.CSS_SELECTOR, f'#heat td[data-dtype=float64] a[href="#{pair}/float64"]')
+    browser.execute_script("arguments[0].click()", field)
+    assert drawn(browser, pair)
+    assert "float64" in browser.find_element(By.CSS_SELECTOR, f"#{pair} .view h4").text
+
+
+def test_everything_can_be_reached_with_the_keyboard(opened):
+    browser = opened()
+    for one in browser.find_elements(By.CSS_SELECTOR, ".scroll"):
+        assert one.get_attribute("tabindex") == "0"
+        assert one.get_attribute("aria-label") or one.get_attribute("aria-labelledby")
+    unnamed = browser.execute_script(
+        "return [...document.querySelectorAll('button, a, select')].filter(one =>"
+        " !(one.textContent.trim() || one.ariaLabel) || (one.tagName === 'SELECT' && !one.labels.length)).length"
+    )
+    assert unnamed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "look"),
+    [
+        ("light", {}),
+        ("dark", {"theme": "dark"}),
+        ("narrow", {"width": 390, "height": 844}),
+        ("print", {"media": "print", "theme": "dark"}),
+    ],
+)
+def test_a_page_has_its_theme_and_fits_its_width(opened, tmp_path, name, look):
+    browser = opened(**look)
+    if name != "print":
+        drawn_by_click(browser)
+    width, inner = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert width <= inner
+    red = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    dark = sum(map(int, red.removeprefix("rgb(").removesuffix(")").split(","))) < 3 * 128
+    assert dark == (name == "dark")
+    picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True})
+    (tmp_path / f"{name}.png").write_bytes(b64decode(picture["data"]))
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
