@@ -59,11 +59,7 @@ def save_command(
     with progress(console(color, stderr=True), quiet) as on_done:
         baseline, failed = baselines.save_baseline(
             folder,
-            asked.cases,
-            asked.implementations,
-            asked.dtypes,
-            keyword=asked.keyword,
-            timeout=asked.timeout,
+            **asked.words,
             update=update,
             on_done=on_done,
         )
@@ -100,11 +96,7 @@ def check_command(
     with progress(console(color, stderr=True), quiet) as on_done:
         checked = baselines.check_baseline(
             folder,
-            asked.cases,
-            asked.implementations,
-            asked.dtypes,
-            keyword=asked.keyword,
-            timeout=asked.timeout,
+            **asked.words,
             update=update,
             on_done=on_done,
         )

@@ -75,11 +75,7 @@ def command(
     with watching(aside, quiet) as watcher:
         found = bisect(
             searched,
-            asked.cases,
-            asked.implementations,
-            asked.dtypes,
-            keyword=asked.keyword,
-            timeout=asked.timeout,
+            **asked.words,
             check=check,
             replay=replay,
             output=folder,

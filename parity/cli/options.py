@@ -69,6 +69,11 @@ class Asked:
     keyword: str
     timeout: float
 
+    @property
+    def words(self) -> dict[str, Any]:
+        """As the functions of the library take them."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
 
 def selection() -> Decorator:
     """``[CASE]...``, ``-i``, ``-d``, ``-k`` and ``--timeout``, as one value `asked`."""

@@ -76,11 +76,7 @@ def command(
         found = upgrade(
             before,
             after,
-            asked.cases,
-            asked.implementations,
-            asked.dtypes,
-            keyword=asked.keyword,
-            timeout=asked.timeout,
+            **asked.words,
             output=folder,
             on_build=watcher.on_build,
             on_done=watcher.on_done,

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median_high
 
 from parity.engine.matrix import Matrix, build_matrix
 from parity.engine.record import Run
@@ -39,7 +40,7 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A pair in one dtype over its cases: the median of their `lr`, and its level; None where none was compared."""
+    """A pair in one dtype over its cases: the median of their `lr`, the higher of two, and its level; None for none."""
 
     median: float | None
     heat: int
@@ -66,7 +67,7 @@ def heat_map(run: Run) -> HeatMap:
 def _field(sizes: list[float]) -> Field:
     if not sizes:
         return Field(None, 0)
-    median = sorted(math.inf if math.isnan(size) else size for size in sizes)[len(sizes) // 2]
+    median = median_high(math.inf if math.isnan(size) else size for size in sizes)
     return Field(median, heat_of(median))
 
 
