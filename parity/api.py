@@ -30,6 +30,7 @@ from parity.explain.headlines import read_headlines
 from parity.explain.libraries import Libraries
 from parity.files import write_atomically
 from parity.numerics.formats import FORMATS, format_named
+from parity.panels.changes import read_changes
 from parity.panels.panels import read_panels
 from parity.report.html.page import missing, render_page
 from parity.report.markdown import render
@@ -124,17 +125,18 @@ def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) ->
     return outcome
 
 
-def report(folder: Path | str) -> tuple[str, ...]:
+def report(folder: Path | str, changes: Sequence[Path | str] = ()) -> tuple[str, ...]:
     """Write report.md and report.html of a run directory again; names of packages that the page lacks, if any.
 
-    ParityError where something of the directory is missing, altered or of another schema.
+    changes: folders or JSON that upgrades, matrices, bisections and baselines left, to be shown with it. ParityError
+    where something of the directory, or of those, is missing, altered or of another schema.
     """
     folder = Path(folder)
-    run = read_run(folder)
-    write_atomically(folder / REPORT, render(run, read_headlines(run, folder)))
+    run, told = read_run(folder), read_changes([Path(path) for path in changes])
+    write_atomically(folder / REPORT, render(run, read_headlines(run, folder), told))
     lacking = missing()
     if not lacking:
-        write_atomically(folder / PAGE, render_page(run, read_panels(run, folder)))
+        write_atomically(folder / PAGE, render_page(run, read_panels(run, folder, told)))
     return lacking
 
 

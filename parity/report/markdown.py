@@ -12,7 +12,8 @@ from parity.engine.result import PairResult
 from parity.expectation import Kind
 from parity.explain.headlines import Headlines
 from parity.numerics.formats import FORMATS
-from parity.report import accounts, headlines
+from parity.panels.changes import Changes
+from parity.report import accounts, changes, headlines
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import escape, table
 
@@ -36,8 +37,8 @@ second table of a case, is the number of wrong Adams whose verdict it would turn
 one in this case at all; a pair of two frameworks is given that of its budget beside the from-scratch Adam."""
 
 
-def render(run: Run, chosen: Headlines = NO_HEADLINES) -> str:
-    """The report of a run as Markdown. chosen: of the whole explanations that it keeps."""
+def render(run: Run, chosen: Headlines = NO_HEADLINES, told: Sequence[Changes] = ()) -> str:
+    """The report of a run as Markdown. chosen: of the whole explanations that it keeps; told: shown with it."""
     sections = [
         f"# Adam parity report\n\n{_answer(run)}",
         _findings(run),
@@ -45,6 +46,7 @@ def render(run: Run, chosen: Headlines = NO_HEADLINES) -> str:
         _unexpected(run),
         _why(run, chosen),
         _cases(run),
+        changes.section(told),
         _environment(run),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
