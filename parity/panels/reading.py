@@ -63,6 +63,8 @@ def document_of(content: Mapping[str, Any], file: str) -> ReadDocument:
         content = _shortened(content)
     except RecursionError:
         raise ParityError(f"{file}: altered (it is nested too deeply)") from None
+    except UnicodeEncodeError:
+        raise ParityError(f"{file}: altered (it holds what is no text)") from None
     schema = content.get("schema")
     if not isinstance(schema, int) or isinstance(schema, bool):
         raise ParityError(f"{file}: was not written by parity {COMMANDS}, or by an older parity")
@@ -97,12 +99,15 @@ def _loaded(file: Path) -> dict[str, Any]:
 
 
 def _shortened(value: Any) -> Any:
+    """Without folders; UnicodeEncodeError where half a character stands in a text, which nobody could write down."""
     match value:
         case str():
+            value.encode()
             return without_folders(value)
         case list():
             return [_shortened(one) for one in value]
         case dict():
+            "".join(value).encode()
             return {key: _shortened(one) for key, one in value.items()}
         case _:
             return value

@@ -142,7 +142,7 @@ def worst_sentence(block: Block) -> str:
     assert entry.change is not None
     where = f" (release {block.releases[0]})" if block.releases else ""
     place = f"{entry.implementation} on {entry.case} in {entry.dtype}{where}"
-    return f"Most changed {place}: {moved_text(*entry.change.weights)}, from step {entry.change.first_step:,} on."
+    return f"{place} changed most: {moved_text(*entry.change.weights)}, from step {entry.change.first_step:,} on."
 
 
 def moved_text(ulp: int, lr: float) -> str:
