@@ -63,8 +63,6 @@ def document_of(content: Mapping[str, Any], file: str) -> ReadDocument:
         content = _shortened(content)
     except RecursionError:
         raise ParityError(f"{file}: altered (it is nested too deeply)") from None
-    except UnicodeEncodeError:
-        raise ParityError(f"{file}: altered (it holds what is no text)") from None
     schema = content.get("schema")
     if not isinstance(schema, int) or isinstance(schema, bool):
         raise ParityError(f"{file}: was not written by parity {COMMANDS}, or by an older parity")
@@ -99,16 +97,15 @@ def _loaded(file: Path) -> dict[str, Any]:
 
 
 def _shortened(value: Any) -> Any:
-    """Without folders; UnicodeEncodeError where half a character stands in a text, which nobody could write down."""
+    """Without folders, and with a question mark for what is no character."""
     match value:
         case str():
-            value.encode()
-            return without_folders(value)
+            # Half a character, as a crashed process may leave it, could not be written into a page.
+            return without_folders(value.encode(errors="replace").decode())
         case list():
             return [_shortened(one) for one in value]
         case dict():
-            "".join(value).encode()
-            return {key: _shortened(one) for key, one in value.items()}
+            return {key.encode(errors="replace").decode(): _shortened(one) for key, one in value.items()}
         case _:
             return value
 

@@ -27,8 +27,8 @@ UNTOLD = (Status.INPUTS_CHANGED, Status.MISSING, Status.FAILED, Status.UNUSED)
 MEANINGS = {
     Status.INPUTS_CHANGED: "got other inputs, so that nothing is said of the framework",
     Status.MISSING: "had nothing to be held against",
-    Status.UNUSED: "stood there, and nothing asked for it",
-    Status.FAILED: "gave no trace now, and did before",
+    Status.UNUSED: "stood in the baseline unasked for",
+    Status.FAILED: "gave no trace now",
 }
 
 

@@ -92,8 +92,7 @@ NESTED = "[" * 100_000
         ("baseline", put("document", to="upgrade"), "altered .its sides are not there"),
         ("upgrade", lambda value: changed_of(value).update(change=None), "altered .an entry that changed does not say"),
         ("upgrade", lambda value: changed_of(value)["change"]["divergence"][0].update(max_abs="wide"), "max_abs: "),
-        ("upgrade", put("entries", 0, "case", to="\ud800"), "altered .it holds what is no text"),
-        ("matrix", put("releases", "\ud800", to={}), "altered .it holds what is no text"),
+        ("matrix", put("releases", "\ud800", to={}), "altered or truncated .releases.\\?.why: "),
         ("upgrade", put("entries", 1, to=None), "entries.1: "),
         ("matrix", put("order", to=["1.0"]), "altered .order and releases name other releases"),
         ("matrix", put("compared", to=9), "altered .compared is not the sum of its releases"),
@@ -107,6 +106,11 @@ def test_what_is_wrong_with_a_document_is_one_line(written, kind, edit, told):
         read_document(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+
+
+def test_half_a_character_is_a_question_mark(written):
+    (held,) = read_document(written("upgrade", put("entries", 0, "detail", to="broken \ud800"))).holdings
+    assert held.entries[0].detail == "broken ?"
 
 
 def test_an_entry_that_stands_twice_is_noticed(documents):

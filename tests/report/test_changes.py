@@ -77,7 +77,7 @@ def test_the_answer_of_an_upgrade_is_a_sentence(changes):
     assert told[1:] == [
         "It is explained to the last bit.",
         "2 entries had nothing to be held against (missing).",
-        "2 entries gave no trace now, and did before (failed).",
+        "2 entries gave no trace now (failed).",
     ]
 
 
@@ -187,6 +187,7 @@ def test_a_search_that_a_users_own_test_decided_has_no_figures(changes):
     text = render_changes(changes("bisect", lambda value: value.update(step=None)))
     parsed(text)
     assert 'id="map"' not in text
+    assert "a test of the user, by its exit code" in text
     assert "it &lt;hangs&gt;" in text
 
 

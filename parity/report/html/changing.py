@@ -239,7 +239,11 @@ def facts(changes: Changes) -> Iterator[tuple[str, str]]:
     """What was compared, where it was recorded, by which parity."""
     columns = changes.map.columns if changes.map is not None else ()
     releases = f", of {len(columns):,} releases" if changes.document.kind is Document.MATRIX else ""
-    yield "What was compared", f"{changes.compared:,} digests of steps, of {changes.total.entries:,} entries{releases}"
+    if isinstance(changes.document.content, HeldSearch) and not changes.document.holdings:
+        yield "What decided", "a test of the user, by its exit code"
+    else:
+        counted = "1 entry" if changes.total.entries == 1 else f"{changes.total.entries:,} entries"
+        yield "What was compared", f"{changes.compared:,} digests of steps, of {counted}{releases}"
     for name, text in _sides(changes):
         yield name, text
     for text in dict.fromkeys(_recorded(one) for held in changes.document.holdings for one in _places(held)):
