@@ -123,7 +123,6 @@ def drawn_by_click(browser):
 
 def test_a_chart_is_drawn_when_its_section_is_opened(opened):
     browser = opened()
-    assert browser.execute_script("return typeof Plotly") == "undefined"
     traces = drawn_by_click(browser)
     assert {one["name"] for one in traces} == {"m", "v", "w"}
     assert all(one["x"] == [1, 2, 3, 4, 5] for one in traces)
@@ -139,11 +138,47 @@ def test_zero_and_nan_have_places_below_and_above_all_numbers(opened):
     assert "NaN/inf" in browser.execute_script(f"return document.querySelector('#{pair} .plot').layout.yaxis.ticktext")
 
 
+def chosen(browser, kind):
+    """The chart of the first pair after a click on the button of a kind; its traces as Plotly has them."""
+    drawn_by_click(browser)
+    pair = pair_named(browser, HAT[0])
+    browser.find_element(By.CSS_SELECTOR, f'#{pair} [data-kind="{kind}"]').click()
+    return browser.execute_script(f"return document.querySelector('#{pair} .plot').data")
+
+
+def test_elements_are_counted_by_their_distance(opened):
+    browser = opened()
+    traces = chosen(browser, "histogram")
+    assert [one["name"] for one in traces] == ["w", "m", "v"]
+    row = f'#{pair_named(browser, HAT[0])} [aria-label="Elements by distance"] tbody tr:first-child td'
+    counts = [int(one.get_attribute("textContent")) for one in browser.find_elements(By.CSS_SELECTOR, row)]
+    assert [value for value in traces[0]["y"] if value] == [count for count in counts if count]
+    assert sum(counts) == 5 * 17
+    assert browser.get_log("browser") == []
+
+
+def test_elements_are_counted_by_their_size_and_distance(opened):
+    browser = opened()
+    (trace,) = chosen(browser, "density w")
+    counted = sum(round(10**value) for row in trace["z"] for value in row if value is not None)
+    assert counted == 5 * 17
+    assert browser.get_log("browser") == []
+
+
+def test_shares_of_the_terms_add_up_to_the_whole(opened):
+    browser = opened()
+    traces = chosen(browser, "shares")
+    assert {"formula"} < {one["name"] for one in traces}
+    for place in range(len(traces[0]["y"])):
+        assert sum(one["y"][place] for one in traces) == pytest.approx(100, abs=1)
+    assert browser.get_log("browser") == []
+
+
 def test_first_difference_and_noise_floor_stand_in_the_chart(opened):
     browser = opened()
     drawn_by_click(browser)
     pair = pair_named(browser, HAT[0])
-    browser.find_element(By.CSS_SELECTOR, f"#{pair} [data-metric=max_steps]").click()
+    browser.find_element(By.CSS_SELECTOR, f"#{pair} [data-kind=max_steps]").click()
     texts = browser.execute_script(
         f"return document.querySelector('#{pair} .plot').layout.annotations.map(one => one.text)"
     )
