@@ -16,8 +16,10 @@ WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWa
 CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium")) or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
 
+HOW_TO = "no browser here: install chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
+
 pytestmark = [
-    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="no chromium with chromedriver is installed"),
+    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=HOW_TO),
     pytest.mark.timeout(600),
 ]
 
@@ -33,7 +35,7 @@ SECONDS = 60
 def browser():
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
