@@ -217,6 +217,19 @@ def test_filters_leave_what_matches(opened):
     assert browser.find_element(By.ID, "filter-count").text == "6 of 6 fields"
 
 
+def test_pairs_are_found_by_where_epsilon_stands(opened):
+    browser = opened()
+    options = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#filter-epsilon option")]
+    assert options == ["all", "in the same place", "in two places", "hat", "inside", "outside"]
+    select(browser, "filter-epsilon", "hat")
+    (row,) = shown(browser, "#heat tbody tr")
+    assert HAT[0] in row.text
+    select(browser, "filter-epsilon", "other")
+    assert len(shown(browser, "#heat tbody tr")) == 2
+    select(browser, "filter-epsilon", "same")
+    assert shown(browser, "#heat tbody tr") == []
+
+
 def test_a_field_leads_to_its_pair_and_dtype(opened):
     browser = opened()
     pair = pair_named(browser, HAT[0])

@@ -133,20 +133,21 @@
     cell.firstElementChild.replaceChildren(told, more);
   }
   function filter() {
-    const [name, dtype, verdict] = ["case", "dtype", "verdict"].map((one) => byId(`filter-${one}`).value);
+    const [name, dtype, verdict, epsilon] = ["case", "dtype", "verdict", "epsilon"].map((one) => byId(`filter-${one}`)?.value ?? "");
     const found = name ? ofCase(name) : null;
     let count = 0;
     for (const cell of cells) {
       if (found) fill(cell, found.get(`${cell.dataset.pair} ${cell.dataset.dtype}`));
       else [cell.className, cell.dataset.kinds, cell.firstElementChild.innerHTML] = cell.whole;
-      const matches = !verdict || cell.dataset.kinds.split(" ").includes(verdict);
+      const placed = !epsilon || cell.parentElement.dataset.epsilon.split(" ").includes(epsilon);
+      const matches = placed && (!verdict || cell.dataset.kinds.split(" ").includes(verdict));
       cell.classList.toggle("dim", !matches);
       cell.toggleAttribute("inert", !matches);
       count += matches && (!dtype || cell.dataset.dtype === dtype);
     }
     for (const one of heat.querySelectorAll("[data-dtype]")) one.hidden = Boolean(dtype) && one.dataset.dtype !== dtype;
     for (const row of heat.tBodies[0].rows) row.hidden = ![...row.cells].some((one) => one.dataset.pair && !one.hidden && !one.inert);
-    byId("filter-count").textContent = name || dtype || verdict ? `${count} of ${cells.length} fields` : "";
+    byId("filter-count").textContent = name || dtype || verdict || epsilon ? `${count} of ${cells.length} fields` : "";
   }
   const filters = document.querySelector("#matrix .filters");
   filters.addEventListener("change", filter);
