@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from parity.explain.causes import BENIGN, SENTENCES, Cause, Family
 from parity.explain.ladder import Rung
 from parity.explain.residual import Residual
+from parity.shown import Shown
 
 
 class Answer(StrEnum):
@@ -95,7 +96,7 @@ class Meaning:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Shown):
     """Why `actual` differs from `expected`; steps of the rows: 1, 2, 4, ... and the last."""
 
     case: str
