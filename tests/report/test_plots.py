@@ -6,6 +6,7 @@ import html
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from markdown_it import MarkdownIt
 import parity
 from parity import api
 from parity.engine.record import read_run
+from parity.explain.headlines import read_headlines
 from parity.panels.curve import Curve, Curves
 from parity.panels.heat import HeatMap
 from parity.panels.panels import read_panels
@@ -27,6 +29,7 @@ from parity.report.plots.canvas import look, one_line
 from parity.report.plots.decades import decades_of
 from parity.report.plots.difference import draw_difference
 from parity.report.plots.draw import MOST_PAIRS, draw
+from parity.report.plots.folder import remove_plots
 from parity.report.plots.matrix import MOST_ROWS
 from parity.report.plots.plot import Plots, Section
 from parity.report.plots.slim import slim
@@ -53,6 +56,26 @@ def made(run_small, tmp_path):
     return make
 
 
+@pytest.fixture(scope="module")
+def kept():
+    """The run that most tests draw, once it is made: (folder, run, panels)."""
+    return []
+
+
+@pytest.fixture
+def common(kept, made, tmp_path):
+    """A run of two Adams in two dtypes that nothing is changed in: (folder, run, panels)."""
+    if not kept:
+        kept.extend([tmp_path / "run", *made(*HAT, hyper=SEEN, dtypes=["float32", "float64"])])
+    return kept
+
+
+@pytest.fixture
+def copied(common, tmp_path):
+    """The folder of that run, to write in."""
+    return shutil.copytree(common[0], tmp_path / "copied")
+
+
 def texts(svg):
     """Every text of a picture; that it is well-formed."""
     return [one.text for one in ElementTree.fromstring(svg).iter(f"{SVG}text")]
@@ -67,15 +90,14 @@ def drawn(plots, section):
     return [one for one in plots.drawn if one.section is section]
 
 
-def test_report_md_shows_every_plot_with_what_it_shows_in_its_section(run_small, tmp_path):
-    run_small(*HAT, hyper=SEEN, dtypes=["float32", "float64"])
-    api.report(tmp_path / "run")
-    shown = linked(tmp_path / "run")
+def test_report_md_shows_every_plot_with_what_it_shows_in_its_section(copied):
+    api.report(copied)
+    shown = linked(copied)
     assert shown == [f"plots/{name}.svg" for name in ("matrix", "difference-1", "accuracy", "epsilon-1", "epsilon-2")]
-    assert sorted(path.name for path in (tmp_path / "run" / "plots").iterdir()) == sorted(
+    assert sorted(path.name for path in (copied / "plots").iterdir()) == sorted(
         one.removeprefix("plots/") for one in shown
     )
-    text = (tmp_path / "run" / "report.md").read_text()
+    text = (copied / "report.md").read_text()
     places = [text.index(part) for part in (
         "## Matrix", "(plots/matrix.svg)", "## Difference by step", "(plots/difference-1.svg)", "## Why they differ",
         "(plots/accuracy.svg)", "## Epsilon", "(plots/epsilon-1.svg)", "## Cases",
@@ -84,14 +106,15 @@ def test_report_md_shows_every_plot_with_what_it_shows_in_its_section(run_small,
     assert "numpy.adam.hat against numpy.adam.outside, small float32: difference by step." in text
 
 
-def test_a_plot_has_the_figures_of_the_panels(made):
-    _, panels = made(*HAT, hyper=SEEN)
+def test_a_plot_has_the_figures_of_the_panels(common):
+    _, _, panels = common
     plots = draw(panels)
     (matrix,) = drawn(plots, Section.MATRIX)
-    (spot,) = panels.heat.spots
+    spot = panels.heat.spots[-1]
+    assert spot.dtype == "float32"
     assert {"numpy.adam.hat", "float32", "≠ 1 DIVERGED", f"{spot.lr:.2g}  |  {spot.lr:.2g}"} <= set(texts(matrix.svg))
     (difference,) = drawn(plots, Section.DIFFERENCE)
-    (view,) = panels.views[HAT].views
+    view = panels.views[HAT].views[0]
     told = texts(difference.svg)
     assert "dotted: first difference, step 1" in told
     assert f"dashed: noise floor, {view.explanation.meaning.noise:.1e} lr" in told
@@ -104,8 +127,8 @@ def test_a_plot_has_the_figures_of_the_panels(made):
     assert "0.7" in texts(epsilon[0].svg)
 
 
-def test_every_plot_is_small_well_formed_and_asks_for_nothing(made):
-    _, panels = made(*HAT, hyper=SEEN, dtypes=["float64", "float32", "float16", "bfloat16"])
+def test_every_plot_is_small_well_formed_and_asks_for_nothing(common):
+    _, _, panels = common
     for plot in draw(panels).drawn:
         root = ElementTree.fromstring(plot.svg)
         assert len(plot.svg.encode()) < LARGEST
@@ -116,25 +139,25 @@ def test_every_plot_is_small_well_formed_and_asks_for_nothing(made):
         )
 
 
-def test_the_same_panels_give_the_same_bytes_in_another_process_with_other_settings(made, tmp_path):
-    _, panels = made(*HAT, hyper=SEEN)
+def test_the_same_panels_give_the_same_bytes_in_another_process_with_other_settings(common, copied, tmp_path):
+    _, _, panels = common
     (tmp_path / "settings").mkdir()
     (tmp_path / "settings" / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\nsvg.fonttype: path\n")
     code = (
         "import sys, pathlib\n"
         "from parity import api\n"
-        f"api.report(pathlib.Path({str(tmp_path / 'run')!r}))\n"
+        f"api.report(pathlib.Path({str(copied)!r}))\n"
         "print('pyplot:', 'matplotlib.pyplot' in sys.modules)\n"
     )
     variables = {**os.environ, "PYTHONHASHSEED": "7", "MATPLOTLIBRC": str(tmp_path / "settings")}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables)
     assert ended.stdout == "pyplot: False\n", ended.stderr
     for plot in draw(panels).drawn:
-        assert (tmp_path / "run" / "plots" / plot.name).read_text() == plot.svg
+        assert (copied / "plots" / plot.name).read_text() == plot.svg
 
 
-def test_drawing_leaves_the_settings_of_a_user_alone(made):
-    _, panels = made(*HAT, hyper=SEEN)
+def test_drawing_leaves_the_settings_of_a_user_alone(common):
+    _, _, panels = common
     with matplotlib.rc_context({"font.size": 17.0, "svg.hashsalt": "mine"}):
         before = dict(matplotlib.rcParams)
         draw(panels)
@@ -179,9 +202,9 @@ def test_zero_and_nan_have_places_below_and_above_all_numbers(values, labels):
         ((2.0, 2.0, 2.0, 2.0), {"1", "10"}, {"0", "NaN/inf"}),
     ],
 )
-def test_gaps_zeros_and_equal_values_are_drawn(made, values, told, untold):
-    _, panels = made(*HAT, hyper=SEEN)
-    (view,) = panels.views[HAT].views
+def test_gaps_zeros_and_equal_values_are_drawn(common, values, told, untold):
+    _, _, panels = common
+    view = panels.views[HAT].views[0]
     curves = Curves((1, 2, 700, 90_000), 2, (Curve("w", "max_steps", values), Curve("w", "max_ulp", values)))
     with look():
         svg = draw_difference(replace(view, curves=curves, explanation=None), 1).svg
@@ -232,14 +255,12 @@ def test_what_is_not_drawn_is_told(write_case, tmp_path):
     assert "No plot of the errors: nothing was explained." in (tmp_path / "run" / "report.md").read_text()
 
 
-def test_many_pairs_are_cut_and_it_is_said_how_many(made):
-    run, panels = made(*HAT, hyper=SEEN)
+def test_many_pairs_are_cut_and_it_is_said_how_many(common):
+    _, run, panels = common
     names = [(f"user.{number}", HAT[1]) for number in range(MOST_ROWS + 5)]
     matrix, fields = panels.heat.matrix, panels.heat.fields
-    rows = dict.fromkeys(names, matrix.rows[HAT])
-    heat = HeatMap(
-        replace(matrix, rows=rows), {(*pair, "float32"): fields[*HAT, "float32"] for pair in names}, panels.heat.spots
-    )
+    found = {(*pair, dtype): fields[*HAT, dtype] for pair in names for dtype in matrix.dtypes}
+    heat = HeatMap(replace(matrix, rows=dict.fromkeys(names, matrix.rows[HAT])), found, panels.heat.spots)
     concluded = tuple(replace(panels.conclusions[0], actual=actual, expected=expected) for actual, expected in names)
     views = dict.fromkeys(names, panels.views[HAT])
     plots = draw(replace(panels, heat=heat, conclusions=concluded, views=views))
@@ -270,8 +291,8 @@ def hostile(panels):
     )
 
 
-def test_a_hostile_name_stays_text_and_in_the_folder(made):
-    run, panels = made(*HAT, hyper=SEEN)
+def test_a_hostile_name_stays_text_and_in_the_folder(common):
+    _, run, panels = common
     plain, nasty = draw(panels), draw(hostile(panels))
     assert [one.name for one in nasty.drawn] == [one.name for one in plain.drawn]
     assert all(re.fullmatch(r"[a-z]+(-\d+)?\.svg", one.name) for one in nasty.drawn)
@@ -291,8 +312,8 @@ def tags(svg):
     return [one.tag for one in ElementTree.fromstring(svg).iter()]
 
 
-def test_letters_that_the_font_lacks_are_no_warning(made):
-    _, panels = made(*HAT, hyper=SEEN)
+def test_letters_that_the_font_lacks_are_no_warning(common):
+    _, _, panels = common
     (errors,) = [replace(panels.accuracy, rows={"亚当\n\x07": panels.accuracy.rows[HAT[0]]})]
     plots = draw(replace(panels, accuracy=errors))
     assert "亚当 ?" in texts(drawn(plots, Section.ACCURACY)[0].svg)
@@ -314,8 +335,8 @@ def test_slimming_keeps_text_and_drops_what_nothing_shows():
 
 def test_plots_of_an_earlier_run_do_not_stay(run_small, tmp_path):
     folder = tmp_path / "run"
+    run_small(*HAT, hyper=SEEN)
     for options in (parity.Options(resume=True), parity.Options()):
-        run_small(*HAT, hyper=SEEN)
         api.report(folder)
         assert (folder / "plots" / "matrix.svg").exists()
         run_small(*HAT, hyper=SEEN, options=options)
@@ -323,46 +344,39 @@ def test_plots_of_an_earlier_run_do_not_stay(run_small, tmp_path):
         assert not (folder / "plots").exists()
 
 
-def test_of_plots_only_ours_are_removed(run_small, tmp_path):
-    folder = tmp_path / "run"
-    run_small(*HAT, hyper=SEEN)
-    api.report(folder)
-    (folder / "plots" / "mine.svg").write_text("mine")
-    (folder / "plots" / "difference-9.svg").write_text("of a larger run")
-    api.report(folder)
-    assert not (folder / "plots" / "difference-9.svg").exists()
-    run_small(*HAT, hyper=SEEN)
-    assert [path.name for path in (folder / "plots").iterdir()] == ["mine.svg"]
+def test_of_plots_only_ours_are_removed(copied):
+    api.report(copied)
+    (copied / "plots" / "mine.svg").write_text("mine")
+    (copied / "plots" / "difference-9.svg").write_text("of a larger run")
+    api.report(copied)
+    assert not (copied / "plots" / "difference-9.svg").exists()
+    api.prepare_output(copied, resume=False)
+    assert [path.name for path in (copied / "plots").iterdir()] == ["mine.svg"]
 
 
-def test_plots_do_not_follow_a_link_out_of_the_folder(run_small, tmp_path):
-    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    run_small(*HAT, hyper=SEEN)
+def test_plots_do_not_follow_a_link_out_of_the_folder(copied, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "matrix.svg").write_text("another one's")
-    (folder / "plots").symlink_to(elsewhere)
-    run_small(*HAT, hyper=SEEN, options=parity.Options(resume=True))
-    assert (elsewhere / "matrix.svg").read_text() == "another one's"
-    api.report(folder)
+    (copied / "plots").symlink_to(elsewhere)
+    remove_plots(copied)
+    assert (elsewhere / "matrix.svg").exists()
+    api.report(copied)
     assert [path.name for path in elsewhere.iterdir()] == ["matrix.svg"]
     assert (elsewhere / "matrix.svg").read_text() == "another one's"
-    assert not (folder / "plots").is_symlink()
+    assert not (copied / "plots").is_symlink()
 
 
-def test_without_matplotlib_the_report_says_what_to_install_and_links_to_nothing(run_small, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    run_small(*HAT, hyper=SEEN)
-    api.report(folder)
+def test_without_matplotlib_the_report_says_what_to_install_and_links_to_nothing(copied, monkeypatch):
+    api.report(copied)
     monkeypatch.setattr(drawing, "NEEDED", "no_such_package")
-    api.report(folder)
-    assert linked(folder) == []
-    assert not (folder / "plots").exists()
-    assert (folder / "report.md").read_text().count("No plots: no_such_package is missing; 'pip install") == 1
+    api.report(copied)
+    assert linked(copied) == []
+    assert not (copied / "plots").exists()
+    assert (copied / "report.md").read_text().count("No plots: no_such_package is missing; 'pip install") == 1
 
 
-def test_a_report_without_plots_is_what_a_run_writes(made, tmp_path):
-    from parity.explain.headlines import read_headlines
-
-    run, _ = made(*HAT, hyper=SEEN)
-    told = render(run, read_headlines(run, tmp_path / "run"), Plots())
-    assert told == (tmp_path / "run" / "report.md").read_text()
+def test_a_report_without_plots_is_what_a_run_writes(common):
+    folder, run, _ = common
+    told = render(run, read_headlines(run, folder), Plots())
+    assert told == (folder / "report.md").read_text()
