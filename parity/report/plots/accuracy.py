@@ -47,7 +47,7 @@ def draw_accuracy(accuracy: Accuracy) -> Plot:
             if dtype in errors:
                 _bar(axes, errors[dtype], canvas.MARGIN + LABELS + width * column, height, width - 8)
     alternative = (
-        f"Errors of {len(rows)} implementations against the exact Adam, in ULP, by dtype. "
+        f"Errors of {len(rows)} {'implementation' if len(rows) == 1 else 'implementations'} against the exact Adam, in ULP, by dtype. "
         "The table above has the same figures."
     )
     return Plot(Section.ACCURACY, "accuracy.svg", alternative, canvas.svg_of(figure, alternative))

@@ -23,7 +23,7 @@ MARGIN = 10.0
 
 INK, SOFT, LINE, PAPER, ALARM = "#1b1f24", "#57606a", "#c3cad2", "#ffffff", "#a3123a"
 
-HEAT = ("#ffffff", "#e6f0f9", "#c3dcf0", "#8cbde0", "#3a80bd", "#0b3d78")
+HEAT = ("#ffffff", "#e6f0f9", "#c3dcf0", "#8cbde0", "#3274b0", "#0b3d78")
 ON_HEAT = (INK, INK, INK, INK, "#ffffff", "#ffffff")
 
 POINTS_AN_INCH = 72

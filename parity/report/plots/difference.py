@@ -79,7 +79,7 @@ def _panel(axes: Axes, curves: Curves, lines: Sequence[Line], unit: str, noise: 
     _frame(axes, decades, curves.steps, last=last)
     axes.text(0.0, 1.05, unit, transform=axes.transAxes, weight="bold")
     if len(lines) > 1:
-        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=len(lines), frameon=False, borderpad=0,
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(lines), frameon=False, borderpad=0,
                     borderaxespad=0, handlelength=2.6)  # fmt: skip
     if noise is not None:
         axes.axhline(decades.place(noise), color=canvas.SOFT, linestyle=(0, (6, 3)), linewidth=0.9, zorder=1)

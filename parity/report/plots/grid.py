@@ -51,7 +51,7 @@ class Grid:
 
 def draw_grid(grid: Grid) -> Figure:
     """Title, hints, legend of the shades, then the rows."""
-    top = canvas.MARGIN + 14 + LINE * len(grid.hints) + LEGEND_LINE * (len(HEAT_LABELS) // LEGEND_COLUMNS) + 27
+    top = canvas.MARGIN + 14 + LINE * len(grid.hints) + LEGEND_LINE * (len(HEAT_LABELS) // LEGEND_COLUMNS) + 29
     figure = canvas.sheet(top + grid.height * len(grid.rows) + canvas.MARGIN)
     axes = canvas.page(figure)
     left = canvas.MARGIN + grid.label_width
@@ -90,7 +90,7 @@ def _head(axes: Axes, grid: Grid) -> None:
     for hint in grid.hints:
         height += LINE + 1
         axes.text(canvas.MARGIN, height, hint, color=canvas.SOFT)
-    height += 7
+    height += 9
     share = (canvas.WIDTH - 2 * canvas.MARGIN) / LEGEND_COLUMNS
     for level, label in enumerate(HEAT_LABELS):
         x = canvas.MARGIN + share * (level % LEGEND_COLUMNS)

@@ -38,7 +38,7 @@ def draw_matrix(panels: Panels) -> Plot:
         height=26.0,
     )
     alternative = (
-        f"Heat map of {len(pairs)} pairs by dtype ({', '.join(heat.matrix.dtypes)}): verdict, median and worst "
+        f"Heat map of {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} by dtype ({', '.join(heat.matrix.dtypes)}): verdict, median and worst "
         "difference of w in lr. The table below has the same verdicts."
     )
     return Plot(Section.MATRIX, "matrix.svg", alternative, svg_of(draw_grid(grid), alternative))

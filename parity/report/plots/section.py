@@ -34,7 +34,11 @@ def shown(plots: Plots, section: Section) -> str:
     """The images of a section, all but the first ones folded, then what is left out; empty where there is nothing."""
     drawn = [_image(one) for one in plots.drawn if one.section is section]
     seen, folded = drawn[:UNFOLDED], drawn[UNFOLDED:]
-    more = f"<details><summary>{len(folded)} more plots</summary>\n\n{_lines(folded)}\n\n</details>" if folded else ""
+    more = (
+        f"<details><summary>{len(folded)} more plot{'s' if len(folded) > 1 else ''}</summary>\n\n{_lines(folded)}\n\n</details>"
+        if folded
+        else ""
+    )
     return _lines([*seen, more, *(escape(reason) for place, reason in plots.left_out if place is section)])
 
 
