@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from parity.panels.accuracy import Accuracy, Error
-from parity.report.figures import number_text
+from parity.report.figures import counted, number_text
 from parity.report.plots import canvas
 from parity.report.plots.plot import Plot, Section
 
@@ -47,7 +47,7 @@ def draw_accuracy(accuracy: Accuracy) -> Plot:
             if dtype in errors:
                 _bar(axes, errors[dtype], canvas.MARGIN + LABELS + width * column, height, width - 8)
     alternative = (
-        f"Errors of {len(rows)} {'implementation' if len(rows) == 1 else 'implementations'} against the exact Adam, in ULP, by dtype. "
+        f"Errors of {counted(len(rows), 'implementation')} against the exact Adam, in ULP, by dtype. "
         "The table above has the same figures."
     )
     return Plot(Section.ACCURACY, "accuracy.svg", alternative, canvas.svg_of(figure, alternative))

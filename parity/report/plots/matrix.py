@@ -7,7 +7,7 @@ import math
 from parity.engine.matrix import Entry
 from parity.panels.heat import Field, HeatMap
 from parity.panels.panels import Panels
-from parity.report.figures import number_text
+from parity.report.figures import counted, number_text
 from parity.report.html.wording import field_kinds
 from parity.report.plots.canvas import one_line, svg_of
 from parity.report.plots.grid import Grid, Row, Square, draw_grid
@@ -38,7 +38,7 @@ def draw_matrix(panels: Panels) -> Plot:
         height=26.0,
     )
     alternative = (
-        f"Heat map of {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} by dtype ({', '.join(heat.matrix.dtypes)}): verdict, median and worst "
+        f"Heat map of {counted(len(pairs), 'pair')} by dtype ({', '.join(heat.matrix.dtypes)}): verdict, median and worst "
         "difference of w in lr. The table below has the same verdicts."
     )
     return Plot(Section.MATRIX, "matrix.svg", alternative, svg_of(draw_grid(grid), alternative))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parity.report.figures import counted
 from parity.report.markup import escape, image
 from parity.report.plots.plot import FOLDER, Plot, Plots, Section
 
@@ -35,7 +36,7 @@ def shown(plots: Plots, section: Section) -> str:
     drawn = [_image(one) for one in plots.drawn if one.section is section]
     seen, folded = drawn[:UNFOLDED], drawn[UNFOLDED:]
     more = (
-        f"<details><summary>{len(folded)} more plot{'s' if len(folded) > 1 else ''}</summary>\n\n{_lines(folded)}\n\n</details>"
+        f"<details><summary>{counted(len(folded), 'more plot')}</summary>\n\n{_lines(folded)}\n\n</details>"
         if folded
         else ""
     )
