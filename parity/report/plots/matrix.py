@@ -38,8 +38,8 @@ def draw_matrix(panels: Panels) -> Plot:
         height=26.0,
     )
     alternative = (
-        f"Heat map of {counted(len(pairs), 'pair')} by dtype ({', '.join(heat.matrix.dtypes)}): verdict, median and worst "
-        "difference of w in lr. The table below has the same verdicts."
+        f"Heat map of {counted(len(pairs), 'pair')} by dtype ({', '.join(heat.matrix.dtypes)}): verdict, median and "
+        "worst difference of w in lr. The table below has the same verdicts."
     )
     return Plot(Section.MATRIX, "matrix.svg", alternative, svg_of(draw_grid(grid), alternative))
 
