@@ -312,11 +312,11 @@ def tags(svg):
     return [one.tag for one in ElementTree.fromstring(svg).iter()]
 
 
-def test_letters_that_the_font_lacks_are_no_warning(common):
+def test_letters_that_the_font_lacks_are_no_warning_and_dollars_no_formula(common):
     _, _, panels = common
-    (errors,) = [replace(panels.accuracy, rows={"亚当\n\x07": panels.accuracy.rows[HAT[0]]})]
+    (errors,) = [replace(panels.accuracy, rows={"亚当\n\x07 $\\frac$": panels.accuracy.rows[HAT[0]]})]
     plots = draw(replace(panels, accuracy=errors))
-    assert "亚当 ?" in texts(drawn(plots, Section.ACCURACY)[0].svg)
+    assert "亚当 ? $\\frac$" in texts(drawn(plots, Section.ACCURACY)[0].svg)
 
 
 def test_the_text_of_an_image_cannot_end_it():

@@ -72,9 +72,11 @@ def draw_grid(grid: Grid) -> Figure:
 
 
 def _told(axes: Axes, square: Square, x: float, middle: float, size: float) -> None:
-    color, weight = canvas.ON_HEAT[square.heat], "bold" if square.marked else "normal"
     for line, height in _spread(square.lines, middle):
-        axes.text(x, height, line, ha="center", va="center", size=size, color=color, weight=weight)
+        weight = "bold" if square.marked and line is square.lines[-1] else "normal"
+        axes.text(
+            x, height, line, ha="center", va="center", size=size, color=canvas.ON_HEAT[square.heat], weight=weight
+        )
 
 
 def _spread(lines: Sequence[str], middle: float) -> Iterator[tuple[str, float]]:
