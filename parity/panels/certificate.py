@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from parity.comparison.distance import Number
+from parity.engine.power import Power
 from parity.hyper import Hyper
 from parity.panels.clause import Clause, Ground, Obstacle
 from parity.panels.narrowing import Narrowing
@@ -39,7 +40,8 @@ class Bound:
 
     grounds: how many cases have each. lr: of w in units of lr; ulp: by quantity. unmoved: cases in which no weight left
     its initial value for a finite one; partial: in which m or v is hidden. nonfinite, zeros: elements that
-    are NaN or inf on both sides alike, or zeros of another sign.
+    are NaN or inf on both sides alike, or zeros of another sign. weakest: of the budgets that are a ground, that which
+    catches the smallest share of the wrong Adams.
     """
 
     dtype: str
@@ -53,6 +55,7 @@ class Bound:
     partial: int
     nonfinite: int
     zeros: int
+    weakest: Power | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import TypeAdapter
 
 from parity.digest import digest_of
+from parity.engine.power import Power
 from parity.engine.record import Run
 from parity.errors import NothingCompared, ParityError, UsageError, nearest
 from parity.explain.causes import BENIGN
@@ -117,7 +118,13 @@ def _bounds(asked: Sequence[Clause]) -> Iterator[Bound]:
                 partial=sum(not {"m", "v"} <= {apart.quantity for apart in one.apart} for one in granted),
                 nonfinite=sum(one.nonfinite for one in granted),
                 zeros=sum(one.zeros for one in granted),
+                weakest=_weakest(granted),
             )
+
+
+def _weakest(granted: Sequence[Clause]) -> Power | None:
+    held = [one.power for one in granted if one.ground is Ground.WITHIN and one.power is not None]
+    return min(held, key=lambda power: power.caught / power.applicable, default=None)
 
 
 def _largest_lr(granted: Sequence[Clause]) -> Largest:

@@ -10,8 +10,8 @@ from parity.explain.causes import Family
 from parity.explain.explanation import sentence_of
 from parity.panels.certificate import Bound, Certificate, Reason
 from parity.panels.clause import Clause, Ground, Obstacle
-from parity.report.certified_rows import place_of
-from parity.report.figures import steps_text
+from parity.report.certified_rows import MISSED_SHOWN, place_of
+from parity.report.figures import power_text, steps_text
 from parity.report.obstacles import ADVICE, EXPLAINABLE, TITLES
 from parity.report.reproduction import explain_command
 
@@ -41,7 +41,12 @@ GROUNDS = {
     Ground.WITHIN: "within the case's budget for rounding",
 }
 
-VERBS = {Obstacle.STANDS_STILL: "stood still", Obstacle.NOT_RUN: "did not take part"}
+PHRASES = {
+    Obstacle.STANDS_STILL: "{} stood still",
+    Obstacle.NOT_RUN: "{} did not take part",
+    Obstacle.BLIND: "the budget of {}",
+    Obstacle.UNEXPLAINED: "why they differ was {}",
+}
 
 
 def claim(one: Certificate) -> str:
@@ -92,6 +97,10 @@ def notes(one: Certificate) -> Iterator[str]:
     far = [bound.dtype for bound in one.bounds if bound.lr.value > 1]
     if far:
         yield f"In {_and(far)} rounding takes weights more than a full step apart: is that near enough for you?"
+    for bound in one.bounds:
+        if bound.weakest is not None:
+            told = power_text(bound.weakest, MISSED_SHOWN)
+            yield f"Of the budgets that are a ground in {bound.dtype} the weakest ({bound.weakest.case}) {told}."
     if unmoved:
         yield f"No weight moved on either side in {_and(unmoved)}: equality says little there."
     if partial:
@@ -125,7 +134,9 @@ def reason_detail(reason: Reason) -> str:
     if reason.obstacle is Obstacle.TOO_FAR:
         worst = max(reason.clauses, key=lambda clause: clause.lr)
         moved = steps_text(float(worst.reach))
-        told.append(f"{worst.case} in {worst.dtype}: weights {steps_text(worst.lr)} apart, and moved by {moved}")
+        told.append(
+            f"{worst.case} in {worst.dtype}: weights are {steps_text(worst.lr)} apart, one side moved by {moved}"
+        )
     more = len(told) - DETAILS_SHOWN
     return "; ".join(told[:DETAILS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
@@ -133,9 +144,7 @@ def reason_detail(reason: Reason) -> str:
 def _detail(reason: Reason, detail: str, count: int) -> str:
     if reason.obstacle is Obstacle.OTHER_FORMULA:
         return f"{sentence_of(Family(detail))} ({count:,} cells)"
-    if reason.obstacle in VERBS:
-        return f"{detail} {VERBS[reason.obstacle]}"
-    return detail
+    return PHRASES.get(reason.obstacle, "{}").format(detail)
 
 
 def reason_where(reason: Reason) -> str:

@@ -19,18 +19,18 @@ Figure = tuple[str, str]
 def bound_rows(one: Certificate) -> tuple[list[str], list[list[Figure]]]:
     """Head and rows of the bound: the largest differences by dtype."""
     quantities = [name for name in ("w", "m", "v", "vmax") if any(name in dict(bound.ulp) for bound in one.bounds)]
-    head = ["dtype", "cases", "elements", "differ", "w in lr", *(f"{name} in ULP" for name in quantities)]
+    head = ["dtype", "w in lr", *(f"{name} in ULP" for name in quantities), "cases", "elements", "differ"]
     return head, [list(_bound_row(bound, quantities)) for bound in one.bounds]
 
 
 def _bound_row(bound: Bound, quantities: Sequence[str]) -> Iterator[Figure]:
     yield bound.dtype, ""
-    for count in (bound.cases, bound.compared, bound.differing):
-        yield f"{count:,}", ""
     yield steps_text(bound.lr.value), place_of(bound.lr)
     ulp = dict(bound.ulp)
     for name in quantities:
         yield (ulp_text(int(ulp[name].value)), place_of(ulp[name])) if name in ulp else ("", "")
+    for count in (bound.cases, bound.compared, bound.differing):
+        yield f"{count:,}", ""
 
 
 def place_of(largest: Largest) -> str:

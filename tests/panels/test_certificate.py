@@ -145,6 +145,7 @@ def test_a_budget_is_a_ground_where_it_catches_wrong_adams(four):
     grounds = {(one.case, one.dtype): one for one in found.clauses}
     assert grounds[CELL].ground is Ground.WITHIN
     assert (grounds[CELL].power.caught, grounds[CELL].power.applicable) == (3, 5)
+    assert [bound.weakest for bound in found.bounds] == [None, grounds[CELL].power]
 
 
 @pytest.mark.parametrize(
@@ -396,6 +397,33 @@ def test_both_sides_have_the_versions_of_what_they_need(four):
     assert found.expected.packages == (("numpy", four.workers["numpy"]["packages"]["numpy"]),)
     assert dict(found.actual.packages) == four.workers["user.one"]["packages"]
     assert found.actual.python == four.workers["user.one"]["python"]
+
+
+def test_parts_of_a_package_are_told_and_alternatives_that_did_not_run_are_not(four):
+    names = {"user.two": "optax.adam.jit", "user.one": "tf_keras.adam.new"}
+
+    def named(one, *fields):
+        return replace(one, **{field: names.get(getattr(one, field), getattr(one, field)) for field in fields})
+
+    packages = {"jax": "1", "jaxlib": "2", "keras": "3", "numpy": "4", "optax": "5", "tensorflow-cpu": "6"}
+    facts = {**four.environment, "packages": packages}
+    run = replace(
+        four,
+        cells=tuple(
+            replace(
+                one,
+                outcomes=tuple(named(each, "name") for each in one.outcomes),
+                pairs=tuple(named(each, "actual", "expected") for each in one.pairs),
+            )
+            for one in four.cells
+        ),
+        verdicts=tuple(named(one, "actual", "expected") for one in four.verdicts),
+        workers={"jax": facts, "tf_keras": {**facts, "packages": {**packages, "tf_keras": "7"}}},
+    )
+    found = certify(run, "optax.adam.jit", "tf_keras.adam.new")
+    assert found.issued
+    assert found.actual.packages == (("jax", "1"), ("jaxlib", "2"), ("optax", "5"))
+    assert found.expected.packages == (("tensorflow-cpu", "6"), ("tf_keras", "7"))
 
 
 def test_a_budget_is_found_by_the_pairs_that_it_holds(four):

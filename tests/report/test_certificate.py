@@ -165,6 +165,9 @@ def test_the_power_of_a_budget_stands_in_its_line(four):
     clause = replace(one.clauses[0], ground=certified.Ground.WITHIN, power=power)
     text = render_certificate(replace(one, clauses=(clause,)))
     assert "| within the budget, which catches 3 of 4 wrong Adams; misses late |" in text
+    text = render_certificate(replace(one, bounds=(replace(one.bounds[0], weakest=power),)))
+    told = "- Of the budgets that are a ground in float64 the weakest (small) catches 3 of 4 wrong Adams; misses late."
+    assert told in text
 
 
 def test_a_refusal_says_why_where_and_what_to_do(four):
