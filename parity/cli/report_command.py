@@ -9,7 +9,7 @@ import click
 from parity.cli import options
 
 
-@click.command("report", short_help="Render the reports of a run directory again, or certify a pair.")
+@click.command("report", short_help="Render the reports of a run directory again.")
 @click.argument("run_directory", type=click.Path(path_type=Path), default=Path("runs/latest"))
 @click.option("--certificate", nargs=2, metavar="A B",
               help="Only say whether two implementations of the run are equivalent, and write why.")  # fmt: skip

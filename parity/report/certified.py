@@ -168,8 +168,10 @@ def advice(one: Certificate, reason: Reason) -> tuple[str, str]:
     if reason.obstacle not in EXPLAINABLE:
         return ADVICE[reason.obstacle], ""
     typical = _typical(reason.clauses)
+    # Where nothing was compared any case will do.
+    case = typical.case if typical.apart else "CASE"
     targets = [_target(side.name) for side in (one.actual, one.expected)]
-    return ADVICE[reason.obstacle], explain_command(typical.case, targets, typical.dtype)
+    return ADVICE[reason.obstacle], explain_command(case, targets, typical.dtype)
 
 
 def _target(name: str) -> str:
