@@ -39,7 +39,7 @@ class Bound:
     """How far apart the two are in one dtype, over every case that has a ground.
 
     grounds: how many cases have each. lr: of w in units of lr; ulp: by quantity. unmoved: cases in which no weight left
-    its initial value for a finite one; partial: in which m or v is hidden. nonfinite, zeros: elements that
+    its initial value for a finite one; partial: in which m, v or vmax is hidden. nonfinite, zeros: elements that
     are NaN or inf on both sides alike, or zeros of another sign. weakest: of the budgets that are a ground, that which
     catches the smallest share of the wrong Adams.
     """

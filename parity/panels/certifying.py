@@ -115,11 +115,15 @@ def _bounds(asked: Sequence[Clause]) -> Iterator[Bound]:
                 lr=_largest_lr(granted),
                 ulp=tuple((name, found) for name in ("w", *QUANTITIES[:-1]) if (found := _largest_ulp(granted, name))),
                 unmoved=sum(not one.moved for one in granted),
-                partial=sum(not {"m", "v"} <= {apart.quantity for apart in one.apart} for one in granted),
+                partial=sum(bool(one.hidden) or not _shows_moments(one) for one in granted),
                 nonfinite=sum(one.nonfinite for one in granted),
                 zeros=sum(one.zeros for one in granted),
                 weakest=_weakest(granted),
             )
+
+
+def _shows_moments(clause: Clause) -> bool:
+    return {"m", "v"} <= {one.quantity for one in clause.apart}
 
 
 def _weakest(granted: Sequence[Clause]) -> Power | None:

@@ -104,7 +104,7 @@ def notes(one: Certificate) -> Iterator[str]:
     if unmoved:
         yield f"No weight moved on either side in {_and(unmoved)}: equality says little there."
     if partial:
-        yield f"One side or both hide m or v in {_and(partial)}: nothing is said of what is hidden."
+        yield f"A side hides m, v or vmax in {_and(partial)}: nothing is said of what is hidden."
     if nonfinite:
         yield f"Elements that are NaN or inf, on both sides alike: {_and(nonfinite)}."
     if zeros:

@@ -283,9 +283,13 @@ def test_what_stands_still_on_both_sides_says_nothing_alone_and_is_told_beside_o
 
 
 def test_hidden_moments_are_told(four):
-    found = certify(changed(four, nothing("m"), SAME), *SAME)
-    assert found.issued
-    assert sum(bound.partial for bound in found.bounds) == 1
+    for run in (
+        changed(four, nothing("m"), SAME),
+        changed(four, of_side("user.one", quantities=("m", "vmax", "v", "w"))),
+    ):
+        found = certify(run, *SAME)
+        assert found.issued
+        assert sum(bound.partial for bound in found.bounds) == 1
 
 
 @pytest.mark.parametrize(

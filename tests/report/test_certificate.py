@@ -155,7 +155,7 @@ def test_what_makes_a_bound_weak_is_told(four):
     text = render_certificate(replace(one, bounds=(far, second)))
     assert "- In float64 rounding takes weights more than a full step apart: is that near enough for you?" in text
     assert "- No weight moved on either side in 1 of 2 cases in float64: equality says little there." in text
-    assert "- One side or both hide m or v in 2 of 2 cases in float64: nothing is said of what is hidden." in text
+    assert "- A side hides m, v or vmax in 2 of 2 cases in float64: nothing is said of what is hidden." in text
     assert "- Elements that are NaN or inf, on both sides alike: 1,000 in float64." in text
 
 
