@@ -238,6 +238,15 @@ def test_other_hyperparameters_are_told_by_name(four):
     assert reason.details == (("eps 1e-07 against 0.001", 1),)
 
 
+def test_hyperparameters_of_which_nothing_is_known_are_said_to_be_so(four):
+    run = changed(changed(four, of_side("user.one", hyper={})), of_side("user.two", hyper={}))
+    found = certify(run, *SAME)
+    assert found.issued
+    assert [setting.cases for setting in found.settings if setting.hyper is None] == [("small",)]
+    reason = the_obstacle(changed(four, of_side("user.one", hyper={})), SAME)
+    assert reason.details == (("not recorded on one side", 1),)
+
+
 def test_nan_on_one_side_is_refused_and_on_both_told(four):
     first = First(3, "bias", 0, "nan", "0x1p-3")
     lost = of_weights(differing=1, nonfinite=1, first=first, worst_max_ulp=Worst(NO_DISTANCE, 3, "bias"))
