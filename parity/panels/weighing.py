@@ -126,6 +126,10 @@ def _against(seen: _Seen) -> Iterator[Against]:
         yield UNANSWERED[verdict.kind], verdict.reason
     if not any(one.quantity == "w" and one.compared for one in seen.pair.distances):
         yield Obstacle.NOT_COMPARABLE, "no weight was compared"
+    whole = seen.cell.elements * seen.cell.steps
+    for one in seen.pair.distances:
+        if one.compared != whole:
+            yield Obstacle.NOT_COMPARABLE, f"{one.compared:,} of {whole:,} elements of {one.quantity} were compared"
     if not verdict.as_expected:
         yield Obstacle.NOT_AS_EXPECTED, verdict.reason
     apart = _other_hyper(*(_hyper(side) for side in seen.sides))

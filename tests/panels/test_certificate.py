@@ -194,6 +194,7 @@ REFUSED = {
     "skipped": (lambda run: judged(run, SAME, kind=Kind.SKIPPED), Obstacle.SKIPPED),
     "not comparable": (lambda run: judged(run, SAME, kind=Kind.NOT_COMPARABLE), Obstacle.NOT_COMPARABLE),
     "weights hidden": (lambda run: changed(run, nothing("w"), SAME), Obstacle.NOT_COMPARABLE),
+    "fewer elements": (lambda run: changed(run, of_weights(compared=84), SAME), Obstacle.NOT_COMPARABLE),
     "not as expected": (lambda run: judged(run, SAME, as_expected=False), Obstacle.NOT_AS_EXPECTED),
     "one stands still": (lambda run: changed(run, of_side("user.two", moved=False)), Obstacle.STANDS_STILL),
     "last states differ": (
@@ -403,6 +404,8 @@ def test_a_digest_is_of_what_is_certified_and_of_nothing_else(four):
     assert len(told) == 7
     assert certify(changed(four, of_side("numpy.adam.hat", digests=states)), *SAME).digest == first
     assert certify(judged(four, OTHER, as_expected=False), *SAME).digest == first
+    alone = replace(four, powers=tuple(replace(one, pairs=1, holds=(NEAR,)) for one in four.powers))
+    assert certify(alone, *NEAR).digest == certify(four, *NEAR).digest
 
 
 def test_both_sides_have_the_versions_of_what_they_need(four):
