@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ class Run:
     """A whole run.
 
     stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
-    the budgets that its pairs were held to catch.
+    the budgets that its pairs were held to catch. conventions: by implementation, where its epsilon is said to stand;
+    without those that do not say.
     """
 
     schema: int
@@ -75,6 +76,7 @@ class Run:
     verdicts: tuple[PairVerdict, ...]
     cells: tuple[CellResult, ...]
     powers: tuple[Power, ...] = ()
+    conventions: dict[str, str] = field(default_factory=dict)
 
     @property
     def unexpected(self) -> tuple[PairVerdict, ...]:
@@ -137,6 +139,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
         verdicts=tuple(verdicts),
         cells=progress.results,
         powers=powers,
+        conventions={name: str(place) for name, place in sorted(conventions.items()) if place is not None},
     )
 
 
