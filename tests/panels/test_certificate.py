@@ -237,6 +237,8 @@ def test_other_hyperparameters_are_told_by_name(four):
     reason = the_obstacle(changed(four, of_side("user.two", hyper=hyper)), SAME)
     assert reason.obstacle is Obstacle.OTHER_HYPERPARAMETERS
     assert reason.details == (("eps 1e-07 against 0.001", 1),)
+    reason = the_obstacle(changed(four, of_side("user.two", hyper=hyper)), tuple(reversed(SAME)))
+    assert reason.details == (("eps 0.001 against 1e-07", 1),)
 
 
 def test_hyperparameters_of_which_nothing_is_known_are_said_to_be_so(four):
@@ -273,8 +275,9 @@ def test_a_difference_without_causes_and_budget_is_refused(four):
     assert the_obstacle(run, NEAR).obstacle is Obstacle.UNEXPLAINED
 
 
-def test_zeros_of_another_sign_are_told(four):
-    found = certify(changed(four, of_weights(opposite_zeros=2), SAME), *SAME)
+def test_zeros_of_another_sign_are_told_and_have_other_bits(four):
+    run = changed(four, of_side("user.two", digests={"w": "0", "m": "0", "v": "0"}))
+    found = certify(changed(run, of_weights(opposite_zeros=2), SAME), *SAME)
     assert found.issued
     assert sum(bound.zeros for bound in found.bounds) == 2
 
@@ -290,6 +293,13 @@ def test_what_stands_still_on_both_sides_says_nothing_alone_and_is_told_beside_o
     found = certify(one, *SAME)
     assert found.issued
     assert sum(bound.unmoved for bound in found.bounds) == 1
+
+
+def test_weights_that_all_became_nan_did_not_move(four):
+    lost = changed(four, of_side("user.one", nonfinite=four.cells[0].elements))
+    assert not any(bound.unmoved for bound in certify(lost, *SAME).bounds)
+    lost = changed(lost, of_side("user.two", nonfinite=four.cells[0].elements))
+    assert sum(bound.unmoved for bound in certify(lost, *SAME).bounds) == 1
 
 
 def test_hidden_moments_are_told(four):
