@@ -116,7 +116,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
             verdicts.append(PairVerdict(result.case, result.dtype, pair.actual, pair.expected, verdict))
             if expectation is not None and expectation.verdict == Kind.WITHIN:
                 reference = reference_of(pair.expected, conventions[pair.expected], expectation)
-                held.append((case, result.dtype, reference, expectation))
+                held.append((case, result.dtype, reference, expectation, (pair.actual, pair.expected)))
     workers = {name: facts for result in progress.results for name, facts in result.environments.items()}
     powers = powers_of(power, held)
     return Run(
