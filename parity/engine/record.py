@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from parity.environment import describe_environment
 from parity.errors import ParityError
 from parity.expectation import Kind
 from parity.files import write_atomically
+from parity.shown import Shown
 
 SCHEMA = 2
 FILE = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
-class PairVerdict:
+class PairVerdict(Shown):
     """The verdict on one pair in one case and dtype."""
 
     case: str
@@ -55,11 +56,12 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Shown):
     """A whole run.
 
     stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
-    the budgets that its pairs were held to catch.
+    the budgets that its pairs were held to catch. conventions: by implementation, where its epsilon is said to stand;
+    without those that do not say.
     """
 
     schema: int
@@ -75,6 +77,7 @@ class Run:
     verdicts: tuple[PairVerdict, ...]
     cells: tuple[CellResult, ...]
     powers: tuple[Power, ...] = ()
+    conventions: dict[str, str] = field(default_factory=dict)
 
     @property
     def unexpected(self) -> tuple[PairVerdict, ...]:
@@ -113,7 +116,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
             verdicts.append(PairVerdict(result.case, result.dtype, pair.actual, pair.expected, verdict))
             if expectation is not None and expectation.verdict == Kind.WITHIN:
                 reference = reference_of(pair.expected, conventions[pair.expected], expectation)
-                held.append((case, result.dtype, reference, expectation))
+                held.append((case, result.dtype, reference, expectation, (pair.actual, pair.expected)))
     workers = {name: facts for result in progress.results for name, facts in result.environments.items()}
     powers = powers_of(power, held)
     return Run(
@@ -137,6 +140,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
         verdicts=tuple(verdicts),
         cells=progress.results,
         powers=powers,
+        conventions={name: str(place) for name, place in sorted(conventions.items()) if place is not None},
     )
 
 

@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent
 
 NEEDED = ("jinja2", "plotly")
 
-SCRIPTS = ("copy.js", "follow.js", "script.js")
+SCRIPTS = ("charts.js", "copy.js", "follow.js", "script.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def render_page(run: Run, panels: Panels) -> str:
         spots=bundle.island(_spots(panels, sections)),
         plotly=bundle.packed(bundle.plotly_source()) if any(one.packed for one in sections) else "",
         style=(FOLDER / "style.css").read_text(encoding="utf-8"),
-        script="".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        scripts=[(FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS],
     )
 
 
