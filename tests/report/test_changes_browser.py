@@ -80,7 +80,7 @@ def test_nothing_is_asked_of_a_network_and_nothing_goes_wrong(opened, kind):
 def test_a_field_opens_the_block_that_it_leads_to(opened):
     browser = opened()
     assert not shown(browser, "details.pair .hint")
-    (field,) = browser.find_elements(By.CSS_SELECTOR, "#map td.heat-3 a, #map td.heat-4 a, #map td.heat-5 a")
+    (field,) = browser.find_elements(By.CSS_SELECTOR, "#map td:is(.heat-3, .heat-4, .heat-5) a")
     target = field.get_attribute("href").partition("#")[2]
     field.click()
     (block,) = browser.find_elements(By.CSS_SELECTOR, "details.pair[open]")
@@ -158,3 +158,23 @@ def test_a_page_has_its_theme_and_fits_its_width(opened, tmp_path, kind, name, l
     picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True})
     (tmp_path / f"{name}.png").write_bytes(b64decode(picture["data"]))
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_in_the_report_of_a_run_links_open_what_they_lead_to_as_well(
+    browser, opened, four_folder, documents, command, tmp_path
+):
+    run, answer = tmp_path / "run", tmp_path / "matrix.json"
+    shutil.copytree(four_folder, run)
+    answer.write_text(json.dumps(documents["matrix"]))
+    assert command("report", run, "--changes", answer)[0] == 0
+    opened()
+    browser.get((run / "report.html").as_uri())
+    (field,) = browser.find_elements(By.CSS_SELECTOR, "#changes td:is(.heat-3, .heat-4, .heat-5) a")
+    browser.execute_script("arguments[0].click()", field)
+    (block,) = browser.find_elements(By.CSS_SELECTOR, "#changes details.pair[open]")
+    assert block.get_attribute("id") == field.get_attribute("href").partition("#")[2]
+    assert browser.get_log("browser") == []
+    pair = browser.find_element(By.CSS_SELECTOR, "#pairs details.pair > summary")
+    browser.execute_script("arguments[0].click()", pair)
+    assert browser.find_elements(By.CSS_SELECTOR, "#pairs details.pair[open]")
+    assert browser.get_log("browser") == []
