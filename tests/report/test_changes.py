@@ -207,6 +207,23 @@ def test_a_page_is_whole_its_links_lead_somewhere_and_it_fetches_nothing(changes
     assert render_changes(found) == text
 
 
+def test_dtypes_of_which_the_same_cannot_be_told_share_a_row_that_every_field_leads_to(changes):
+    def alike(value):
+        for one in value["entries"]:
+            if one["status"] == "failed":
+                one.update(status="missing", detail="only after: not there before")
+        value["counts"].update(failed=0, missing=4)
+
+    found = changes("upgrade", alike)
+    rows = changing.untold_rows(found)
+    assert [(one.implementation, one.dtypes, one.entries) for one in rows] == [
+        ("numpy.adam.outside", "float64, float16", "2 of 2"),
+        ("user.plugin", "float64, float16", "2 of 2"),
+    ]
+    tags = parsed(render_changes(found))
+    assert {f"change-0-{number}" for number in found.places.values()} <= set(tags.ids)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_has_both_values_the_cause_and_the_environment_beside_them(changes, kind):
     found = changes(kind, lambda value: plant(value, "1.25"))

@@ -125,6 +125,9 @@ def test_the_command_is_copied_or_chosen(opened):
     button = browser.find_element(By.CSS_SELECTOR, ".copy")
     button.click()
     assert button.text in ("Copied", "Selected")
+    if button.text == "Selected":
+        command = browser.find_element(By.CSS_SELECTOR, ".code code").text
+        assert browser.execute_script("return getSelection().toString()") == command
 
 
 @pytest.mark.parametrize("kind", KINDS)
