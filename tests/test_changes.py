@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from parity.baseline.document import FILES
+from parity.changes import leave_page
+from parity.cli.kept import show_kept
 from parity.report.html import changes as pages
 
 HAT = ("numpy.adam.hat", "numpy.adam.outside")
@@ -95,6 +99,20 @@ def test_without_jinja_there_is_no_page_and_one_line(command, kept, monkeypatch,
     # A page that cannot be made is refused before anything is recorded.
     case, root = write_case(), tmp_path / "baselines"
     assert command("baseline", "check", case, "-o", root, "--html", tmp_path / "page.html") == (4, "", line)
+
+
+def test_a_command_whose_page_cannot_be_made_leaves_none_and_says_why_in_a_line(kept, monkeypatch):
+    folder, told = kept(), StringIO()
+    leave_page(folder)
+    show_kept(Console(file=told, width=200), folder)
+    assert (folder / "report.html").exists()
+    assert told.getvalue() == f"kept: {folder}\n"
+    (folder / "report.html").unlink()
+    monkeypatch.setattr(pages, "NEEDED", ("no_such_package",))
+    leave_page(folder)
+    show_kept(Console(file=told, width=200), folder)
+    assert not (folder / "report.html").exists()
+    assert told.getvalue().splitlines()[2:] == ["no report.html: no_such_package missing; pip install 'parity[report]'"]
 
 
 def test_a_baseline_is_shown_where_it_is_asked_for(command, write_case, tmp_path):
