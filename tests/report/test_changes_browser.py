@@ -15,6 +15,7 @@ from parity.report.html.changes import render_changes
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 By = pytest.importorskip("selenium.webdriver.common.by").By
+WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 
 CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium")) or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -23,6 +24,8 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="no chromium with chromedriver is installed"),
     pytest.mark.timeout(600),
 ]
+
+SECONDS = 60
 
 KINDS = ("upgrade", "matrix", "bisect", "baseline")
 
@@ -122,9 +125,11 @@ def test_symbols_and_words_say_what_colours_do(opened):
 
 def test_the_command_is_copied_or_chosen(opened):
     browser = opened("upgrade")
+    # What the button says must stay until it is read.
+    browser.execute_script("window.setTimeout = () => 0")
     button = browser.find_element(By.CSS_SELECTOR, ".copy")
     button.click()
-    assert button.text in ("Copied", "Selected")
+    WebDriverWait(browser, SECONDS).until(lambda one: button.text in ("Copied", "Selected"))
     if button.text == "Selected":
         command = browser.find_element(By.CSS_SELECTOR, ".code code").text
         assert browser.execute_script("return getSelection().toString()") == command
