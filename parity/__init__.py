@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from parity.shown import Shown, html_of
 
 if TYPE_CHECKING:
+    from parity.api import certificate as certificate
     from parity.api import compare as compare
     from parity.api import divergence_frame as divergence_frame
     from parity.api import run as run
@@ -31,6 +32,7 @@ _PLACES = {
     "State": "parity.state:State",
     "Unsupported": "parity.errors:Unsupported",
     "__version__": "parity.version:VERSION",
+    "certificate": "parity.api:certificate",
     "compare": "parity.api:compare",
     "divergence_frame": "parity.api:divergence_frame",
     "run": "parity.api:run",
@@ -44,6 +46,7 @@ __all__ = [
     "State",
     "Unsupported",
     "__version__",
+    "certificate",
     "compare",
     "divergence_frame",
     "run",

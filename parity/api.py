@@ -30,7 +30,12 @@ from parity.explain.headlines import read_headlines
 from parity.explain.libraries import Libraries
 from parity.files import write_atomically
 from parity.numerics.formats import FORMATS, format_named
+from parity.panels.certificate import Certificate
+from parity.panels.certifying import certify
 from parity.panels.panels import read_panels
+from parity.report.certificate import MARK, STEM, file_stem, render_certificate
+from parity.report.html.certificate import missing as missing_of_certificate
+from parity.report.html.certificate import render_certificate_page
 from parity.report.html.page import missing, render_page
 from parity.report.markdown import render
 from parity.report.plots.draw import draw
@@ -41,6 +46,9 @@ from parity.version import VERSION
 
 REPORT = "report.md"
 PAGE = "report.html"
+HEAD = 2_000
+"""Bytes at the top of a file by which it is known."""
+
 _OWN = (FILE, PARQUET, CSV, REPORT, PAGE)
 _OWN_FOLDERS = (PARTS, "logs", "traces")
 
@@ -124,6 +132,7 @@ def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) ->
     # A page, and plots, of what stood here before a resumed run would tell of another one.
     (folder / PAGE).unlink(missing_ok=True)
     remove_plots(folder)
+    _remove_certificates(folder)
     return outcome
 
 
@@ -143,6 +152,33 @@ def report(folder: Path | str) -> tuple[str, ...]:
     if not lacking:
         write_atomically(folder / PAGE, render_page(run, panels))
     return lacking
+
+
+def certificate(
+    folder: Path | str, actual: str, expected: str, dtypes: Sequence[str] = (), keyword: str = ""
+) -> Certificate:
+    """Whether two implementations of a run directory are equivalent: `issued`, or `reasons` why it cannot be.
+
+    dtypes, keyword: what to look at, as ``-d`` and ``-k`` have it; all where they are empty. ParityError where the run
+    is missing or altered, or a name or dtype is unknown, NothingCompared where nothing is selected.
+    """
+    return certify(read_run(Path(folder)), actual, expected, dtypes, keyword)
+
+
+def write_certificate(one: Certificate, output: Path | str) -> tuple[Path, ...]:
+    """Write a certificate as Markdown, and as HTML where Jinja2 is installed, into a folder; the files."""
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"-o {folder}: is a file, not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {".md": render_certificate(one)}
+    if not missing_of_certificate():
+        texts[".html"] = render_certificate_page(one)
+    # What was made with more packages than there are now would tell of an earlier run.
+    (folder / f"{file_stem(one)}.html").unlink(missing_ok=True)
+    for ending, text in texts.items():
+        write_atomically(folder / f"{file_stem(one)}{ending}", text)
+    return tuple(folder / f"{file_stem(one)}{ending}" for ending in texts)
 
 
 def compare(actual: Path | str, expected: Path | str, expectation: Expectation | None = None) -> Divergence:
@@ -234,10 +270,18 @@ def prepare_output(folder: Path, resume: bool) -> None:
     if not resume:
         for name in _OWN:
             (folder / name).unlink(missing_ok=True)
+        _remove_certificates(folder)
         for name in _OWN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
         remove_plots(folder)
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
+
+
+def _remove_certificates(folder: Path) -> None:
+    """Those of an earlier run; a file that only bears such a name stays."""
+    for path in sorted(folder.glob(f"{STEM}*")):
+        if path.suffix in (".md", ".html") and path.is_file() and MARK.encode() in path.read_bytes()[:HEAD]:
+            path.unlink()
 
 
 def _silent(cell: Cell, result: CellResult, done: int, total: int) -> None:

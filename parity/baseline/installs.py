@@ -28,6 +28,7 @@ from parity.errors import ParityError
 from parity.files import write_json
 
 SCHEMA = 1
+SHELF = "environments"
 READY = "ready.json"
 """Written last: an environment without it was never finished."""
 
@@ -66,7 +67,7 @@ def build_environment(
     """
     asked = parse_pins(pins, flag)
     interpreter = find_interpreter(python or sys.executable, "--python")
-    folder = cache_folder(cache) / "environments" / _key(asked, interpreter)
+    folder = cache_folder(cache) / SHELF / _key(asked, interpreter)
     kept = _read(folder)
     if kept is not None:
         return kept
@@ -81,6 +82,12 @@ def build_environment(
         raise ParityError(
             f"{flag}: no environment can be built in {shelf} ({error.strerror or error}); {VARIABLE} sets another"
         ) from None
+
+
+def kept_environments(cache: Path | str | None = None) -> tuple[Path, int]:
+    """Where built environments wait to be used again, and how many; deleting them loses only the time to build them."""
+    shelf = cache_folder(cache) / SHELF
+    return shelf, sum(1 for _ in shelf.glob(f"[!.]*/{READY}"))
 
 
 def _key(asked: Sequence[Requirement], interpreter: Interpreter) -> str:

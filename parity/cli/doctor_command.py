@@ -18,27 +18,37 @@ PROBE = "constant"
 def command(json_file: str | None, color: str) -> int:
     """Run the case 'constant' in float32 on every implementation, and say what works here."""
     from parity import api
+    from parity.baseline.installs import kept_environments
     from parity.catalogue import shipped_cases
     from parity.cli.console import console, write_answer
+    from parity.report.html.page import missing
     from parity.report.terminal import doctor_table, environment_table
 
     screen = console(color, stderr=json_file == "-")
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+    with tempfile.TemporaryDirectory(prefix="parity-") as place:
         outcome = api.run(
             [shipped_cases() / f"{PROBE}.toml"],
             dtypes=["float32"],
-            output=Path(folder) / "run",
+            output=Path(place) / "run",
             keyword=PROBE,
         )
     cell = outcome.cells[0]
+    lacking = missing()
+    folder, kept = kept_environments()
     if json_file:
         write_answer(
             json_file,
             {
                 "environment": outcome.environment,
+                "page_lacks": list(lacking),
+                "environments": {"folder": str(folder), "kept": kept},
                 "implementations": {one.name: one.failure.reason if one.failure else "works" for one in cell.outcomes},
             },
         )
     screen.print(environment_table(outcome.environment))
     screen.print(doctor_table(cell.outcomes))
+    if lacking:
+        screen.print(f"no {api.PAGE}: {' and '.join(lacking)} missing; pip install 'parity[report]'", markup=False)
+    if kept:
+        screen.print(f"built environments kept in {folder}: {kept}; deleting them frees their room", markup=False)
     return 0 if all(one.failure is None for one in cell.outcomes) else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from enum import StrEnum
 
 from parity.comparison.verdict import Verdict
 from parity.engine.power import Power
-from parity.engine.result import CellResult, Outcome
+from parity.engine.result import CellResult, Outcome, PairResult
 from parity.expectation import Kind
 from parity.numerics.formats import FORMATS
 
@@ -31,7 +32,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to know. subject: implementation or pair. where: cases and dtypes in which it holds."""
+    """One thing to know. subject: implementation or pair. where: cases and dtypes in which it holds, worst first."""
 
     severity: Severity
     subject: str
@@ -43,7 +44,7 @@ class Finding:
 def find(results: Sequence[CellResult], judged: Sequence[Judged], powers: Sequence[Power] = ()) -> tuple[Finding, ...]:
     """All findings, worst first."""
     findings = [
-        *_unexpected(judged),
+        *_unexpected(results, judged),
         *_broken_claims(results),
         *_other_formulas(results, judged),
         *_standing_still(results),
@@ -57,12 +58,14 @@ def find(results: Sequence[CellResult], judged: Sequence[Judged], powers: Sequen
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
-def _unexpected(judged: Iterable[Judged]) -> Iterable[Finding]:
+def _unexpected(results: Iterable[CellResult], judged: Iterable[Judged]) -> Iterable[Finding]:
+    sizes = {(cell.case, cell.dtype, one.actual, one.expected): _size(one) for cell in results for one in cell.pairs}
     grouped: dict[tuple[str, str], list[Judged]] = defaultdict(list)
     for one in judged:
         if not one[4].as_expected:
             grouped[one[2], one[3]].append(one)
     for (actual, expected), group in grouped.items():
+        group.sort(key=lambda one: sizes.get(one[:4], 0.0), reverse=True)
         case, dtype, _, _, verdict = group[0]
         yield Finding(
             Severity.ALARM,
@@ -71,6 +74,15 @@ def _unexpected(judged: Iterable[Judged]) -> Iterable[Finding]:
             f"{case} in {dtype}: {verdict.kind}, {verdict.reason}",
             tuple(f"{one[0]} {one[1]}" for one in group),
         )
+
+
+def _size(pair: PairResult) -> float:
+    """The largest difference of w in units of lr; inf where there is no number, or nothing was compared."""
+    if not pair.distances:
+        return math.inf
+    worst = next((one.worst_max_steps for one in pair.distances if one.quantity == "w"), None)
+    value = 0.0 if worst is None else float(worst.value)
+    return math.inf if math.isnan(value) else value
 
 
 def _broken_claims(results: Iterable[CellResult]) -> Iterable[Finding]:
@@ -82,6 +94,7 @@ def _broken_claims(results: Iterable[CellResult]) -> Iterable[Finding]:
             if claimed or one.source == "replaced":
                 cells[one.implementation, result.dtype, one.source].append((result.case, one.differing, one.compared))
     for (name, dtype, source), broken in cells.items():
+        broken.sort(key=lambda one: one[1], reverse=True)
         told = "; ".join(f"{case}: {differing:,} of {compared:,} elements" for case, differing, compared in broken[:3])
         fits = " Another arithmetic fits now." if source == "replaced" else ""
         yield Finding(
@@ -149,7 +162,7 @@ def _blind(judged: Iterable[Judged]) -> Iterable[Finding]:
             f"WITHIN says nothing about {quantity} in {dtype}",
             f"In {sum(where.values())} pair(s) its budget would admit an optimizer that never steps, so a wrong Adam "
             "may pass there; look at the other quantities and at the wider dtypes.",
-            tuple(where),
+            tuple(sorted(where, key=lambda place: -where[place])),
         )
 
 
@@ -160,10 +173,10 @@ def _weak(powers: Iterable[Power]) -> Iterable[Finding]:
         if not power.unknown and power.applicable:
             cells[power.dtype].append(power)
     for dtype, asked in cells.items():
-        weak = [power for power in asked if power.weak]
+        weak = sorted((power for power in asked if power.weak), key=lambda power: power.caught / power.applicable)
         if not weak:
             continue
-        worst = min(weak, key=lambda power: power.caught / power.applicable)
+        worst = weak[0]
         yield Finding(
             Severity.WARNING,
             dtype,
@@ -233,11 +246,10 @@ def _other_formulas(results: Sequence[CellResult], judged: Sequence[Judged]) -> 
         if dtype == "float64" and verdict.wanted is Kind.DIVERGED is verdict.kind and len(families - {"numpy"}) == 2:
             result = cells[case, dtype]
             pair = next(one for one in result.pairs if (one.actual, one.expected) == (actual, expected))
-            worst = next(one.worst_max_steps for one in pair.distances if one.quantity == "w")
-            if worst is not None:
-                pairs[actual, expected].append((worst.value, case, verdict.because))
+            pairs[actual, expected].append((_size(pair), case, verdict.because))
     for (actual, expected), cases in pairs.items():
-        steps, case, because = max(cases)
+        cases.sort(reverse=True)
+        steps, case, because = cases[0]
         yield Finding(
             Severity.WARNING,
             f"{actual} / {expected}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ class Run(Shown):
     """A whole run.
 
     stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
-    the budgets that its pairs were held to catch.
+    the budgets that its pairs were held to catch. conventions: by implementation, where its epsilon is said to stand;
+    without those that do not say.
     """
 
     schema: int
@@ -76,6 +77,7 @@ class Run(Shown):
     verdicts: tuple[PairVerdict, ...]
     cells: tuple[CellResult, ...]
     powers: tuple[Power, ...] = ()
+    conventions: dict[str, str] = field(default_factory=dict)
 
     @property
     def unexpected(self) -> tuple[PairVerdict, ...]:
@@ -114,7 +116,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
             verdicts.append(PairVerdict(result.case, result.dtype, pair.actual, pair.expected, verdict))
             if expectation is not None and expectation.verdict == Kind.WITHIN:
                 reference = reference_of(pair.expected, conventions[pair.expected], expectation)
-                held.append((case, result.dtype, reference, expectation))
+                held.append((case, result.dtype, reference, expectation, (pair.actual, pair.expected)))
     workers = {name: facts for result in progress.results for name, facts in result.environments.items()}
     powers = powers_of(power, held)
     return Run(
@@ -138,6 +140,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
         verdicts=tuple(verdicts),
         cells=progress.results,
         powers=powers,
+        conventions={name: str(place) for name, place in sorted(conventions.items()) if place is not None},
     )
 
 

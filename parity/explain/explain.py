@@ -22,6 +22,7 @@ from parity.explain.ladder import Rung, ladder
 from parity.explain.libraries import Libraries
 from parity.explain.noise import Noise, noise
 from parity.explain.split import PairSplit, Series, split
+from parity.explain.spread import spreads
 from parity.explain.standing import Standing, standing_of
 from parity.implementations.registry import check_target, shipped_implementations
 from parity.numerics.formats import FORMATS
@@ -39,8 +40,8 @@ def explain_cell(
 ) -> tuple[Explanation, ...]:
     """Explains pairs of one case in one dtype; every residual and every oracle is made once for all of them.
 
-    traces, claims (the place of epsilon that is stated, or None): by name. thorough: the pairs that also get ladder and
-    noise floor, which take free runs. ParityError where a trace answers another question.
+    traces, claims (the place of epsilon that is stated, or None): by name. thorough: the pairs that also get ladder,
+    noise floor and spread, which take free runs or another pass. ParityError where a trace answers another question.
     """
     if not pairs:
         return ()
@@ -135,7 +136,7 @@ def _identical(one: Trace, other: Trace) -> bool:
 def _explanation(
     actual: Standing, expected: Standing, parts: PairSplit, inputs: Inputs, floor: Noise | None, *, differ: bool
 ) -> Explanation:
-    """floor: None where neither it nor the ladder is asked for."""
+    """floor: None where neither it nor ladder and spread are asked for."""
     lr = np.array([expected.trace.hyper.lr_at(step) for step in range(1, inputs.case.steps + 1)])
     in_lr = np.where(lr > 0, parts.total["w"].max_abs / np.where(lr > 0, lr, 1.0), 0.0)
     place = int(np.argmax(in_lr))
@@ -164,6 +165,7 @@ def _explanation(
             None if floor is None else float(floor.weights_steps[place]),
             None if floor is None else float(floor.gradient_steps[place]),
         ),
+        spread=() if floor is None else spreads(actual.trace, expected.trace),
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from parity.explain.causes import BENIGN, SENTENCES, Cause, Family
 from parity.explain.ladder import Rung
 from parity.explain.residual import Residual
+from parity.explain.spread import Spread
 from parity.shown import Shown
 
 
@@ -97,7 +98,10 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Explanation(Shown):
-    """Why `actual` differs from `expected`; steps of the rows: 1, 2, 4, ... and the last."""
+    """Why `actual` differs from `expected`; steps of the rows: 1, 2, 4, ... and the last.
+
+    ladder, spread: empty where the bits are the same, or where they were left out.
+    """
 
     case: str
     dtype: str
@@ -109,6 +113,7 @@ class Explanation(Shown):
     errors: tuple[ErrorRow, ...]
     ladder: tuple[Rung, ...]
     meaning: Meaning
+    spread: tuple[Spread, ...] = ()
 
     @property
     def explained(self) -> bool:
@@ -144,6 +149,7 @@ class Explanation(Shown):
             "errors": [asdict(row) for row in self.errors],
             "ladder": [rung.to_json() for rung in self.ladder],
             "meaning": {**asdict(self.meaning), "ratio": self.meaning.ratio},
+            "spread": [asdict(one) for one in self.spread],
         }
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parity.engine.matrix import Entry
 from parity.engine.power import Power
+from parity.explain.spread import NONE
 from parity.numerics.ulp import NO_DISTANCE
 
 
@@ -17,6 +18,16 @@ def ulp_text(ulp: int) -> str:
     if ulp == NO_DISTANCE:
         return "NaN/inf"
     return f"{ulp:,} ULP" if ulp < 1_000_000 else f"{ulp:.1e} ULP"
+
+
+def class_text(distance: int) -> str:
+    """A class of distances as `parity.explain.spread.Spread` has it, in ULP."""
+    if distance == NONE:
+        return "NaN/inf"
+    low, high = (1 << distance) // 2, (1 << distance) - 1
+    if low == high:
+        return str(low)
+    return f"{low:,} to {high:,}" if high < 1000 else f"{low:,} on" if high < 1_000_000 else f"{low:.0e} on"
 
 
 def steps_text(steps: float) -> str:

@@ -141,9 +141,16 @@ def test_a_reader_that_leaves_sees_no_traceback_and_no_green(process):
 
 
 @pytest.mark.frameworks
-def test_the_doctor_runs_everything_that_is_here(command):
-    code, out, _ = command("doctor", "--json", "-")
+def test_the_doctor_runs_everything_that_is_here(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARITY_CACHE", str(tmp_path))
+    for name in ("built", "half"):
+        (tmp_path / "environments" / name).mkdir(parents=True)
+    (tmp_path / "environments" / "built" / "ready.json").touch()
+    code, out, err = command("doctor", "--json", "-")
     answer = strict(out)
     assert code == 0
     assert set(answer["implementations"].values()) == {"works"}
     assert {"torch.adam.fused", "keras.adam.xla", "numpy.adam.outside"} <= set(answer["implementations"])
+    assert answer["environments"] == {"folder": str(tmp_path / "environments"), "kept": 1}
+    assert answer["page_lacks"] == []
+    assert f"{tmp_path}/environments: 1;" in err.replace("\n", "")

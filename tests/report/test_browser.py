@@ -16,8 +16,10 @@ WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWa
 CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium")) or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
 
+HOW_TO = "no browser here: install chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
+
 pytestmark = [
-    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="no chromium with chromedriver is installed"),
+    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=HOW_TO),
     pytest.mark.timeout(600),
 ]
 
@@ -33,7 +35,7 @@ SECONDS = 60
 def browser():
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
@@ -123,7 +125,6 @@ def drawn_by_click(browser):
 
 def test_a_chart_is_drawn_when_its_section_is_opened(opened):
     browser = opened()
-    assert browser.execute_script("return typeof Plotly") == "undefined"
     traces = drawn_by_click(browser)
     assert {one["name"] for one in traces} == {"m", "v", "w"}
     assert all(one["x"] == [1, 2, 3, 4, 5] for one in traces)
@@ -139,11 +140,47 @@ def test_zero_and_nan_have_places_below_and_above_all_numbers(opened):
     assert "NaN/inf" in browser.execute_script(f"return document.querySelector('#{pair} .plot').layout.yaxis.ticktext")
 
 
+def chosen(browser, kind):
+    """The chart of the first pair after a click on the button of a kind; its traces as Plotly has them."""
+    drawn_by_click(browser)
+    pair = pair_named(browser, HAT[0])
+    browser.find_element(By.CSS_SELECTOR, f'#{pair} [data-kind="{kind}"]').click()
+    return browser.execute_script(f"return document.querySelector('#{pair} .plot').data")
+
+
+def test_elements_are_counted_by_their_distance(opened):
+    browser = opened()
+    traces = chosen(browser, "histogram")
+    assert [one["name"] for one in traces] == ["w", "m", "v"]
+    row = f'#{pair_named(browser, HAT[0])} [aria-label="Elements by distance"] tbody tr:first-child td'
+    counts = [int(one.get_attribute("textContent")) for one in browser.find_elements(By.CSS_SELECTOR, row)]
+    assert [value for value in traces[0]["y"] if value] == [count for count in counts if count]
+    assert sum(counts) == 5 * 17
+    assert browser.get_log("browser") == []
+
+
+def test_elements_are_counted_by_their_size_and_distance(opened):
+    browser = opened()
+    (trace,) = chosen(browser, "density w")
+    counted = sum(round(10**value) for row in trace["z"] for value in row if value is not None)
+    assert counted == 5 * 17
+    assert browser.get_log("browser") == []
+
+
+def test_shares_of_the_terms_add_up_to_the_whole(opened):
+    browser = opened()
+    traces = chosen(browser, "shares")
+    assert {"formula"} < {one["name"] for one in traces}
+    for place in range(len(traces[0]["y"])):
+        assert sum(one["y"][place] for one in traces) == pytest.approx(100, abs=1)
+    assert browser.get_log("browser") == []
+
+
 def test_first_difference_and_noise_floor_stand_in_the_chart(opened):
     browser = opened()
     drawn_by_click(browser)
     pair = pair_named(browser, HAT[0])
-    browser.find_element(By.CSS_SELECTOR, f"#{pair} [data-metric=max_steps]").click()
+    browser.find_element(By.CSS_SELECTOR, f"#{pair} [data-kind=max_steps]").click()
     texts = browser.execute_script(
         f"return document.querySelector('#{pair} .plot').layout.annotations.map(one => one.text)"
     )
@@ -178,6 +215,19 @@ def test_filters_leave_what_matches(opened):
     select(browser, "filter-case", "small")
     assert "from step 1" in shown(browser, "#heat tbody td")[0].text
     assert browser.find_element(By.ID, "filter-count").text == "6 of 6 fields"
+
+
+def test_pairs_are_found_by_where_epsilon_stands(opened):
+    browser = opened()
+    options = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#filter-epsilon option")]
+    assert options == ["all", "in the same place", "in two places", "hat", "inside", "outside"]
+    select(browser, "filter-epsilon", "hat")
+    (row,) = shown(browser, "#heat tbody tr")
+    assert HAT[0] in row.text
+    select(browser, "filter-epsilon", "other")
+    assert len(shown(browser, "#heat tbody tr")) == 2
+    select(browser, "filter-epsilon", "same")
+    assert shown(browser, "#heat tbody tr") == []
 
 
 def test_a_field_leads_to_its_pair_and_dtype(opened):

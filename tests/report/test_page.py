@@ -227,10 +227,17 @@ def views_of_any(text, number):
     return views_of(text, number) if f'id="bundle-{number}"' in text else []
 
 
+def test_a_run_too_large_to_draw_says_why_it_has_no_curves(made):
+    run, panels, text = made(*HAT, hyper=SEEN)
+    assert "No pair is looked at closely" not in text
+    assert "No pair is looked at closely" in render_page(run, replace(panels, views={}))
+
+
 def test_without_differences_no_plotly_is_carried(made, write_adam):
     expect = [{"actual": "user.one", "expected": "user.two", "verdict": "IDENTICAL", "because": "The same text."}]
     _, _, text = made(write_adam("one"), write_adam("two"), expect=expect)
     assert 'id="plotly"' not in text
+    assert "No pair is looked at closely" not in text
     assert len(text) < 200_000
 
 

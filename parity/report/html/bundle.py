@@ -7,7 +7,12 @@ import json
 import zlib
 from typing import Any
 
+from parity.numerics.formats import format_named
+from parity.panels.density import density_of
+from parity.panels.shares import shares_of
 from parity.panels.view import View
+from parity.report.explanation import TERMS
+from parity.report.figures import class_text
 
 LEVEL = 9
 
@@ -26,14 +31,28 @@ def island(value: Any) -> str:
 
 
 def chart(view: View) -> dict[str, Any]:
-    """What the chart of a view is drawn from; noise: the noise floor of w in units of lr, None where there is none."""
-    meaning = None if view.explanation is None else view.explanation.meaning
-    return {
+    """What the charts of a view are drawn from; noise: the floor of w in units of lr, None where there is none."""
+    one = view.explanation
+    found: dict[str, Any] = {
         "steps": view.curves.steps,
         "first": view.curves.first,
-        "noise": meaning.noise if meaning is not None and meaning.noise > 0 else None,
-        "curves": [[one.quantity, one.metric, one.values] for one in view.curves.curves],
+        "noise": one.meaning.noise if one is not None and one.meaning.noise > 0 else None,
+        "curves": [[curve.quantity, curve.metric, curve.values] for curve in view.curves.curves],
     }
+    if one is not None and one.spread:
+        densities = [density_of(spread, format_named(one.dtype)) for spread in one.spread]
+        found["densities"] = [[each.quantity, each.starts, each.cells] for each in densities]
+        farthest = max(distance for each in densities for _, distance, _ in each.cells)
+        found["classes"] = [class_text(distance) for distance in range(farthest + 1)]
+    if one is not None and one.split:
+        shares = shares_of(one)
+        terms = [
+            [place, name, shares.by_term[term]]
+            for place, (term, name) in enumerate(TERMS.items())
+            if term in shares.by_term
+        ]
+        found["shares"] = {"steps": shares.steps, "terms": terms}
+    return found
 
 
 def plotly_source() -> str:

@@ -43,8 +43,8 @@ print("keras:", float(keras.ops.convert_to_numpy(v)[0]) / lr, "lr")
 
 
 def finding_command(finding: Finding, run: Run) -> str:
-    """``parity explain`` for a pair, else ``parity run`` on the first place; empty where there is none."""
-    place = first_place(finding)
+    """``parity explain`` for a pair, else ``parity run`` on the worst place; empty where there is none."""
+    place = worst_place(finding)
     if place is None:
         return ""
     case, dtype = place
@@ -57,7 +57,7 @@ def finding_command(finding: Finding, run: Run) -> str:
 
 def finding_script(finding: Finding, run: Run) -> str:
     """The same as a Python script, where the finding is about implementations that parity ships."""
-    place, names = first_place(finding), _names(finding, run)
+    place, names = worst_place(finding), _names(finding, run)
     if " / " in finding.subject and {name.partition(".")[0] for name in names} == {"torch", "keras"}:
         return TORCH_AND_KERAS
     if place is None or not names or any(name.startswith("user.") for name in names):
@@ -67,8 +67,8 @@ def finding_script(finding: Finding, run: Run) -> str:
     return SCRIPT.format(case=place[0], dtype=place[1], names=sides)
 
 
-def first_place(finding: Finding) -> tuple[str, str] | None:
-    """Case and dtype of the first place in which a finding holds."""
+def worst_place(finding: Finding) -> tuple[str, str] | None:
+    """Case and dtype of the place in which a finding holds most."""
     case, _, dtype = finding.where[0].rpartition(" ") if finding.where else ("", "", "")
     return (case, dtype) if case else None
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from parity.explain.explanation import ErrorRow, Explanation, SplitRow, Told, percent, sentence_of
 from parity.explain.ladder import Rung
+from parity.explain.spread import NONE
+from parity.panels.density import histogram_of
 from parity.panels.view import View
 from parity.report.explanation import MIXTURE, SOURCES, TERMS
-from parity.report.figures import choice_text, number_text, steps_text, ulp_text
+from parity.report.figures import choice_text, class_text, number_text, steps_text, ulp_text
 
 COLUMNS = 6
 
@@ -27,6 +29,24 @@ class Split:
     nonfinite: int
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many elements are apart by how much: the classes of ULP, and a row of text for each quantity."""
+
+    classes: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def counted(one: Explanation) -> Counted:
+    """Over all steps and magnitudes; classes from 0 to the farthest."""
+    counts = {spread.quantity: histogram_of(spread) for spread in one.spread}
+    classes = sorted({distance for found in counts.values() for distance in found}, key=lambda one: (one == NONE, one))
+    return Counted(
+        tuple(map(class_text, classes)),
+        tuple((quantity, tuple(f"{found.get(each, 0):,}" for each in classes)) for quantity, found in counts.items()),
+    )
+
+
 def chart_text(view: View) -> str:
     """What the chart of a view shows, for those who do not see it."""
     worst = [
@@ -36,7 +56,7 @@ def chart_text(view: View) -> str:
     ]
     first = f"First difference at step {view.curves.first:,}." if view.curves.first else ""
     return " ".join(
-        ["Difference by step, on logarithmic axes.", first, *worst, "The table below has the same figures."]
+        ["Difference by step, on logarithmic axes.", first, *worst, "The tables below have the same figures."]
     )
 
 

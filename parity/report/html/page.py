@@ -70,7 +70,7 @@ def render_page(run: Run, panels: Panels) -> str:
         spots=bundle.island(_spots(panels, sections)),
         plotly=bundle.packed(bundle.plotly_source()) if any(one.packed for one in sections) else "",
         style=(FOLDER / "style.css").read_text(encoding="utf-8"),
-        script=(FOLDER / "script.js").read_text(encoding="utf-8"),
+        scripts=[(FOLDER / name).read_text(encoding="utf-8") for name in ("charts.js", "script.js")],
     )
 
 

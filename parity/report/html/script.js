@@ -1,7 +1,5 @@
 "use strict";
 (() => {
-  const QUANTITIES = {w: ["solid", "circle"], m: ["dash", "square"], v: ["dot", "diamond"], vmax: ["dashdot", "cross"]};
-  const METRICS = {max_ulp: "ULP", max_steps: "lr", max_abs: "absolute", max_rel: "relative"};
   const byId = (id) => document.getElementById(id);
 
   async function inflated(id) {
@@ -27,90 +25,24 @@
     return bundles.get(number);
   }
 
-  // Charts. Zero and NaN have no place on a logarithmic axis: each gets a line of its own, below and above the rest.
-  const power = (value) => Math.pow(10, value);
-
-  function axis(curves) {
-    const positive = curves.flatMap((one) => one[2]).filter((value) => value > 0);
-    const low = positive.length ? Math.floor(Math.log10(Math.min(...positive))) : 0;
-    const high = positive.length ? Math.ceil(Math.log10(Math.max(...positive))) : 0;
-    const gap = Math.max(1, Math.round((high - low) / 8));
-    const [zero, lost] = [low - gap, high + gap];
-    const values = curves.flatMap((one) => one[2]);
-    const every = Math.max(1, Math.ceil((high - low) / 7));
-    const ticks = [];
-    const label = (one) => (one >= 0 && one < 4 ? String(power(one)) : `1e${one}`);
-    for (let one = low; one <= high; one += every) ticks.push([power(one), label(one)]);
-    if (values.includes(0)) ticks.unshift([power(zero), "0"]);
-    if (values.includes(null)) ticks.push([power(lost), "NaN/inf"]);
-    const ends = [values.includes(0) ? zero : low, values.includes(null) ? lost : high];
-    return {zero: power(zero), lost: power(lost), ticks, range: [ends[0] - 0.3 * gap, ends[1] + 0.4 * gap]};
-  }
-
-  function figure(chart, metric) {
-    const style = getComputedStyle(document.documentElement);
-    const color = (name) => style.getPropertyValue(`--${name}`).trim();
-    const curves = chart.curves.filter((one) => one[1] === metric);
-    const floor = metric === "max_steps" ? chart.noise : null;
-    const place = axis(floor ? [...curves, [null, null, [floor]]] : curves);
-    const unit = {max_ulp: " ULP", max_steps: " lr"}[metric] ?? "";
-    const traces = curves.map(([quantity, , values]) => ({
-      name: quantity,
-      x: chart.steps,
-      y: values.map((value) => (value === null ? place.lost : value === 0 ? place.zero : value)),
-      text: values.map((value) => (value === null ? "NaN or inf" : `${value}${unit}`)),
-      hovertemplate: `${quantity}, step %{x}: %{text}<extra></extra>`,
-      mode: chart.steps.length > 60 ? "lines" : "lines+markers",
-      line: {color: color(`c-${quantity}`), dash: QUANTITIES[quantity]?.[0] ?? "solid", width: 2},
-      marker: {color: color(`c-${quantity}`), symbol: QUANTITIES[quantity]?.[1] ?? "circle", size: 6},
-    }));
-    const ink = color("ink"), soft = color("soft"), line = color("line");
-    const shapes = [], annotations = [];
-    const note = (text, ink, at) => annotations.push({text, showarrow: false, font: {size: 12, color: ink}, ...at});
-    // Shapes take values on a logarithmic axis, annotations take their logarithms.
-    if (chart.first !== null) {
-      const [x, ends] = [chart.first, {yref: "paper", y0: 0, y1: 1}];
-      shapes.push({type: "line", x0: x, x1: x, ...ends, line: {color: ink, width: 1, dash: "dash"}});
-      const at = {x: Math.log10(x), yref: "paper", y: 1, xanchor: "left", yanchor: "bottom"};
-      note(`first difference: step ${x}`, ink, at);
-    }
-    if (floor) {
-      const ends = {xref: "paper", x0: 0, x1: 1};
-      shapes.push({type: "line", ...ends, y0: floor, y1: floor, line: {color: soft, width: 2, dash: "longdash"}});
-      note("noise floor", soft, {xref: "paper", x: 1, y: Math.log10(floor), xanchor: "right", yanchor: "bottom"});
-    }
-    const both = {type: "log", gridcolor: line, linecolor: line, zeroline: false};
-    const layout = {
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: {color: ink, family: "system-ui, sans-serif", size: 13},
-      margin: {l: 70, r: 12, t: 30, b: 48},
-      showlegend: true,
-      legend: {orientation: "h", x: 1, y: 1.02, xanchor: "right", yanchor: "bottom"},
-      shapes,
-      annotations,
-      xaxis: {...both, title: {text: "step"}, dtick: chart.steps.at(-1) > 20 ? "D2" : undefined, tickformat: ",d"},
-      yaxis: {
-        ...both,
-        title: {text: `difference, ${METRICS[metric]}`},
-        range: place.range,
-        tickvals: place.ticks.map((one) => one[0]),
-        ticktext: place.ticks.map((one) => one[1]),
-      },
-    };
-    return [traces, layout, {displayModeBar: false, responsive: true}];
-  }
-
-  function metricButtons(chart, draw) {
+  function chartButtons(chart, draw) {
     const bar = document.createElement("div");
     bar.className = "metrics";
-    for (const metric of Object.keys(METRICS).filter((one) => chart.curves.some((curve) => curve[1] === one))) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.dataset.metric = metric;
-      button.textContent = METRICS[metric];
-      button.addEventListener("click", () => draw(metric));
-      bar.append(button);
+    for (const [group, kinds] of Charts.kinds(chart)) {
+      const [named, label] = [document.createElement("span"), document.createElement("span")];
+      named.setAttribute("role", "group");
+      named.setAttribute("aria-label", group);
+      label.textContent = group;
+      named.append(label);
+      for (const [kind, text] of kinds) {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.dataset.kind = kind;
+        button.textContent = text;
+        button.addEventListener("click", () => draw(kind));
+        named.append(button);
+      }
+      bar.append(named);
     }
     return bar;
   }
@@ -123,12 +55,12 @@
     const plot = document.createElement("div");
     plot.className = "plot";
     let current = "max_ulp";
-    const draw = (metric = current) => {
-      current = metric;
-      for (const one of bar.children) one.setAttribute("aria-pressed", String(one.dataset.metric === metric));
-      return Plotly.react(plot, ...figure(chart, metric));
+    const draw = (kind = current) => {
+      current = kind;
+      for (const one of bar.querySelectorAll("button")) one.setAttribute("aria-pressed", String(one.dataset.kind === kind));
+      return Plotly.react(plot, ...Charts.figure(chart, kind));
     };
-    const bar = metricButtons(chart, draw);
+    const bar = chartButtons(chart, draw);
     // A picture has no buttons inside for those who cannot see it: they stand before it.
     element.before(bar);
     element.append(plot);
@@ -201,20 +133,21 @@
     cell.firstElementChild.replaceChildren(told, more);
   }
   function filter() {
-    const [name, dtype, verdict] = ["case", "dtype", "verdict"].map((one) => byId(`filter-${one}`).value);
+    const [name, dtype, verdict, epsilon] = ["case", "dtype", "verdict", "epsilon"].map((one) => byId(`filter-${one}`)?.value ?? "");
     const found = name ? ofCase(name) : null;
     let count = 0;
     for (const cell of cells) {
       if (found) fill(cell, found.get(`${cell.dataset.pair} ${cell.dataset.dtype}`));
       else [cell.className, cell.dataset.kinds, cell.firstElementChild.innerHTML] = cell.whole;
-      const matches = !verdict || cell.dataset.kinds.split(" ").includes(verdict);
+      const placed = !epsilon || cell.parentElement.dataset.epsilon.split(" ").includes(epsilon);
+      const matches = placed && (!verdict || cell.dataset.kinds.split(" ").includes(verdict));
       cell.classList.toggle("dim", !matches);
       cell.toggleAttribute("inert", !matches);
       count += matches && (!dtype || cell.dataset.dtype === dtype);
     }
     for (const one of heat.querySelectorAll("[data-dtype]")) one.hidden = Boolean(dtype) && one.dataset.dtype !== dtype;
     for (const row of heat.tBodies[0].rows) row.hidden = ![...row.cells].some((one) => one.dataset.pair && !one.hidden && !one.inert);
-    byId("filter-count").textContent = name || dtype || verdict ? `${count} of ${cells.length} fields` : "";
+    byId("filter-count").textContent = name || dtype || verdict || epsilon ? `${count} of ${cells.length} fields` : "";
   }
   const filters = document.querySelector("#matrix .filters");
   filters.addEventListener("change", filter);
@@ -237,4 +170,6 @@
 
   filter();
   follow();
+  // Plotly takes a second to unpack and to read: done while the reader still reads.
+  if (byId("plotly")) addEventListener("load", () => (window.requestIdleCallback ?? setTimeout)(loadPlotly));
 })();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from parity.engine.record import Run
 from parity.expectation import Kind
 from parity.explain.causes import Family
 from parity.explain.explanation import sentence_of
@@ -141,6 +142,13 @@ def apart(ulp: int, lr: float) -> str:
 def median_text(median: float) -> str:
     """What is typical of several cases."""
     return f"median {steps_text(median)}" if math.isfinite(median) else "median NaN/inf"
+
+
+def places(run: Run, *names: str) -> str:
+    """What the filter looks up: where epsilon stands on either side, and whether that is the same."""
+    found = [run.conventions[name] for name in names if name in run.conventions]
+    related = [] if len(found) < len(names) else ["same" if len(set(found)) == 1 else "other"]
+    return " ".join([*related, *dict.fromkeys(found)])
 
 
 def field_kinds(kinds: Sequence[tuple[Kind, int]]) -> tuple[str, str]:
