@@ -201,10 +201,12 @@ def certificate_card(one: Certificate) -> Card:
     names = one.actual.name, one.expected.name
     if not one.issued:
         reasons = tuple(certified.reason_line(reason, one.cells[0]) for reason in one.reasons)
-        return Card(f"No certificate: {names[0]} and {names[1]}", "alarm", reasons)
+        narrow = certified.narrowing_command(one)
+        tail = (f"What could be certified: {narrow}",) if narrow else ()
+        return Card(f"No certificate: {names[0]} and {names[1]}", "alarm", (*reasons, *tail))
     head, rows = bound_rows(one)
     lines = (
-        certified.terms(one),
+        f"That holds {certified.terms(one)}",
         *(f"In {dtypes}: {told}." for dtypes, told in certified.by_dtype(one)),
         *certified.notes(one),
         certified.left_out(one),
