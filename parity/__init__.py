@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from parity.shown import Shown, html_of
+
 if TYPE_CHECKING:
     from parity.api import certificate as certificate
     from parity.api import compare as compare
@@ -49,6 +51,13 @@ __all__ = [
     "divergence_frame",
     "run",
 ]
+
+
+@html_of.register(Shown)
+def _show(value: Shown) -> str | None:
+    """Loaded when the first value is shown."""
+    html: str | None = importlib.import_module("parity.report.html.notebook").show(value)
+    return html
 
 
 def __getattr__(name: str) -> Any:

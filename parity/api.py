@@ -38,6 +38,8 @@ from parity.report.html.certificate import missing as missing_of_certificate
 from parity.report.html.certificate import render_certificate_page
 from parity.report.html.page import missing, render_page
 from parity.report.markdown import render
+from parity.report.plots.draw import draw
+from parity.report.plots.folder import remove_plots, write_plots
 from parity.selection import matcher
 from parity.trace import read_trace
 from parity.version import VERSION
@@ -127,23 +129,28 @@ def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) ->
     merge_tables((part_paths(folder, cell.name)[1] for cell in finished), folder)
     write_run(outcome, folder)
     write_atomically(folder / REPORT, render(outcome, read_headlines(outcome, folder)))
-    # A page of what stood here before a resumed run would tell of another one.
+    # A page, and plots, of what stood here before a resumed run would tell of another one.
     (folder / PAGE).unlink(missing_ok=True)
+    remove_plots(folder)
     _remove_certificates(folder)
     return outcome
 
 
 def report(folder: Path | str) -> tuple[str, ...]:
-    """Write report.md and report.html of a run directory again; names of packages that the page lacks, if any.
+    """Write report.md, its plots and report.html of a run directory again; packages that the page lacks, if any.
 
     ParityError where something of the directory is missing, altered or of another schema.
     """
     folder = Path(folder)
     run = read_run(folder)
-    write_atomically(folder / REPORT, render(run, read_headlines(run, folder)))
+    panels = read_panels(run, folder)
+    plots = draw(panels)
+    write_plots(plots, folder)
+    write_atomically(folder / REPORT, render(run, read_headlines(run, folder), plots))
+    remove_plots(folder, keep=[one.name for one in plots.drawn])
     lacking = missing()
     if not lacking:
-        write_atomically(folder / PAGE, render_page(run, read_panels(run, folder)))
+        write_atomically(folder / PAGE, render_page(run, panels))
     return lacking
 
 
@@ -266,6 +273,7 @@ def prepare_output(folder: Path, resume: bool) -> None:
         _remove_certificates(folder)
         for name in _OWN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
+        remove_plots(folder)
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
 
 

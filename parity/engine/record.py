@@ -18,13 +18,14 @@ from parity.environment import describe_environment
 from parity.errors import ParityError
 from parity.expectation import Kind
 from parity.files import write_atomically
+from parity.shown import Shown
 
 SCHEMA = 2
 FILE = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
-class PairVerdict:
+class PairVerdict(Shown):
     """The verdict on one pair in one case and dtype."""
 
     case: str
@@ -55,7 +56,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Shown):
     """A whole run.
 
     stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
