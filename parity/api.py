@@ -32,6 +32,7 @@ from parity.files import write_atomically
 from parity.numerics.formats import FORMATS, format_named
 from parity.panels.certificate import Certificate
 from parity.panels.certifying import certify
+from parity.panels.changes import read_changes
 from parity.panels.panels import read_panels
 from parity.report.certificate import MARK, STEM, file_stem, render_certificate
 from parity.report.html.certificate import missing as missing_of_certificate
@@ -136,17 +137,18 @@ def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) ->
     return outcome
 
 
-def report(folder: Path | str) -> tuple[str, ...]:
+def report(folder: Path | str, changes: Sequence[Path | str] = ()) -> tuple[str, ...]:
     """Write report.md, its plots and report.html of a run directory again; packages that the page lacks, if any.
 
-    ParityError where something of the directory is missing, altered or of another schema.
+    changes: folders or JSON that upgrades, matrices, bisections and baselines left, to be shown with it. ParityError
+    where something of the directory, or of those, is missing, altered or of another schema.
     """
     folder = Path(folder)
-    run = read_run(folder)
-    panels = read_panels(run, folder)
+    run, told = read_run(folder), read_changes([Path(path) for path in changes])
+    panels = read_panels(run, folder, told)
     plots = draw(panels)
     write_plots(plots, folder)
-    write_atomically(folder / REPORT, render(run, read_headlines(run, folder), plots))
+    write_atomically(folder / REPORT, render(run, read_headlines(run, folder), plots, told))
     remove_plots(folder, keep=[one.name for one in plots.drawn])
     lacking = missing()
     if not lacking:

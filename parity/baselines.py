@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 from parity.api import select_cases
 from parity.baseline.check import Checked, check, choose_baseline
+from parity.baseline.command import selecting
 from parity.baseline.held import hold
 from parity.baseline.recorded import Recorded
 from parity.baseline.saving import Selection, save
@@ -62,20 +64,23 @@ def check_baseline(
     What is missing or changed is written beside `root`, as ``root.obtained``, or with `update` into the baseline.
     ParityError where there is no sound baseline, NothingCompared where nothing could be compared.
     """
-    folder = Path(root)
+    folder, dtypes = Path(root), tuple(dtypes)
     baselines = baselines_in(folder)
     for one in baselines:
         check_files(one)
     selected, whole = _selection(cases, implementations, dtypes, keyword, timeout)
     baseline, environment = choose_baseline(baselines, describe_environment())
-    return check(selected, baseline, environment, obtained_beside(folder), update=update, whole=whole,
+    held = check(selected, baseline, environment, obtained_beside(folder), update=update, whole=whole,
                  on_cell=_counted(selected, on_done))  # fmt: skip
+    command = ("parity", "baseline", "check", *selecting(cases, implementations, dtypes, keyword), "-o", str(root))
+    return replace(held, command=command)
 
 
 def diff_baselines(before: Path | str, after: Path | str) -> Checked:
     """Hold one baseline against another, each the folder of an environment, or a folder with one of them."""
     known = {case.name: case for case in select_cases()}
-    return hold(the_baseline(Path(before)), the_baseline(Path(after)), known)
+    held = hold(the_baseline(Path(before)), the_baseline(Path(after)), known)
+    return replace(held, command=("parity", "baseline", "diff", str(before), str(after)))
 
 
 def the_baseline(path: Path) -> Baseline:

@@ -6,16 +6,28 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import parity
+from parity.baseline.bisected import Bisected, Range
+from parity.baseline.bisection import Answer, Decision, Suspects
+from parity.baseline.release_matrix import Column, ReleaseMatrix
+from parity.baseline.side import saved_side
+from parity.baseline.upgrade import hold_sides
+from parity.baselines import save_baseline
+from parity.catalogue import load_case_file
 from parity.cli.main import exit_code
 from parity.engine.record import read_run
 from parity.hyper import Hyper
 from parity.layout import Layout, Parameter
 from parity.numerics.formats import FORMATS
+from parity.report.bisect import bisected_to_json
+from parity.report.drift_json import checked_to_json
+from parity.report.release_matrix import matrix_to_json
+from parity.report.upgrade import upgrade_to_json
 from parity.trace import create_rows, write_header
 
 pytest_plugins = ["pytester"]
@@ -267,3 +279,47 @@ def four_folder(tmp_path_factory, case_text, adam_text):
 def four(four_folder):
     """The record of that run, for tests that change one thing in it."""
     return read_run(four_folder)
+
+
+HAT_EPSILON = [("(np.sqrt(v_hat) + f(hyper.eps))", "(np.sqrt(v_hat) + f(hyper.eps / (1 - hyper.beta2**t) ** 0.5))")]
+
+
+@pytest.fixture(scope="session")
+def sides(tmp_path_factory, case_text, adam_text):
+    """Two sides of an upgrade after which a plug-in has another epsilon, and its case: (before, after, case).
+
+    Each is recorded for real: in float32 and float64 before, in float32 and float16 after.
+    """
+    folder = tmp_path_factory.mktemp("sides")
+    case, plugin = folder / "small.toml", folder / "plugin.py"
+    case.write_text(case_text(dtypes=["float32", "float64", "float16"], hyper={"eps": 1e-3}))
+    found = []
+    for name, other, swap in (("1.0", "float64", ()), ("2.0", "float16", HAT_EPSILON)):
+        plugin.write_text(adam_text("plugin", swap=swap))
+        targets = [f"{plugin}:plugin", "numpy.adam.outside"]
+        saved, _ = save_baseline(folder / name, [case], targets, ["float32", other])
+        found.append(replace(saved_side(saved, f"adams=={name}"), packages={"adams": name, "numpy": "2.0"}))
+    return *found, load_case_file(case)[0]
+
+
+@pytest.fixture(scope="session")
+def documents(sides):
+    """What commands leave of these sides, by kind, as JSON values.
+
+    The matrix has a release that is the same, one that changed, and one that cannot be had.
+    """
+    before, after, case = sides
+    upgraded = hold_sides(before, after, [case])
+    same = hold_sides(replace(after, name="adams==1.9"), after, [case])
+    columns = (Column("1.0", upgraded), Column("1.5", None, "no /srv/wheels/of/it here"), Column("1.9", same))
+    decisions = (Decision("1.5", Answer.UNTOLD, "it <hangs>"), Decision("1.9", Answer.CHANGED, "other bits"))
+    releases = ("1.0", "1.5", "1.9", "2.0")
+    search = Bisected(Range("adams", "1.0", "2.0"), releases, decisions, Suspects("1.0", ("1.5", "1.9")), upgraded)
+    command = ("parity", "upgrade", "--before", "adams==1.0", "--after-python", "/opt/secret/bin/python")
+    found = {
+        "upgrade": upgrade_to_json(replace(upgraded, command=command)),
+        "matrix": matrix_to_json(ReleaseMatrix("adams", "adams==2.0", columns)),
+        "bisect": bisected_to_json(search),
+        "baseline": checked_to_json(upgraded.checked),
+    }
+    return {name: json.loads(json.dumps(value)) for name, value in found.items()}

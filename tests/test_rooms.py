@@ -16,7 +16,7 @@ TIERS = (
     ("__main__",),
     ("bridge", "cli", "pytest_plugin"),
     ("listing", "session", "target", "upgrades"),
-    ("baselines", "claim"),
+    ("baselines", "changes", "claim"),
     ("api",),
     ("report",),
     ("panels",),

@@ -26,7 +26,7 @@ class Bisected(Shown):
 
     releases: from good to bad. decisions: in the order in which they were made. suspects: one where the first release
     that changes is known, several where nobody could tell of those before the last of them. step: the last that is
-    the same held against the last suspect, None where a user's own test decided.
+    the same held against the last suspect, None where a user's own test decided. command: the words that ask it again.
     """
 
     asked: Range
@@ -34,6 +34,7 @@ class Bisected(Shown):
     decisions: tuple[Decision, ...]
     suspects: Suspects
     step: Upgraded | None
+    command: tuple[str, ...] = ()
 
     @property
     def first(self) -> str | None:

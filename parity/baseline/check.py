@@ -29,13 +29,14 @@ class Checked(Shown):
     """What became of every entry that was asked for, and of those that nothing asked for.
 
     baseline: that was held against; environment: what differs in it from now. obtained: where the new entries of all
-    that is not identical were written, None where all is.
+    that is not identical were written, None where all is. command: the words that ask it again.
     """
 
     baseline: Baseline
     drifts: tuple[Drift, ...]
     environment: tuple[Difference, ...]
     obtained: Path | None
+    command: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -27,11 +27,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseMatrix(Shown):
-    """Releases of a package, oldest first. reference: what they are held against, a release or a baseline."""
+    """Releases of a package, oldest first.
+
+    reference: what they are held against, a release or a baseline. command: the words that ask it again.
+    """
 
     package: str
     reference: str
     columns: tuple[Column, ...]
+    command: tuple[str, ...] = ()
 
     @property
     def implementations(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from parity.errors import UsageError
 def make_room(folder: Path, mark: str, own: Iterable[str], spared: Iterable[Path] = ()) -> None:
     """Remove from a folder what an earlier call of the command left there; the folder is there then.
 
-    mark: the file by which a folder is known as the command's. own: the folders in it that it wrote. spared: what is
+    mark: the file by which a folder is known as the command's. own: what it wrote there. spared: what is
     read yet. UsageError where the folder holds something else, or what is to be spared.
     """
     if folder.exists() and not folder.is_dir():
@@ -24,4 +24,7 @@ def make_room(folder: Path, mark: str, own: Iterable[str], spared: Iterable[Path
             raise UsageError(f"-o {folder}: holds {path}, which is to be read; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for name in own:
-        shutil.rmtree(folder / name, ignore_errors=True)
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name, ignore_errors=True)
+        else:
+            (folder / name).unlink(missing_ok=True)

@@ -22,11 +22,12 @@ Among = Callable[[Where], bool]
 
 @dataclass(frozen=True, slots=True)
 class Upgraded(Shown):
-    """Two sides, and what became of every entry of the one in the other."""
+    """Two sides, and what became of every entry of the one in the other. command: the words that ask it again."""
 
     before: Side
     after: Side
     checked: Checked
+    command: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

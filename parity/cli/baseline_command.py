@@ -75,6 +75,7 @@ def save_command(
 @_folder()
 @click.option("--update", is_flag=True, help="Take over what is missing or changed; the check is told all the same.")
 @options.markdown_file()
+@options.html_file()
 @options.json_file()
 @options.verbosity()
 @options.color()
@@ -83,6 +84,7 @@ def check_command(
     folder: Path,
     update: bool,
     markdown: Path | None,
+    html: Path | None,
     json_file: str | None,
     verbose: bool,
     quiet: bool,
@@ -100,7 +102,7 @@ def check_command(
             update=update,
             on_done=on_done,
         )
-    _answer(checked, json_file, markdown, color, verbose=verbose, quiet=quiet)
+    _answer(checked, json_file, markdown, html, color, verbose=verbose, quiet=quiet)
     return checked.exit_code
 
 
@@ -128,28 +130,48 @@ def list_command(folder: Path, json_file: str | None, color: str) -> int:
 @click.argument("before", type=click.Path(path_type=Path))
 @click.argument("after", type=click.Path(path_type=Path))
 @options.markdown_file()
+@options.html_file()
 @options.json_file()
 @options.verbosity()
 @options.color()
 def diff_command(
-    before: Path, after: Path, markdown: Path | None, json_file: str | None, verbose: bool, quiet: bool, color: str
+    before: Path,
+    after: Path,
+    markdown: Path | None,
+    html: Path | None,
+    json_file: str | None,
+    verbose: bool,
+    quiet: bool,
+    color: str,
 ) -> int:
     """Hold one baseline against another, without running anything; no framework is imported."""
     from parity import baselines
 
     checked = baselines.diff_baselines(before, after)
-    _answer(checked, json_file, markdown, color, verbose=verbose, quiet=quiet)
+    _answer(checked, json_file, markdown, html, color, verbose=verbose, quiet=quiet)
     return checked.exit_code
 
 
 def _answer(
-    checked: Checked, json_file: str | None, markdown: Path | None, color: str, *, verbose: bool, quiet: bool
+    checked: Checked,
+    json_file: str | None,
+    markdown: Path | None,
+    html: Path | None,
+    color: str,
+    *,
+    verbose: bool,
+    quiet: bool,
 ) -> None:
     from parity.cli.console import append_markdown, console, write_answer
-    from parity.report.drift import checked_to_json, markdown_lines
+    from parity.report.drift import markdown_lines
+    from parity.report.drift_json import checked_to_json
 
     if json_file:
         write_answer(json_file, checked_to_json(checked))
+    if html is not None:
+        from parity.changes import write_page
+
+        write_page(checked_to_json(checked), html)
     append_markdown(markdown, markdown_lines(checked))
     _show(checked, console(color, stderr=json_file == "-"), verbose=verbose, quiet=quiet)
 

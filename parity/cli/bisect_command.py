@@ -51,6 +51,7 @@ def command(
     from parity.baseline.bisected import Range
     from parity.baseline.bisection import Decision
     from parity.cli.console import console, write_answer
+    from parity.cli.kept import show_kept
     from parity.cli.watching import watching
     from parity.report.bisect import bisected_summary, bisected_to_json, decision_line
     from parity.report.drift import drift_tables
@@ -91,6 +92,6 @@ def command(
                 screen.print(table)
             for note in notes_of(found.step):
                 screen.print(f"note: {note}", markup=False, style="yellow")
-        screen.print(f"kept: {folder}", markup=False, style="dim")
+        show_kept(screen, folder)
     screen.print(bisected_summary(found), markup=False, style="red" if found.exit_code else "green")
     return found.exit_code

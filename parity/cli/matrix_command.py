@@ -43,6 +43,7 @@ def command(
     Exit code 0 where every bit of every release is the same, 1 where something is not, or a release cannot be had.
     """
     from parity.cli.console import append_markdown, console, write_answer
+    from parity.cli.kept import show_kept
     from parity.cli.watching import watching
     from parity.report.release_matrix import matrix_lines, matrix_summary, matrix_table, matrix_to_json, remarks
     from parity.upgrades.matrix import matrix
@@ -68,6 +69,6 @@ def command(
         screen.print(matrix_table(found))
         for told in remarks(found):
             screen.print(told, markup=False, style="yellow")
-        screen.print(f"kept: {folder}", markup=False, style="dim")
+        show_kept(screen, folder)
     screen.print(matrix_summary(found), markup=False, style="red" if found.exit_code else "green")
     return found.exit_code

@@ -42,6 +42,22 @@ def junit_file() -> Decorator:
                         help="Write every pair as a test in JUnit's XML.")  # fmt: skip
 
 
+def html_file() -> Decorator:
+    """``--html``."""
+    return click.option("--html", "html", type=click.Path(dir_okay=False, path_type=Path), callback=_page,
+                        metavar="FILE", help="Write a page of it.")  # fmt: skip
+
+
+def _page(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Say now, and not after a long run, that a page cannot be made."""
+    if value is not None:
+        from parity.changes import check_page
+
+        check_page()
+        _with_folder(ctx, parameter, value)
+    return value
+
+
 def _with_folder(ctx: click.Context, parameter: click.Parameter, value: str | Path | None) -> str | Path | None:
     """Make the folder of a file now: what is found out after a long run is found out too late."""
     if value is not None and value != "-":

@@ -19,6 +19,8 @@ from parity.cli import options
               help="With --certificate: only cases whose names match.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
               help="With --certificate: where it is written.  [RUN_DIRECTORY]")  # fmt: skip
+@click.option("--changes", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
+              help="Show with it what upgrade, matrix, bisect or baseline left: folder or JSON.")  # fmt: skip
 @options.json_file()
 def command(
     run_directory: Path,
@@ -26,24 +28,33 @@ def command(
     dtypes: tuple[str, ...],
     keyword: str,
     output: Path | None,
+    changes: tuple[Path, ...],
     json_file: str | None,
 ) -> int:
     """Write report.md and report.html of RUN_DIRECTORY from what it keeps; nothing is run.
+
+    Of a folder that upgrade, matrix or bisect keeps its answer in: its report.html.
 
     With --certificate exit code 0 says that A and B are equivalent on what was selected, 1 that they cannot be called
     so, 5 that nothing of them was compared.
     """
     from parity import api
+    from parity import changes as documents
     from parity.cli.certified import certified
     from parity.cli.console import error_line
     from parity.errors import UsageError
 
+    if certificate and changes:
+        raise UsageError("--changes are shown with a run; leave out --certificate")
     if certificate:
         return certified(run_directory, certificate, dtypes, keyword, output or run_directory, json_file)
     for name, given in (("-d", dtypes), ("-k", keyword), ("-o", output), ("--json", json_file)):
         if given:
             raise UsageError(f"{name} belongs to --certificate A B")
-    lacking = api.report(run_directory)
+    if not changes and documents.is_changes(run_directory):
+        click.echo(str(documents.report_changes(run_directory)))
+        return 0
+    lacking = api.report(run_directory, changes)
     click.echo(str(run_directory / api.REPORT))
     if lacking:
         error_line(f"no {api.PAGE}: {' and '.join(lacking)} missing; pip install 'parity[report]'")

@@ -65,6 +65,7 @@ def command(
     """
     from parity.baseline.place import Place
     from parity.cli.console import append_markdown, console, write_answer
+    from parity.cli.kept import show_kept
     from parity.cli.watching import watching
     from parity.report.drift import drift_tables
     from parity.report.upgrade import WORDING, notes_of, upgrade_lines, upgrade_summary, upgrade_to_json
@@ -90,6 +91,6 @@ def command(
             screen.print(table)
         for note in notes_of(found):
             screen.print(f"note: {note}", markup=False, style="yellow")
-        screen.print(f"kept: {folder}", markup=False, style="dim")
+        show_kept(screen, folder)
     screen.print(upgrade_summary(found), markup=False, style="red" if found.exit_code else "green")
     return found.exit_code

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from parity.engine.record import Run
 from parity.panels.accuracy import Accuracy, accuracy
+from parity.panels.changes import Changes
 from parity.panels.conclusion import Conclusion, conclusions
 from parity.panels.epsilon_map import EpsilonMap, epsilon_maps
 from parity.panels.heat import HeatMap, heat_map
@@ -15,16 +16,17 @@ from parity.panels.view import PairViews, read_views
 
 @dataclass(frozen=True, slots=True)
 class Panels:
-    """What a page shows, section by section; views: by pair."""
+    """What a page shows, section by section; views: by pair; changes: of documents that are shown with the run."""
 
     conclusions: tuple[Conclusion, ...]
     heat: HeatMap
     views: dict[tuple[str, str], PairViews]
     epsilon: tuple[EpsilonMap, ...]
     accuracy: Accuracy
+    changes: tuple[Changes, ...] = ()
 
 
-def read_panels(run: Run, folder: Path) -> Panels:
+def read_panels(run: Run, folder: Path, changes: tuple[Changes, ...] = ()) -> Panels:
     """From a run and its directory; ParityError where a file of it is missing, altered or of another schema."""
     views = read_views(run, folder)
-    return Panels(conclusions(run, views), heat_map(run), views, epsilon_maps(), accuracy(run))
+    return Panels(conclusions(run, views), heat_map(run), views, epsilon_maps(), accuracy(run), changes)

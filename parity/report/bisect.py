@@ -6,19 +6,21 @@ from typing import Any
 
 from parity.baseline.bisected import Bisected
 from parity.baseline.bisection import Answer, Decision
-from parity.report.upgrade import upgrade_to_json
+from parity.baseline.document import Document, head
+from parity.report.upgrade import upgraded_to_json
 
 
 def bisected_to_json(found: Bisected) -> dict[str, Any]:
     """What ``--json`` of ``parity bisect`` writes."""
     return {
+        **head(Document.BISECT, found.command),
         "package": found.asked.package,
         "releases": list(found.releases),
         "decisions": [decision_to_json(one) for one in found.decisions],
         "last_same": found.suspects.last,
         "first_changed": found.first,
         "suspects": list(found.suspects.releases),
-        "step": None if found.step is None else upgrade_to_json(found.step),
+        "step": None if found.step is None else upgraded_to_json(found.step),
         "exit_code": found.exit_code,
     }
 

@@ -1,4 +1,4 @@
-"""What became of a baseline, on a terminal, in Markdown and as JSON values."""
+"""What became of a baseline, on a terminal and in Markdown."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from rich.table import Table
 
 from parity.baseline.check import Checked
 from parity.baseline.drift import Change, Drift, Status
-from parity.baseline.groups import Group, grouped
+from parity.baseline.groups import FateT, Group, grouped
 from parity.baseline.store import Baseline
 from parity.baseline.surroundings import Difference
-from parity.comparison.divergence import Measured
 from parity.report import markup
 from parity.report.figures import steps_text, ulp_text, value_text
 
@@ -70,7 +69,7 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
     return table
 
 
-def group_table(groups: Sequence[Group]) -> Table:
+def group_table(groups: Sequence[Group[Drift]]) -> Table:
     """One row for entries of one implementation and dtype with the same fate."""
     table = Table(title=f"{sum(len(one.drifts) for one in groups):,} entries to look at", title_justify="left")
     for column in ("implementation", "dtype", "status", "cases"):
@@ -82,7 +81,7 @@ def group_table(groups: Sequence[Group]) -> Table:
     return table
 
 
-def group_text(group: Group) -> str:
+def group_text(group: Group[FateT]) -> str:
     """The farthest entry of a group, and what is said of all of them."""
     reasons = [text if count == len(group.drifts) else f"{text} ({count:,})" for text, count in group.reasons]
     more = f"; and {len(reasons) - REASONS:,} other reasons" if len(reasons) > REASONS else ""
@@ -199,42 +198,6 @@ def describe(one: Baseline) -> dict[str, Any]:
     }
 
 
-def checked_to_json(checked: Checked) -> dict[str, Any]:
-    """What ``--json`` of ``parity baseline check`` and ``diff`` writes."""
-    return {
-        "baseline": checked.baseline.name,
-        "exit_code": checked.exit_code,
-        "compared": checked.compared,
-        "counts": {str(status): checked.counts.get(status, 0) for status in Status},
-        "environment": [_difference(one) for one in checked.environment],
-        "entries": [drift_to_json(one) for one in checked.drifts],
-    }
-
-
-def drift_to_json(one: Drift) -> dict[str, Any]:
-    """One entry as JSON values; the divergence table of a change in full."""
-    change = one.change
-    return {
-        "case": one.case,
-        "dtype": one.dtype,
-        "implementation": one.implementation,
-        "status": str(one.status),
-        "detail": one.detail,
-        "compared": one.compared,
-        "environment": [_difference(each) for each in one.environment],
-        "change": None
-        if change is None
-        else {
-            "first_step": change.first_step,
-            "quantities": list(change.quantities),
-            "sentence": change.sentence,
-            "explained": change.explained,
-            "causes": [{"family": cause.family, "detail": cause.detail} for cause in change.causes],
-            "divergence": [_measured(each) for each in change.measured],
-        },
-    }
-
-
 def markdown_lines(checked: Checked, wording: Wording = BASELINE) -> Iterator[str]:
     """A summary for a pull request, or for a CI job's page."""
     yield f"### {wording.title}: {tally(checked)}"
@@ -276,23 +239,3 @@ def drift_tables(checked: Checked, wording: Wording, *, verbose: bool) -> Iterat
         yield environment_table(checked.environment, wording)
     else:
         yield f"[dim]{wording.same}[/dim]"
-
-
-def _difference(one: Difference) -> dict[str, str]:
-    return {"what": one.what, "before": one.before, "after": one.after}
-
-
-def _measured(one: Measured) -> dict[str, Any]:
-    metrics = one.metrics
-    return {
-        "quantity": one.quantity,
-        "parameter": one.parameter,
-        "step": int(one.steps[0]),
-        "elements": int(metrics.elements[0]),
-        "differing": int(metrics.differing[0]),
-        "max_abs": float(metrics.max_abs[0]).hex(),
-        "max_ulp": int(metrics.max_ulp[0]),
-        "worst_index": int(metrics.worst_index[0]),
-        "actual_value": one.actual_values[0],
-        "expected_value": one.expected_values[0],
-    }

@@ -12,7 +12,8 @@ from parity.engine.result import PairResult
 from parity.expectation import Kind
 from parity.explain.headlines import Headlines
 from parity.numerics.formats import FORMATS
-from parity.report import accounts, headlines
+from parity.panels.changes import Changes
+from parity.report import accounts, changes, headlines
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import escape, table
 from parity.report.plots import section
@@ -39,8 +40,11 @@ second table of a case, is the number of wrong Adams whose verdict it would turn
 one in this case at all; a pair of two frameworks is given that of its budget beside the from-scratch Adam."""
 
 
-def render(run: Run, chosen: Headlines = NO_HEADLINES, plots: Plots = NO_PLOTS) -> str:
-    """The report of a run as Markdown. chosen: of the whole explanations that it keeps; plots: that stand beside it."""
+def render(run: Run, chosen: Headlines = NO_HEADLINES, plots: Plots = NO_PLOTS, changed: Sequence[Changes] = ()) -> str:
+    """The report of a run as Markdown.
+
+    chosen: of the whole explanations that it keeps; plots: that stand beside it; changed: what is shown with it.
+    """
     told = _matrix(build_matrix(run))
     sections = [
         f"# Adam parity report\n\n{_answer(run)}",
@@ -53,6 +57,7 @@ def render(run: Run, chosen: Headlines = NO_HEADLINES, plots: Plots = NO_PLOTS) 
         _why(run, chosen, plots),
         section.titled(plots, Section.EPSILON),
         _cases(run),
+        changes.section(changed),
         _environment(run),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"

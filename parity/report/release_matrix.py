@@ -8,21 +8,24 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from parity.baseline.drift import GREEN, Status
+from parity.baseline.document import Document, head
+from parity.baseline.drift import GREEN, Drift, Status
 from parity.baseline.groups import Group, grouped
 from parity.baseline.release_matrix import Column, ReleaseMatrix
 from parity.report import markup
 from parity.report.drift import group_text
-from parity.report.upgrade import recorded_text, upgrade_to_json
+from parity.report.upgrade import recorded_text, upgraded_to_json
 
 
 def matrix_to_json(found: ReleaseMatrix) -> dict[str, Any]:
     """What ``--json`` of ``parity matrix`` writes."""
     return {
+        **head(Document.MATRIX, found.command),
         "package": found.package,
         "reference": found.reference,
         "exit_code": found.exit_code,
         "compared": found.compared,
+        "order": [one.release for one in found.columns],
         "releases": {
             one.release: {
                 "why": one.why,
@@ -30,7 +33,7 @@ def matrix_to_json(found: ReleaseMatrix) -> dict[str, Any]:
                     name: {str(status): count for status, count in one.counted(name).items()}
                     for name in found.implementations
                 },
-                "held": None if one.held is None else upgrade_to_json(one.held),
+                "held": None if one.held is None else upgraded_to_json(one.held),
             }
             for one in found.columns
         },
@@ -97,7 +100,7 @@ def remarks(found: ReleaseMatrix) -> Iterator[str]:
         yield f"{', '.join(releases)}: {line}"
 
 
-def _said(group: Group) -> str:
+def _said(group: Group[Drift]) -> str:
     fate = f"{len(group.drifts):,} of {group.of:,} {group.status}"
     return f"{group.implementation} in {group.dtype}: {fate}: {group_text(group)}"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from parity.baseline.document import Document, head
 from parity.baseline.side import Side
 from parity.baseline.upgrade import Upgraded
-from parity.report.drift import Wording, checked_to_json, markdown_lines, tally
+from parity.report.drift import Wording, markdown_lines, tally
+from parity.report.drift_json import held_to_json, recorded_to_json
 from parity.report.markup import escape
 
 WORDING = Wording("Adam before and after the upgrade", "before", "after", "Nothing differs between the environments.")
@@ -15,8 +17,13 @@ WORDING = Wording("Adam before and after the upgrade", "before", "after", "Nothi
 
 def upgrade_to_json(found: Upgraded) -> dict[str, Any]:
     """What ``--json`` of ``parity upgrade`` writes."""
+    return {**head(Document.UPGRADE, found.command), **upgraded_to_json(found)}
+
+
+def upgraded_to_json(found: Upgraded) -> dict[str, Any]:
+    """The same as a part of a document."""
     return {
-        **checked_to_json(found.checked),
+        **held_to_json(found.checked),
         "before": side_to_json(found.before),
         "after": side_to_json(found.after),
     }
@@ -27,6 +34,7 @@ def side_to_json(side: Side) -> dict[str, Any]:
     return {
         "name": side.name,
         "baseline": str(side.baseline.folder),
+        "recorded": recorded_to_json(side.baseline),
         "packages": dict(side.packages),
         "notes": list(side.notes),
         "cannot_run": {name: list(lacks) for name, lacks in side.unmet.items() if lacks},

@@ -9,6 +9,8 @@ from typing import Any
 
 from parity.baseline.bisected import Bisected, Range
 from parity.baseline.bisection import Answer, Decision
+from parity.baseline.command import repeated, selecting
+from parity.baseline.document import FILES, Document
 from parity.baseline.journal import append, read_journal, start_journal
 from parity.baseline.judging import Judge, NoChange, OnDecided, changed_places, decide, search, standing
 from parity.baseline.releases import between, check_release, releases_of
@@ -17,6 +19,7 @@ from parity.baseline.side import Side
 from parity.baseline.upgrade import hold_sides
 from parity.baseline.user_check import run_check
 from parity.baselines import OnDone, unheard
+from parity.changes import PAGE, leave_page
 from parity.errors import UsageError
 from parity.files import write_json
 from parity.report.bisect import bisected_to_json
@@ -24,7 +27,7 @@ from parity.upgrades.question import OnBuild, asked_for, unseen
 from parity.upgrades.release import RELEASES, Line, release_side, release_site
 
 LOG = "bisect.log"
-RESULT = "bisect.json"
+RESULT = FILES[Document.BISECT]
 CHECKS = "checks"
 
 
@@ -64,9 +67,12 @@ def bisect(
     question = _question(asked, cases, implementations, dtypes, keyword, check)
     known = read_journal(replay, question, releases) if replay is not None else ()
     folder = Path(output)
-    own = () if replay is not None and replay.resolve().parent == folder.resolve() else (RELEASES, CHECKS)
-    make_room(folder, LOG, own, [replay] if replay is not None and own else [])
+    inside = replay is not None and replay.resolve().parent == folder.resolve()
+    own = () if inside else (RELEASES, CHECKS)
+    make_room(folder, LOG, (*own, RESULT, PAGE), [replay] if replay is not None and not inside else [])
     start_journal(folder / LOG, question, known)
+    command = (*_asking(asked), *repeated("--check", [check] if check else []),
+               *selecting(cases, implementations, dtypes, keyword))  # fmt: skip
     line = Line(asked.package, asked.beside, selection, tuple(implementations), folder)
 
     def decided(decision: Decision, left: int) -> None:
@@ -77,15 +83,16 @@ def bisect(
         judge = _checking(line, check, on_build)
         known = _turning(line.pin, releases, known, judge, decided)
         decisions = search(releases, known, judge, decided)
-        found = Bisected(asked, releases, decisions, standing(releases, decisions), None)
+        found = Bisected(asked, releases, decisions, standing(releases, decisions), None, command)
     else:
         recorded = partial(release_side, line, on_build=on_build, on_done=on_done)
         judge = _holding(line, releases, recorded)
         decisions = search(releases, known, judge, decided)
         left = standing(releases, decisions)
         step = hold_sides(recorded(left.last), recorded(left.releases[-1]), selection.cases)
-        found = Bisected(asked, releases, decisions, left, step)
+        found = Bisected(asked, releases, decisions, left, step, command)
     write_json(folder / RESULT, bisected_to_json(found))
+    leave_page(folder)
     return found
 
 
@@ -123,6 +130,11 @@ def _turning(
             raise NoChange(f"no change to search: --check gives {why} on {pin(release)}, where it should "
                               + ("be 0" if wanted is Answer.SAME else "be none of 0 and 125"))  # fmt: skip
     return tuple(answers.values())
+
+
+def _asking(asked: Range) -> tuple[str, ...]:
+    ends = ("--package", asked.package, "--good", asked.good, "--bad", asked.bad)
+    return ("parity", "bisect", *ends, *repeated("--with", asked.beside), *(["--pre"] if asked.pre else []))
 
 
 def _question(

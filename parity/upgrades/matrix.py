@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from parity.baseline.command import repeated, selecting
+from parity.baseline.document import FILES, Document, head
 from parity.baseline.release_matrix import Column, ReleaseMatrix
 from parity.baseline.releases import in_order
 from parity.baseline.room import make_room
@@ -15,13 +17,14 @@ from parity.baseline.saving import Selection
 from parity.baseline.side import Side, saved_side
 from parity.baseline.upgrade import Upgraded, hold_sides, selected
 from parity.baselines import OnDone, the_baseline, unheard
+from parity.changes import PAGE, leave_page
 from parity.errors import NothingCompared, ParityError, UsageError
 from parity.files import write_atomically, write_json
 from parity.report.release_matrix import matrix_lines, matrix_to_json
 from parity.upgrades.question import OnBuild, asked_for, unseen
 from parity.upgrades.release import RELEASES, Line, release_side
 
-RESULT = "matrix.json"
+RESULT = FILES[Document.MATRIX]
 SUMMARY = "summary.md"
 
 
@@ -44,9 +47,9 @@ def matrix(
     """Record the same inputs with every release, and hold them against the newest one's.
 
     Selected as by `upgrade`. baseline: what they are held against instead. output: keeps a baseline of every release,
-    the result and a summary. resume: releases that it keeps are not recorded again, if the same was asked. A release
-    that cannot be had is a column that says why. ParityError where the newest cannot be had, NothingCompared where no
-    release has anything in common with it.
+    the result, a summary and a page. resume: releases that it keeps are not recorded again, if the same was asked. A
+    release that cannot be had is a column that says why. ParityError where the newest cannot be had, NothingCompared
+    where no release has anything in common with it.
     """
     ordered = in_order(releases, 1 if baseline is not None else 2)
     asked = asked_for(cases, dtypes, keyword, timeout)
@@ -61,8 +64,14 @@ def matrix(
     }
     if resume:
         _check_resumed(folder, question)
-    make_room(folder, RESULT, () if resume else (RELEASES,), () if saved is None else (saved.folder,))
-    write_json(folder / RESULT, {"finished": False, "asked": question})
+    own = (SUMMARY, PAGE) if resume else (SUMMARY, PAGE, RELEASES)
+    make_room(folder, RESULT, own, () if saved is None else (saved.folder,))
+    command = (
+        *("parity", "matrix", "--package", package, "--versions", ",".join(ordered), *repeated("--with", beside)),
+        *repeated("--baseline", [] if baseline is None else [str(baseline)]),
+        *selecting(cases, implementations, dtypes, keyword),
+    )
+    write_json(folder / RESULT, {**head(Document.MATRIX, command), "finished": False, "asked": question})
     line = Line(package, tuple(beside), asked, tuple(implementations), folder)
     recorded = partial(release_side, line, on_build=on_build, on_done=on_done)
     if saved is None:
@@ -73,11 +82,12 @@ def matrix(
         before = saved_side(saved)
         columns = [_column(one, recorded, partial(_held_against, before, asked)) for one in ordered]
         reference = before.name
-    found = ReleaseMatrix(package, reference, tuple(columns))
+    found = ReleaseMatrix(package, reference, tuple(columns), command)
     if not any(one.held is not None for one in columns):
         raise NothingCompared(f"nothing was compared with {reference}: {columns[0].why}")
     write_json(folder / RESULT, {"finished": True, "asked": question, **matrix_to_json(found)})
     write_atomically(folder / SUMMARY, "".join(f"{line}\n" for line in matrix_lines(found)))
+    leave_page(folder)
     return found
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from parity.baseline.command import placing, selecting
+from parity.baseline.document import FILES, Document, head
 from parity.baseline.place import Place, check_place, pinned, settle
 from parity.baseline.room import make_room
 from parity.baseline.side import Side, recorded_side, saved_side
 from parity.baseline.upgrade import Upgraded, hold_sides, selected
 from parity.baselines import OnDone, the_baseline, unheard
+from parity.changes import PAGE, leave_page
 from parity.errors import UsageError
 from parity.files import write_atomically, write_json
 from parity.report.upgrade import upgrade_lines, upgrade_to_json
 from parity.upgrades.question import OnBuild, asked_for, cells_of, counted, unseen, with_candidates
 
-RESULT = "upgrade.json"
+RESULT = FILES[Document.UPGRADE]
 SUMMARY = "summary.md"
 SIDES = ("before", "after")
 
@@ -37,16 +41,17 @@ def upgrade(
     """Record the same inputs on both sides, and hold every entry of the one against the other's.
 
     Cases and dtypes are selected as by `run`; no implementation: those that stand on what is pinned. output: keeps
-    both baselines, the result and a summary. ParityError where a side cannot be had, NothingCompared where the two
-    have nothing in common.
+    both baselines, the result, a summary and a page. ParityError where a side cannot be had, NothingCompared where the
+    two have nothing in common.
     """
     places = dict(zip(SIDES, (before, after), strict=True))
     check_sides(before, after)
     asked = asked_for(cases, dtypes, keyword, timeout)
     saved = {side: the_baseline(place.baseline) for side, place in places.items() if place.baseline is not None}
     folder = Path(output)
-    make_room(folder, RESULT, SIDES, [one.folder for one in saved.values()])
-    write_json(folder / RESULT, {"finished": False})
+    make_room(folder, RESULT, (*SIDES, SUMMARY, PAGE), [one.folder for one in saved.values()])
+    command = ("parity", "upgrade", *placing(places.values()), *selecting(cases, implementations, dtypes, keyword))
+    write_json(folder / RESULT, {**head(Document.UPGRADE, command), "finished": False})
     sites = {side: settle(place, partial(on_build, place.flag)) for side, place in places.items() if side not in saved}
     pythons = [site.python for site in sites.values()]
     selection, unmets = with_candidates(asked, implementations, pinned(places.values()), pythons, [*saved.values()])
@@ -55,9 +60,10 @@ def upgrade(
     for (side, site), unmet in zip(sites.items(), unmets, strict=True):
         sides[side] = recorded_side(site, selection, unmet, folder / side, on_cell(side))
     among = partial(selected, asked, {one.name for one in selection.candidates})
-    found = hold_sides(sides["before"], sides["after"], asked.cases, among)
+    found = replace(hold_sides(sides["before"], sides["after"], asked.cases, among), command=command)
     write_json(folder / RESULT, {"finished": True, **upgrade_to_json(found)})
     write_atomically(folder / SUMMARY, "".join(f"{line}\n" for line in upgrade_lines(found)))
+    leave_page(folder)
     return found
 
 

@@ -16,7 +16,7 @@ from parity.panels.heat import Spot
 from parity.panels.panels import Panels
 from parity.panels.view import View
 from parity.report import accounts, figures
-from parity.report.html import bundle, commands, explained, wording
+from parity.report.html import bundle, changing, commands, explained, wording
 from parity.report.html.method import budget_rows, worker_rows
 from parity.report.reproduction import explain_command
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 NEEDED = ("jinja2", "plotly")
+
+SCRIPTS = ("charts.js", "copy.js", "follow.js", "script.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def missing() -> tuple[str, ...]:
 
 def render_page(run: Run, panels: Panels) -> str:
     """The page of a run; `missing` says whether it can be made."""
-    environment = _environment()
+    environment = templates()
     sections = tuple(_sections(panels, environment))
     return environment.get_template("page.html.j2").render(
         run=run,
@@ -70,11 +72,12 @@ def render_page(run: Run, panels: Panels) -> str:
         spots=bundle.island(_spots(panels, sections)),
         plotly=bundle.packed(bundle.plotly_source()) if any(one.packed for one in sections) else "",
         style=(FOLDER / "style.css").read_text(encoding="utf-8"),
-        scripts=[(FOLDER / name).read_text(encoding="utf-8") for name in ("charts.js", "script.js")],
+        scripts=[(FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS],
     )
 
 
-def _environment() -> Environment:
+def templates() -> Environment:
+    """The templates of this folder, with the words that they use."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -85,6 +88,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(wording=wording, explained=explained, commands=commands, explain_command=explain_command)
+    environment.globals.update(changing=changing)
     environment.filters.update(
         breakable=_breakable,
         ulp=figures.ulp_text,

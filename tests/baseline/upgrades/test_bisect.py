@@ -37,6 +37,10 @@ def test_the_first_release_that_changes_is_found_past_one_that_cannot_be_install
     kept = tmp_path / "runs" / "bisect"
     assert sorted(one.name for one in (kept / "releases").iterdir()) == ["1.0", "1.3", "2.0", "2.1"]
     assert json.loads((kept / "bisect.json").read_text()) == answer
+    page = (kept / "report.html").read_text()
+    assert "adams 2.0 is the first release that changes; 1.3 is the last before it." in page
+    assert "nowhere-to-be-had" in page
+    assert str(tmp_path) not in page
 
 
 def test_where_nobody_can_tell_a_range_is_said(bisect):

@@ -39,6 +39,11 @@ def test_every_release_stands_against_the_newest(matrix, command, tmp_path):
     assert (kept / "summary.md").read_text() == page.read_text()
     assert "| implementation | 1.0 | 1.2 | 2.0 |" in page.read_text()
     assert "| user.adams | 1 changed | - | 1 identical |" in page.read_text()
+    assert written["order"] == ["1.0", "1.2", "2.0"]
+    text = (kept / "report.html").read_text()
+    assert "adams: 1 of 3 releases is the same as 2.1 (2.0); 1.0 changed; of 1.2 nothing can be told." in text
+    assert "nowhere-to-be-had" in text
+    assert str(tmp_path) not in text
 
 
 def test_releases_that_are_all_the_same(matrix):

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from parity.errors import ParityError
+from parity.panels.reading import read_document
+
 
 @pytest.fixture
 def upgrade(call):
@@ -49,6 +52,12 @@ def test_a_change_is_told_with_its_step_and_its_size_and_everything_is_kept(upgr
     assert text.startswith("### Adam before and after the upgrade: 1 changed\n\n- before: adams==1.3\n")
     assert "| adams | 1.3 | 2.0 |" in text
     assert "Exit code 1." in text
+    # The page is there, and is made again from what is kept.
+    page = (kept / "report.html").read_bytes()
+    assert b"adams 1.3 to 2.0: 1 of 1 entry changed." in page
+    assert command("report", kept) == (0, f"{kept / 'report.html'}\n", "")
+    assert (kept / "report.html").read_bytes() == page
+    assert str(tmp_path).encode() not in page
     # The sides are baselines like any other.
     assert command("baseline", "diff", kept / "before", kept / "after", "-q")[0] == 1
     assert command("baseline", "diff", kept / "after", kept / "after", "-q")[0] == 0
@@ -75,6 +84,16 @@ def test_an_interpreter_stands_for_a_side_and_a_baseline_too(upgrade, tmp_path):
     assert "holds" in err
     assert "which is to be read" in err
     assert (tmp_path / "first" / "before").exists()
+
+
+def test_nothing_of_an_earlier_upgrade_stays_where_one_fails(upgrade, tmp_path):
+    kept = tmp_path / "runs" / "upgrade"
+    assert upgrade("--before", "adams==1.0", "--after", "adams==1.1")[0] == 0
+    assert (kept / "report.html").exists()
+    assert upgrade("--before", "adams==1.0", "--after", "adams==1.2")[0] == 4
+    assert [one.name for one in kept.iterdir()] == ["upgrade.json"]
+    with pytest.raises(ParityError, match="parity upgrade did not come to its end"):
+        read_document(kept)
 
 
 def test_what_only_one_side_has_is_told_with_the_reason(upgrade):
