@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from parity.case import Case
 from parity.catalogue import load_case_file, load_catalogue, shipped_cases
 from parity.comparison.traces import Divergence, compare_traces
+from parity.digest import digest_of_file
 from parity.engine.account import Explaining
 from parity.engine.candidates import known_names, select_candidates
 from parity.engine.plan import Cell, Plan, plan_cells
@@ -20,7 +22,7 @@ from parity.engine.power import PowerTable, read_power
 from parity.engine.record import FILE, Run, read_run, record, write_run
 from parity.engine.result import CellResult
 from parity.engine.run import PARTS, OnCell, Options, Progress, execute, part_paths
-from parity.engine.tables import CSV, PARQUET, merge_tables
+from parity.engine.tables import CSV, PARQUET, check_whole_table, merge_tables
 from parity.errors import ParityError, UsageError, nearest
 from parity.expectation import Expectation
 from parity.explain.account import account
@@ -31,15 +33,21 @@ from parity.explain.libraries import Libraries
 from parity.files import write_atomically
 from parity.numerics.formats import FORMATS, format_named
 from parity.panels.panels import read_panels
+from parity.panels.side_by_side import SideBySide, side_by_side
 from parity.report.html.page import missing, render_page
+from parity.report.html.side_by_side import missing as missing_beside
+from parity.report.html.side_by_side import render_comparison
 from parity.report.markdown import render
+from parity.report.side_by_side import render_side_by_side
 from parity.selection import matcher
 from parity.trace import read_trace
 from parity.version import VERSION
 
 REPORT = "report.md"
 PAGE = "report.html"
-_OWN = (FILE, PARQUET, CSV, REPORT, PAGE)
+COMPARISON = "comparison.md"
+COMPARISON_PAGE = "comparison.html"
+_OWN = (FILE, PARQUET, CSV, REPORT, PAGE, COMPARISON, COMPARISON_PAGE)
 _OWN_FOLDERS = (PARTS, "logs", "traces")
 
 
@@ -117,10 +125,12 @@ def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) ->
     done = {(cell.case, cell.dtype) for cell in progress.results}
     finished = [cell for cell in plan.cells if (cell.case.name, cell.dtype) in done]
     merge_tables((part_paths(folder, cell.name)[1] for cell in finished), folder)
+    outcome = replace(outcome, table=digest_of_file(folder / PARQUET))
     write_run(outcome, folder)
     write_atomically(folder / REPORT, render(outcome, read_headlines(outcome, folder)))
     # A page of what stood here before a resumed run would tell of another one.
-    (folder / PAGE).unlink(missing_ok=True)
+    for name in (PAGE, COMPARISON, COMPARISON_PAGE):
+        (folder / name).unlink(missing_ok=True)
     return outcome
 
 
@@ -131,11 +141,41 @@ def report(folder: Path | str) -> tuple[str, ...]:
     """
     folder = Path(folder)
     run = read_run(folder)
-    write_atomically(folder / REPORT, render(run, read_headlines(run, folder)))
+    check_whole_table(folder, run.table, run.counts.rows)
     lacking = missing()
-    if not lacking:
-        write_atomically(folder / PAGE, render_page(run, read_panels(run, folder)))
+    # Both are made before either is written: half a report beside an older half would tell of two states.
+    text = render(run, read_headlines(run, folder))
+    page = "" if lacking else render_page(run, read_panels(run, folder))
+    write_atomically(folder / REPORT, text)
+    if page:
+        write_atomically(folder / PAGE, page)
     return lacking
+
+
+def report_side_by_side(
+    before: Path | str, after: Path | str, output: Path | str | None = None
+) -> tuple[SideBySide, tuple[Path, ...]]:
+    """Write comparison.md and, where Jinja2 is installed, comparison.html of two run directories; and what is in them.
+
+    output: the folder to write into, None for the second run directory. ParityError where something of a directory is
+    missing, altered or of another schema, NothingCompared where no pair stands in both with the same inputs.
+    """
+    folder = Path(after if output is None else output)
+    if output is not None and folder.exists() and not folder.is_dir():
+        raise UsageError(f"-o {folder}: is a file, not a folder")
+    runs = [read_run(Path(one)) for one in (before, after)]
+    for one, run in zip((before, after), runs, strict=True):
+        check_whole_table(Path(one), run.table, run.counts.rows)
+    found = side_by_side(*runs)
+    texts = {COMPARISON: render_side_by_side(found)}
+    if not missing_beside():
+        texts[COMPARISON_PAGE] = render_comparison(found)
+    folder.mkdir(parents=True, exist_ok=True)
+    # A page that was made with more packages than there are now would tell of other runs.
+    (folder / COMPARISON_PAGE).unlink(missing_ok=True)
+    for name, text in texts.items():
+        write_atomically(folder / name, text)
+    return found, tuple(folder / name for name in texts)
 
 
 def compare(actual: Path | str, expected: Path | str, expectation: Expectation | None = None) -> Divergence:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,18 @@ from parity.engine.plan import Plan
 from parity.engine.power import Held, Power, PowerTable, powers_of, reference_of
 from parity.engine.result import CellResult, PairResult, judge_pair
 from parity.engine.run import Progress
+from parity.engine.seal import SEAL, seal_of
 from parity.environment import describe_environment
 from parity.errors import ParityError
 from parity.expectation import Kind
 from parity.files import write_atomically
+from parity.numerics.formats import FORMATS
 
 SCHEMA = 2
 FILE = "run.json"
+
+_FACTS = ("python", "implementation", "platform", "byte_order", "processor", "cpu_flags", "cpus", "packages",
+          "variables")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ class Run:
 
     stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
     the budgets that its pairs were held to catch. conventions: by implementation, where its epsilon is said to stand;
-    without those that do not say.
+    without those that do not say. table: digest of divergence.parquet, empty where none was recorded.
     """
 
     schema: int
@@ -77,6 +84,7 @@ class Run:
     cells: tuple[CellResult, ...]
     powers: tuple[Power, ...] = ()
     conventions: dict[str, str] = field(default_factory=dict)
+    table: str = ""
 
     @property
     def unexpected(self) -> tuple[PairVerdict, ...]:
@@ -123,7 +131,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
         version=version,
         complete=progress.complete,
         stopped=progress.stopped,
-        counts=_count(progress, verdicts),
+        counts=count(progress.planned, progress.results, verdicts),
         environment=describe_environment(),
         workers=workers,
         cases={
@@ -143,10 +151,10 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
     )
 
 
-def _count(progress: Progress, verdicts: list[PairVerdict]) -> Counts:
-    results = progress.results
+def count(planned: int, results: Sequence[CellResult], verdicts: Sequence[PairVerdict]) -> Counts:
+    """What cells and verdicts come to. planned: cells that were asked for."""
     return Counts(
-        cells_planned=progress.planned,
+        cells_planned=planned,
         cells=len(results),
         pairs=len(verdicts),
         as_expected=sum(one.verdict.as_expected for one in verdicts),
@@ -162,8 +170,10 @@ def _count(progress: Progress, verdicts: list[PairVerdict]) -> Counts:
 
 
 def write_run(run: Run, folder: Path) -> None:
-    """Write run.json atomically."""
-    write_atomically(folder / FILE, _RUN.dump_json(run, indent=1).decode() + "\n")
+    """Write run.json atomically, with its seal."""
+    text = _RUN.dump_json(run, indent=1).decode()
+    seal = seal_of(json.loads(text))
+    write_atomically(folder / FILE, f'{text.removesuffix("}").rstrip()},\n "{SEAL}": "{seal}"\n}}\n')
 
 
 def read_run(folder: Path) -> Run:
@@ -171,14 +181,65 @@ def read_run(folder: Path) -> Run:
     path = folder / FILE
     try:
         content = path.read_bytes()
-    except OSError:
-        raise ParityError(f"{folder}: no run here, {FILE} is missing") from None
+    except OSError as error:
+        raise ParityError(f"{folder}: {_absent(folder, error)}") from None
     try:
-        run = _RUN.validate_json(content)
+        told = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ParityError(f"{path}: truncated or altered, no JSON ({error})") from None
+    if not isinstance(told, dict) or not isinstance(told.get("schema"), int):
+        raise ParityError(f"{path}: no record of a run, or altered (it has no schema)")
+    if told["schema"] != SCHEMA:
+        raise ParityError(f"{path}: schema {told['schema']}; this parity reads schema {SCHEMA}; {_other(told)}")
+    # What an earlier release wrote has no seal.
+    if SEAL in told and told[SEAL] != seal_of(told):
+        raise ParityError(f"{path}: altered after it was written (its seal does not fit); run its cases again")
+    run = _validated(path, content)
+    if wrong := contradiction(run):
+        raise ParityError(f"{path}: altered, it contradicts itself ({wrong})")
+    return run
+
+
+def _absent(folder: Path, error: OSError) -> str:
+    """Why there is no run.json to read."""
+    if isinstance(error, NotADirectoryError):
+        return "a file, not the directory of a run"
+    if not isinstance(error, FileNotFoundError):
+        return f"{FILE} cannot be read ({error.strerror})"
+    cells = len([*(folder / "parts").glob("*.parquet")])
+    if cells:
+        return f"the run did not come to its end, {FILE} is missing; 'parity run --resume' goes on after {cells} cells"
+    return f"no run here, {FILE} is missing"
+
+
+def _other(told: Mapping[str, Any]) -> str:
+    """What to do about another schema."""
+    advice = "update this one" if told["schema"] > SCHEMA else "run its cases again"
+    return f"parity {told.get('version')!r} wrote it: {advice}"
+
+
+def _validated(path: Path, content: bytes) -> Run:
+    try:
+        return _RUN.validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"
         raise ParityError(f"{path}: altered, truncated or of another schema ({key}: {first['msg']})") from None
-    if run.schema != SCHEMA:
-        raise ParityError(f"{path}: schema {run.schema}; this parity reads schema {SCHEMA}")
-    return run
+
+
+def contradiction(run: Run) -> str:
+    """What in a run cannot be together, empty where nothing is; of one that is sound every page can be made."""
+    pairs = {(cell.case, cell.dtype, one.actual, one.expected) for cell in run.cells for one in cell.pairs}
+    for one in run.verdicts:
+        if (one.case, one.dtype, one.actual, one.expected) not in pairs:
+            return f"a verdict on {one.actual} / {one.expected} in {one.case} {one.dtype}, which was not run"
+    for cell in run.cells:
+        if cell.case not in run.cases or cell.dtype not in FORMATS:
+            return f"a cell {cell.case} {cell.dtype}, which was not asked for"
+    counted = count(run.counts.cells_planned, run.cells, run.verdicts)
+    for one in fields(Counts):
+        told, found = getattr(run.counts, one.name), getattr(counted, one.name)
+        if told != found:
+            return f"counts.{one.name} {told:,}, counted {found:,}"
+    lacking = [name for name in _FACTS if name not in run.environment]
+    return f"environment lacks {lacking[0]}" if lacking else ""

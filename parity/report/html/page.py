@@ -54,7 +54,7 @@ def missing() -> tuple[str, ...]:
 
 def render_page(run: Run, panels: Panels) -> str:
     """The page of a run; `missing` says whether it can be made."""
-    environment = _environment()
+    environment = templates()
     sections = tuple(_sections(panels, environment))
     return environment.get_template("page.html.j2").render(
         run=run,
@@ -74,7 +74,8 @@ def render_page(run: Run, panels: Panels) -> str:
     )
 
 
-def _environment() -> Environment:
+def templates() -> Environment:
+    """The templates of this folder, with the words that they use."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
