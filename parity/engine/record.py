@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,8 @@ def _absent(folder: Path, error: OSError) -> str:
         return f"{FILE} cannot be read ({error.strerror})"
     cells = len([*(folder / "parts").glob("*.parquet")])
     if cells:
-        return f"the run did not come to its end, {FILE} is missing; 'parity run --resume' goes on after {cells} cells"
+        told = f"{cells} cell{'' if cells == 1 else 's'}"
+        return f"{FILE} is missing, as where a run was killed; 'parity run --resume' goes on after its {told}"
     return f"no run here, {FILE} is missing"
 
 
@@ -237,9 +238,19 @@ def contradiction(run: Run) -> str:
         if cell.case not in run.cases or cell.dtype not in FORMATS:
             return f"a cell {cell.case} {cell.dtype}, which was not asked for"
     counted = count(run.counts.cells_planned, run.cells, run.verdicts)
-    for one in fields(Counts):
-        told, found = getattr(run.counts, one.name), getattr(counted, one.name)
+    for name in (each.name for each in fields(Counts)):
+        told, found = getattr(run.counts, name), getattr(counted, name)
         if told != found:
-            return f"counts.{one.name} {told:,}, counted {found:,}"
-    lacking = [name for name in _FACTS if name not in run.environment]
-    return f"environment lacks {lacking[0]}" if lacking else ""
+            return f"counts.{name} {told:,}, counted {found:,}"
+    if run.counts.cells > run.counts.cells_planned:
+        return f"{run.counts.cells} cells of {run.counts.cells_planned}"
+    return next(_lacking(run), "")
+
+
+def _lacking(run: Run) -> Iterator[str]:
+    """Keys that are not there, of tables whose keys are not checked as they are read."""
+    tables: list[tuple[str, Mapping[str, Any], tuple[str, ...]]] = [("environment", run.environment, _FACTS)]
+    tables += [(f"workers.{name}", worker, ("python", "packages")) for name, worker in run.workers.items()]
+    tables += [(f"cases.{name}", case, ("summary", "why", "digest")) for name, case in run.cases.items()]
+    for place, found, keys in tables:
+        yield from (f"{place} lacks {key}" for key in keys if key not in found)

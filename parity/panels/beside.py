@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
+from parity.engine.accounts import families_of
 from parity.engine.record import Run
 from parity.engine.result import Why
 from parity.expectation import Kind
@@ -59,8 +60,8 @@ class Standing:
 
     @property
     def families(self) -> tuple[str, ...]:
-        """Of causes, largest share first."""
-        return () if self.why is None else tuple(family for family, share in self.why.families if share != 0)
+        """Of causes, those with a share first; each once."""
+        return () if self.why is None else families_of([self.why])
 
     @property
     def _size(self) -> tuple[float, int, int, int]:

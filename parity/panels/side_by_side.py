@@ -134,6 +134,8 @@ def side_by_side(before: Run, after: Run) -> SideBySide:
     """Hold every pair of one run against the same pair of another; NothingCompared where they share none."""
     left, right = standings(before), standings(after)
     cells = {name: {(one.case, one.dtype): one for one in run.cells} for name, run in (("A", before), ("B", after))}
+    if not before.counts.elements and not after.counts.elements:
+        raise NothingCompared("nothing to compare: in neither run a pair came to its end on both sides")
     shared = [place for place in left if place in right]
     if not shared:
         raise NothingCompared("nothing to compare: no pair, case and dtype stands in both runs")

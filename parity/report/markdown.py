@@ -72,10 +72,8 @@ def _answer(run: Run) -> str:
             f"> **This run is not complete** ({why}): {counts.cells} of {counts.cells_planned} cells were run."
         )
     lines += [f"> **Stale expectation:** {escape(line)}" for line in run.stale]
-    told = "Everything" if run.complete else "What was run"
-    told = "**Not everything is as expected**" if run.unexpected or run.stale else f"{told} is as expected"
     lines.append(
-        f"{told}: {counts.as_expected:,} of {counts.pairs:,} verdicts, over {len(run.cases)} cases in "
+        f"{_came_out(run)}: {counts.as_expected:,} of {counts.pairs:,} verdicts, over {len(run.cases)} cases in "
         f"{counts.cells} cells (case x dtype). Of them {counts.unbounded:,} diverge where rounding sets the weights no "
         f"limit (half precision, overflow), so they say little. Compared: {counts.elements:,} elements in "
         f"{counts.tensors:,} tensors over {counts.steps:,} optimizer steps; {counts.rows:,} rows in "
@@ -83,6 +81,14 @@ def _answer(run: Run) -> str:
     )
     lines.append(accounts.answer_line(run))
     return "\n\n".join(filter(None, lines))
+
+
+def _came_out(run: Run) -> str:
+    if not run.counts.elements:
+        return "**Nothing was compared**, as no pair came to its end on both sides"
+    if run.unexpected or run.stale:
+        return "**Not everything is as expected**"
+    return f"{'Everything' if run.complete else 'What was run'} is as expected"
 
 
 def _why(run: Run, chosen: Headlines) -> str:

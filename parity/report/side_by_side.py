@@ -26,24 +26,21 @@ MARKS = {Course.FARTHER: "▲", Course.NEARER: "▼", Course.OTHER: "~", Course.
 HOW_TO_READ = """\
 A view of two records, not a verdict: **A** is the run that was named first, **B** the second. One **ULP** is the
 distance from a floating-point number to its neighbour in the stored dtype; **lr** is the unit of one full optimizer
-step. Figures are those of the weights, at the worst of all steps. ▲ farther apart in B, ▼ nearer, ~ other figures of
-the same size or without one, = the same figures. *Bits*: the side of the pair whose last state is not the same in both
-runs; what stands still there did not change."""
+step. Figures are those of the weights, at the worst of all steps. ▲ farther apart in B, ▼ nearer, ~ other figures, =
+the same figures. *Bits*: the side of the pair whose last state is not the same in both runs."""
 
 
 def sentence(found: SideBySide) -> str:
     """The answer: how much both have, and how much of it changed."""
     orbits, moved = found.ended
     if found.same:
-        return (
-            f"Both runs are the same: all {found.held:,} pairs have the same verdicts and figures, and all {orbits:,} "
-            "orbits end in the same bits"
-        )
-    parts = [f"{_count(found.held, 'pair')} of {found.asked:,} in both runs with the same inputs"]
+        return f"Both runs are the same: {_all_same(found)}, and all {orbits:,} orbits end in the same bits"
+    stand = "stands" if found.held == 1 else "stand"
+    parts = [f"{found.held:,} of {_count(found.asked, 'pair')} {stand} in both runs with the same inputs"]
     if found.rows:
         parts.append("; ".join([*_changes(found), _rest(found)]))
     else:
-        parts.append("all have the same verdicts and figures")
+        parts.append(_all_same(found))
     ended = f"{moved:,} of {orbits:,} orbits end in other" if moved else f"all {orbits:,} orbits end in the same"
     return f"{': '.join(parts)}. Of the last states, {ended} bits"
 
@@ -52,12 +49,20 @@ def _changes(found: SideBySide) -> Iterator[str]:
     if found.judged_otherwise:
         yield f"{_count(found.judged_otherwise, 'verdict')} changed"
     farther, nearer, other = (found.count(one) for one in (Course.FARTHER, Course.NEARER, Course.OTHER))
-    if farther or nearer:
-        yield f"{_count(farther, 'pair')} got farther apart, {nearer:,} nearer"
+    if farther:
+        yield f"{_count(farther, 'pair')} got farther apart{f', {nearer:,} nearer' if nearer else ''}"
+    elif nearer:
+        yield f"{_count(nearer, 'pair')} got nearer"
     if other:
         yield f"{_count(other, 'pair')} {_have(other)} other figures"
     if found.other_causes:
         yield f"{_count(found.other_causes, 'pair')} {_have(found.other_causes)} other causes for the same figures"
+
+
+def _all_same(found: SideBySide) -> str:
+    if found.held == 1:
+        return "the pair has the same verdict and figures"
+    return f"all {found.held:,} pairs have the same verdicts and figures"
 
 
 def _rest(found: SideBySide) -> str:
@@ -112,14 +117,14 @@ def verdict_text(one: Standing) -> str:
 
 def ulp_of(one: Standing) -> str:
     """How far the weights are apart in ULP; empty where nothing was compared."""
-    return ulp_text(one.ulp) if one.compared else ""
+    return ulp_text(one.ulp).removesuffix(" ULP") if one.compared else ""
 
 
 def lr_of(one: Standing) -> str:
     """How far they are apart in units of lr."""
     if not one.compared:
         return ""
-    return steps_text(one.lr) if math.isfinite(one.lr) and one.ulp != NO_DISTANCE else "NaN/inf"
+    return steps_text(one.lr).removesuffix(" lr") if math.isfinite(one.lr) and one.ulp != NO_DISTANCE else "NaN/inf"
 
 
 def first_of(one: Standing) -> str:
@@ -154,7 +159,7 @@ def only_lines(side: str, only: Only) -> Iterator[str]:
         if names:
             yield f"Only {side} has the {what} {names_text(names, 3 * NAMES)}."
     if only.count:
-        yield f"{_count(only.count, 'pair')} {_have(only.count)} figures only in {side}."
+        yield f"{_count(only.count, 'pair')} {'stands' if only.count == 1 else 'stand'} only in {side}."
 
 
 def render_side_by_side(found: SideBySide) -> str:
@@ -185,7 +190,8 @@ def _groups(found: SideBySide) -> str:
 
 
 def _group(group: Group) -> str:
-    head = ["case", "", "verdict A", "verdict B", "ULP A", "ULP B", "lr A", "lr B", "from step A", "from step B",
+    head = ["case", "", "verdict A", "verdict B", "w in ULP A", "w in ULP B", "w in lr A", "w in lr B", "first step A",
+            "first step B",
             "causes A", "causes B", "bits"]  # fmt: skip
     rows = [[escape(text) for text in row_texts(one)] for one in group.rows[:MOST_ROWS]]
     more = len(group.rows) - MOST_ROWS
