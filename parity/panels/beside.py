@@ -63,16 +63,13 @@ class Standing:
         """Of causes, those with a share first; each once."""
         return () if self.why is None else families_of([self.why])
 
-    @property
-    def _size(self) -> tuple[float, int, int, int]:
-        """What is farther apart is larger: by the weights, then by any quantity."""
-        most = max((int(one.worst_max_ulp.value) for one in self.distances), default=0)
-        return self.lr, self.ulp, most, sum(one.differing for one in self.distances)
-
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A pair that two runs asked the same question. moved: of its sides, those that end in other bits."""
+    """A pair that two runs asked the same question.
+
+    course: what became of its figures. moved: of its sides, those that end in other bits.
+    """
 
     case: str
     dtype: str
@@ -80,18 +77,8 @@ class Beside:
     expected: str
     before: Standing
     after: Standing
+    course: Course
     moved: tuple[str, ...]
-
-    @property
-    def course(self) -> Course:
-        """What became of its figures."""
-        # Of NaN, which no figure equals, the text is the same.
-        if self.before.distances == self.after.distances or repr(self.before.distances) == repr(self.after.distances):
-            return Course.SAME
-        sizes = (self.before._size, self.after._size)
-        if not (self.before.compared and self.after.compared) or sizes[0] == sizes[1]:
-            return Course.OTHER
-        return Course.FARTHER if sizes[1] > sizes[0] else Course.NEARER
 
     @property
     def judged_otherwise(self) -> bool:
@@ -118,6 +105,23 @@ class Beside:
         lost = self.before.verdict.as_expected and not self.after.verdict.as_expected
         step = self.after.lr - self.before.lr if self.after.lr != self.before.lr else 0.0
         return lost, self.judged_otherwise, self.course is Course.FARTHER, abs(step)
+
+
+def course(before: Standing, after: Standing) -> Course:
+    """What became of the figures of a pair."""
+    # Of NaN, which no figure equals, the text is the same.
+    if before.distances == after.distances or repr(before.distances) == repr(after.distances):
+        return Course.SAME
+    sizes = (_size(before), _size(after))
+    if not (before.compared and after.compared) or sizes[0] == sizes[1]:
+        return Course.OTHER
+    return Course.FARTHER if sizes[1] > sizes[0] else Course.NEARER
+
+
+def _size(one: Standing) -> tuple[float, int, int, int]:
+    """What is farther apart is larger: by the weights, then by any quantity."""
+    most = max((int(distance.worst_max_ulp.value) for distance in one.distances), default=0)
+    return one.lr, one.ulp, most, sum(distance.differing for distance in one.distances)
 
 
 def standings(run: Run) -> Mapping[Place, Standing]:

@@ -11,7 +11,7 @@ from parity.engine.record import Run
 from parity.engine.result import CellResult, Outcome
 from parity.errors import NothingCompared
 from parity.numerics.formats import FORMATS
-from parity.panels.beside import Beside, Course, Place, standings
+from parity.panels.beside import Beside, Course, Place, course, standings
 
 FIRST = "float32"
 
@@ -26,9 +26,9 @@ class Group:
     rows: tuple[Beside, ...]
     of: int
 
-    def count(self, course: Course) -> int:
+    def count(self, wanted: Course) -> int:
         """How many became so."""
-        return sum(one.course is course for one in self.rows)
+        return sum(one.course is wanted for one in self.rows)
 
     @property
     def judged_otherwise(self) -> int:
@@ -114,10 +114,10 @@ class SideBySide:
         """Pairs whose figures and verdicts are the same, and whose causes are not."""
         return sum(one.course is Course.SAME and not one.judged_otherwise for one in self.rows)
 
-    def count(self, course: Course) -> int:
+    def count(self, wanted: Course) -> int:
         """Pairs whose figures became so."""
-        found = sum(group.count(course) for group in self.groups)
-        return found + self.held - len(self.rows) if course is Course.SAME else found
+        found = sum(group.count(wanted) for group in self.groups)
+        return found + self.held - len(self.rows) if wanted is Course.SAME else found
 
     @property
     def ended(self) -> tuple[int, int]:
@@ -149,7 +149,7 @@ def side_by_side(before: Run, after: Run) -> SideBySide:
             asked_otherwise[(*key, what)] += 1
             continue
         moved = tuple(name for name in place[2:] if _moved(ours.outcome(name), theirs.outcome(name)))
-        held.append(Beside(*place, left[place], right[place], moved))
+        held.append(Beside(*place, left[place], right[place], course(left[place], right[place]), moved))
     other = tuple(OtherInputs(*key, count) for key, count in asked_otherwise.items())
     if not held:
         raise NothingCompared(f"nothing to compare: in every cell of both runs the inputs differ ({_first(other)})")

@@ -38,7 +38,7 @@ def sentence(found: SideBySide) -> str:
     stand = "stands" if found.held == 1 else "stand"
     parts = [f"{found.held:,} of {_count(found.asked, 'pair')} {stand} in both runs with the same inputs"]
     if found.rows:
-        parts.append("; ".join([*_changes(found), _rest(found)]))
+        parts.append("; ".join(_changes(found)))
     else:
         parts.append(_all_same(found))
     ended = f"{moved:,} of {orbits:,} orbits end in other" if moved else f"all {orbits:,} orbits end in the same"
@@ -57,17 +57,15 @@ def _changes(found: SideBySide) -> Iterator[str]:
         yield f"{_count(other, 'pair')} {_have(other)} other figures"
     if found.other_causes:
         yield f"{_count(found.other_causes, 'pair')} {_have(found.other_causes)} other causes for the same figures"
+    same = found.count(Course.SAME)
+    if same:
+        yield f"{same:,} {_have(same)} the same figures"
 
 
 def _all_same(found: SideBySide) -> str:
     if found.held == 1:
         return "the pair has the same verdict and figures"
     return f"all {found.held:,} pairs have the same verdicts and figures"
-
-
-def _rest(found: SideBySide) -> str:
-    same = found.count(Course.SAME)
-    return f"{same:,} {_have(same)} the same figures"
 
 
 def _have(count: int) -> str:
@@ -140,9 +138,8 @@ def causes_of(one: Standing) -> str:
 
 
 def moved_text(one: Beside) -> str:
-    """Which sides end in other bits."""
-    sides = {one.actual: "actual", one.expected: "expected"}
-    return " and ".join(sides[name] for name in one.moved) or "none"
+    """The sides that end in other bits."""
+    return " and ".join(one.moved) or "neither"
 
 
 def names_text(names: Sequence[str], most: int = NAMES) -> str:
