@@ -40,6 +40,11 @@ class PairVerdict:
     expected: str
     verdict: Verdict
 
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """Case, dtype, actual and expected."""
+        return self.case, self.dtype, self.actual, self.expected
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -101,9 +106,13 @@ class Run:
         return 1 if self.unexpected or self.stale or not self.complete else 0
 
     def pair(self, verdict: PairVerdict) -> PairResult:
-        """The distances behind a verdict."""
+        """The distances behind a verdict; for many of them, `pairs`."""
         cell = next(one for one in self.cells if (one.case, one.dtype) == (verdict.case, verdict.dtype))
         return next(one for one in cell.pairs if (one.actual, one.expected) == (verdict.actual, verdict.expected))
+
+    def pairs(self) -> dict[tuple[str, str, str, str], PairResult]:
+        """The distances behind every verdict, by its place."""
+        return {(cell.case, cell.dtype, one.actual, one.expected): one for cell in self.cells for one in cell.pairs}
 
 
 _RUN = TypeAdapter(Run)
@@ -230,9 +239,9 @@ def _validated(path: Path, content: bytes) -> Run:
 
 def contradiction(run: Run) -> str:
     """What in a run cannot be together, empty where nothing is; of one that is sound every page can be made."""
-    pairs = {(cell.case, cell.dtype, one.actual, one.expected) for cell in run.cells for one in cell.pairs}
+    pairs = run.pairs()
     for one in run.verdicts:
-        if (one.case, one.dtype, one.actual, one.expected) not in pairs:
+        if one.place not in pairs:
             return f"a verdict on {one.actual} / {one.expected} in {one.case} {one.dtype}, which was not run"
     for cell in run.cells:
         if cell.case not in run.cases or cell.dtype not in FORMATS:

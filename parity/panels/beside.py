@@ -109,13 +109,13 @@ class Beside:
 
 def course(before: Standing, after: Standing) -> Course:
     """What became of the figures of a pair."""
-    # Of NaN, which no figure equals, the text is the same.
-    if before.distances == after.distances or repr(before.distances) == repr(after.distances):
+    one, other = _size(before), _size(after)
+    # NaN equals no figure, not itself either; its text does.
+    if before.distances == after.distances or (one == other and repr(before.distances) == repr(after.distances)):
         return Course.SAME
-    sizes = (_size(before), _size(after))
-    if not (before.compared and after.compared) or sizes[0] == sizes[1]:
+    if one == other or not (before.compared and after.compared):
         return Course.OTHER
-    return Course.FARTHER if sizes[1] > sizes[0] else Course.NEARER
+    return Course.FARTHER if other > one else Course.NEARER
 
 
 def _size(one: Standing) -> tuple[float, int, int, int]:

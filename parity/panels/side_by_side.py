@@ -133,7 +133,7 @@ class SideBySide:
 def side_by_side(before: Run, after: Run) -> SideBySide:
     """Hold every pair of one run against the same pair of another; NothingCompared where they share none."""
     left, right = standings(before), standings(after)
-    cells = {name: {(one.case, one.dtype): one for one in run.cells} for name, run in (("A", before), ("B", after))}
+    ours, theirs = _cells(before), _cells(after)
     if not before.counts.elements and not after.counts.elements:
         raise NothingCompared("nothing to compare: in neither run a pair came to its end on both sides")
     shared = [place for place in left if place in right]
@@ -143,12 +143,11 @@ def side_by_side(before: Run, after: Run) -> SideBySide:
     held: list[Beside] = []
     for place in shared:
         key = place[:2]
-        ours, theirs = cells["A"][key], cells["B"][key]
-        what = _other_question(ours, theirs, place[2:])
+        what = _other_question(ours[key], theirs[key], place[2:])
         if what:
             asked_otherwise[(*key, what)] += 1
             continue
-        moved = tuple(name for name in place[2:] if _moved(ours.outcome(name), theirs.outcome(name)))
+        moved = tuple(name for name in place[2:] if _moved(ours[key].outcomes[name], theirs[key].outcomes[name]))
         held.append(Beside(*place, left[place], right[place], course(left[place], right[place]), moved))
     other = tuple(OtherInputs(*key, count) for key, count in asked_otherwise.items())
     if not held:
@@ -160,7 +159,7 @@ def side_by_side(before: Run, after: Run) -> SideBySide:
         asked=len({*left, *right}),
         held=len(held),
         groups=_groups(held),
-        orbits=_orbits(cells["A"], cells["B"]),
+        orbits=_orbits(ours, theirs),
         other_inputs=other,
         only=(_only(before, after, left, right), _only(after, before, right, left)),
         environment=environment,
@@ -168,17 +167,30 @@ def side_by_side(before: Run, after: Run) -> SideBySide:
     )
 
 
-def _other_question(ours: CellResult, theirs: CellResult, names: Iterable[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A cell with its outcomes by name."""
+
+    result: CellResult
+    outcomes: Mapping[str, Outcome]
+
+
+def _cells(run: Run) -> Mapping[tuple[str, str], _Cell]:
+    return {(one.case, one.dtype): _Cell(one, {each.name: each for each in one.outcomes}) for one in run.cells}
+
+
+def _other_question(ours: _Cell, theirs: _Cell, names: Iterable[str]) -> str:
     """In what two cells of one name differ before anything is run; empty where in nothing."""
-    if ours.steps != theirs.steps:
-        return f"{ours.steps:,} steps in A, {theirs.steps:,} in B"
-    if ours.input_digest != theirs.input_digest:
+    if ours.result.steps != theirs.result.steps:
+        return f"{ours.result.steps:,} steps in A, {theirs.result.steps:,} in B"
+    if ours.result.input_digest != theirs.result.input_digest:
         return "other weights or gradients"
     for name in names:
-        one, other = ours.outcome(name).hyper, theirs.outcome(name).hyper
+        one, other = ours.outcomes[name].hyper, theirs.outcomes[name].hyper
+        if one == other:
+            continue
         changed = [key for key in dict.fromkeys((*one, *other)) if one.get(key) != other.get(key)]
-        if changed:
-            return f"other {', '.join(changed)}"
+        return f"other {', '.join(changed)}"
     return ""
 
 
@@ -203,17 +215,14 @@ def _groups(held: Iterable[Beside]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda one: one.rows[0].weight, reverse=True))
 
 
-Cells = Mapping[tuple[str, str], CellResult]
-
-
-def _orbits(ours: Cells, theirs: Cells) -> tuple[Orbits, ...]:
+def _orbits(ours: Mapping[tuple[str, str], _Cell], theirs: Mapping[tuple[str, str], _Cell]) -> tuple[Orbits, ...]:
     """By dtype, float32 first, those with most that moved first."""
     found: dict[tuple[str, str], list[tuple[str, bool]]] = defaultdict(list)
     for key in (one for one in ours if one in theirs):
-        others = {one.name: one for one in theirs[key].outcomes}
-        for one in ours[key].outcomes:
-            if one.name in others and not _other_question(ours[key], theirs[key], [one.name]):
-                found[one.name, key[1]].append((key[0], _moved(one, others[one.name])))
+        others = theirs[key].outcomes
+        for name, one in ours[key].outcomes.items():
+            if name in others and not _other_question(ours[key], theirs[key], [name]):
+                found[name, key[1]].append((key[0], _moved(one, others[name])))
     told = [Orbits(*key, len(cases), tuple(case for case, moved in cases if moved)) for key, cases in found.items()]
     dtypes = sorted(FORMATS, key=lambda dtype: dtype != FIRST)
     return tuple(sorted(told, key=lambda one: (dtypes.index(one.dtype), -len(one.moved))))

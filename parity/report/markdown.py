@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import Entry, Matrix, build_matrix
@@ -22,6 +22,8 @@ UNEXPECTED_IN_SUMMARY = 50
 """Rows; the page of a CI job takes no more than a megabyte."""
 
 NO_HEADLINES = Headlines()
+
+Pairs = Mapping[tuple[str, str, str, str], PairResult]
 
 MARKS = {Severity.ALARM: "ALARM", Severity.WARNING: "Warning", Severity.NOTE: "Note"}
 
@@ -156,22 +158,26 @@ def _unexpected(run: Run, level: int = 2, most: int | None = None) -> str:
 
 def _cases(run: Run) -> str:
     parts = ["## Cases"]
+    pairs = run.pairs()
+    by_case: dict[str, list[PairVerdict]] = {}
+    for one in run.verdicts:
+        by_case.setdefault(one.case, []).append(one)
     for name, told in run.cases.items():
-        verdicts = [one for one in run.verdicts if one.case == name]
+        verdicts = by_case.get(name)
         if verdicts:
-            shown = _case_table(run, verdicts)
+            shown = _case_table(pairs, verdicts)
             reasons = "\n".join(_reasons(verdicts))
-            power = _powers([one for one in run.powers if one.case == name])
+            power = _powers([power for power in run.powers if power.case == name])
             head = f"### {escape(name)}\n\n{escape(told['summary'])} {escape(told['why'])}"
             parts.append(f"{head}\n\n{shown}\n\n{reasons}{power}")
     return "\n\n".join(parts)
 
 
-def _case_table(run: Run, verdicts: Sequence[PairVerdict]) -> str:
+def _case_table(pairs: Pairs, verdicts: Sequence[PairVerdict]) -> str:
     dtypes = [dtype for dtype in FORMATS if any(one.dtype == dtype for one in verdicts)]
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for one in verdicts:
-        rows.setdefault((one.actual, one.expected), {})[one.dtype] = _case_entry(run, one)
+        rows.setdefault((one.actual, one.expected), {})[one.dtype] = _case_entry(pairs, one)
     return table(
         ["actual<br>expected", *dtypes],
         [
@@ -181,11 +187,11 @@ def _case_table(run: Run, verdicts: Sequence[PairVerdict]) -> str:
     )
 
 
-def _case_entry(run: Run, one: PairVerdict) -> str:
+def _case_entry(pairs: Pairs, one: PairVerdict) -> str:
     kind = str(one.verdict.kind) if one.verdict.as_expected else f"**{one.verdict.kind}, not as expected**"
     if one.verdict.kind in (Kind.IDENTICAL, Kind.SKIPPED, Kind.CRASHED, Kind.NOT_COMPARABLE):
         return kind
-    pair = run.pair(one)
+    pair = pairs[one.place]
     first = min((distance.first.step for distance in pair.distances if distance.first), default=0)
     weights = next(distance for distance in pair.distances if distance.quantity == "w")
     if not weights.differing or weights.worst_max_steps is None:
