@@ -67,6 +67,7 @@ def summary_lines(run: Run) -> Iterable[str]:
 
 def _answer(run: Run) -> str:
     counts = run.counts
+    cases = len({cell.case for cell in run.cells})
     lines = []
     if not run.complete:
         why = run.stopped or "incomplete"
@@ -75,7 +76,7 @@ def _answer(run: Run) -> str:
         )
     lines += [f"> **Stale expectation:** {escape(line)}" for line in run.stale]
     lines.append(
-        f"{_came_out(run)}: {counts.as_expected:,} of {counts.pairs:,} verdicts, over {len(run.cases)} cases in "
+        f"{_came_out(run)}: {counts.as_expected:,} of {counts.pairs:,} verdicts, over {cases} cases in "
         f"{counts.cells} cells (case x dtype). Of them {counts.unbounded:,} diverge where rounding sets the weights no "
         f"limit (half precision, overflow), so they say little. Compared: {counts.elements:,} elements in "
         f"{counts.tensors:,} tensors over {counts.steps:,} optimizer steps; {counts.rows:,} rows in "
