@@ -31,7 +31,8 @@ bench: $(READY)
 
 reference: report
 	mkdir -p reports/reference
-	cp reports/latest/report.md reports/reference/report.md
+	rm -rf reports/reference/plots
+	cp -r reports/latest/report.md reports/latest/plots reports/reference
 
 KERAS := 3.3.3,3.6.0,3.9.2,3.12.0,3.15.1
 TENSORFLOW := 2.16.2,2.17.1,2.18.1,2.19.1,2.20.0,2.21.0

@@ -9,7 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from parity.shown import Shown, html_of
+
 if TYPE_CHECKING:
+    from parity.api import certificate as certificate
     from parity.api import compare as compare
     from parity.api import divergence_frame as divergence_frame
     from parity.api import run as run
@@ -29,6 +32,7 @@ _PLACES = {
     "State": "parity.state:State",
     "Unsupported": "parity.errors:Unsupported",
     "__version__": "parity.version:VERSION",
+    "certificate": "parity.api:certificate",
     "compare": "parity.api:compare",
     "divergence_frame": "parity.api:divergence_frame",
     "run": "parity.api:run",
@@ -42,10 +46,18 @@ __all__ = [
     "State",
     "Unsupported",
     "__version__",
+    "certificate",
     "compare",
     "divergence_frame",
     "run",
 ]
+
+
+@html_of.register(Shown)
+def _show(value: Shown) -> str | None:
+    """Loaded when the first value is shown."""
+    html: str | None = importlib.import_module("parity.report.html.notebook").show(value)
+    return html
 
 
 def __getattr__(name: str) -> Any:

@@ -32,21 +32,27 @@ from parity.explain.headlines import read_headlines
 from parity.explain.libraries import Libraries
 from parity.files import write_atomically
 from parity.numerics.formats import FORMATS, format_named
+from parity.panels.certificate import Certificate
+from parity.panels.certifying import certify
 from parity.panels.panels import read_panels
 from parity.panels.side_by_side import SideBySide, side_by_side
+from parity.report.certificate import MARK, STEM, file_stem, render_certificate
+from parity.report.comparison import COMPARISON, COMPARISON_PAGE, remove_comparison, write_comparison
+from parity.report.html.certificate import missing as missing_of_certificate
+from parity.report.html.certificate import render_certificate_page
 from parity.report.html.page import missing, render_page
-from parity.report.html.side_by_side import missing as missing_beside
-from parity.report.html.side_by_side import render_comparison
 from parity.report.markdown import render
-from parity.report.side_by_side import render_side_by_side
+from parity.report.plots.draw import draw
+from parity.report.plots.folder import remove_plots, write_plots
 from parity.selection import matcher
 from parity.trace import read_trace
 from parity.version import VERSION
 
 REPORT = "report.md"
 PAGE = "report.html"
-COMPARISON = "comparison.md"
-COMPARISON_PAGE = "comparison.html"
+HEAD = 2_000
+"""Bytes at the top of a file by which it is known."""
+
 _OWN = (FILE, PARQUET, CSV, REPORT, PAGE, COMPARISON, COMPARISON_PAGE)
 _OWN_FOLDERS = (PARTS, "logs", "traces")
 
@@ -128,25 +134,29 @@ def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) ->
     outcome = replace(outcome, table=digest_of_file(folder / PARQUET))
     write_run(outcome, folder)
     write_atomically(folder / REPORT, render(outcome, read_headlines(outcome, folder)))
-    # A page of what stood here before a resumed run would tell of another one.
-    for name in (PAGE, COMPARISON, COMPARISON_PAGE):
-        (folder / name).unlink(missing_ok=True)
+    # A page, and plots, of what stood here before a resumed run would tell of another one.
+    (folder / PAGE).unlink(missing_ok=True)
+    remove_comparison(folder)
+    remove_plots(folder)
+    _remove_certificates(folder)
     return outcome
 
 
 def report(folder: Path | str) -> tuple[str, ...]:
-    """Write report.md and report.html of a run directory again; names of packages that the page lacks, if any.
+    """Write report.md, its plots and report.html of a run directory again; packages that the page lacks, if any.
 
     ParityError where something of the directory is missing, altered or of another schema.
     """
     folder = Path(folder)
     run = read_run(folder)
     check_whole_table(folder, run.table, run.counts.rows)
-    lacking = missing()
-    # Both are made before either is written: half a report beside an older half would tell of two states.
-    text = render(run, read_headlines(run, folder))
-    page = "" if lacking else render_page(run, read_panels(run, folder))
-    write_atomically(folder / REPORT, text)
+    panels, chosen = read_panels(run, folder), read_headlines(run, folder)
+    plots, lacking = draw(panels), missing()
+    # All are made before one is written: half a report beside an older half would tell of two states.
+    page = "" if lacking else render_page(run, panels)
+    write_plots(plots, folder)
+    write_atomically(folder / REPORT, render(run, chosen, plots))
+    remove_plots(folder, keep=[one.name for one in plots.drawn])
     if page:
         write_atomically(folder / PAGE, page)
     return lacking
@@ -167,15 +177,34 @@ def report_side_by_side(
     for one, run in zip((before, after), runs, strict=True):
         check_whole_table(Path(one), run.table, run.counts.rows)
     found = side_by_side(*runs)
-    texts = {COMPARISON: render_side_by_side(found)}
-    if not missing_beside():
-        texts[COMPARISON_PAGE] = render_comparison(found)
+    return found, write_comparison(found, folder)
+
+
+def certificate(
+    folder: Path | str, actual: str, expected: str, dtypes: Sequence[str] = (), keyword: str = ""
+) -> Certificate:
+    """Whether two implementations of a run directory are equivalent: `issued`, or `reasons` why it cannot be.
+
+    dtypes, keyword: what to look at, as ``-d`` and ``-k`` have it; all where they are empty. ParityError where the run
+    is missing or altered, or a name or dtype is unknown, NothingCompared where nothing is selected.
+    """
+    return certify(read_run(Path(folder)), actual, expected, dtypes, keyword)
+
+
+def write_certificate(one: Certificate, output: Path | str) -> tuple[Path, ...]:
+    """Write a certificate as Markdown, and as HTML where Jinja2 is installed, into a folder; the files."""
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"-o {folder}: is a file, not a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    # A page that was made with more packages than there are now would tell of other runs.
-    (folder / COMPARISON_PAGE).unlink(missing_ok=True)
-    for name, text in texts.items():
-        write_atomically(folder / name, text)
-    return found, tuple(folder / name for name in texts)
+    texts = {".md": render_certificate(one)}
+    if not missing_of_certificate():
+        texts[".html"] = render_certificate_page(one)
+    # What was made with more packages than there are now would tell of an earlier run.
+    (folder / f"{file_stem(one)}.html").unlink(missing_ok=True)
+    for ending, text in texts.items():
+        write_atomically(folder / f"{file_stem(one)}{ending}", text)
+    return tuple(folder / f"{file_stem(one)}{ending}" for ending in texts)
 
 
 def compare(actual: Path | str, expected: Path | str, expectation: Expectation | None = None) -> Divergence:
@@ -267,9 +296,18 @@ def prepare_output(folder: Path, resume: bool) -> None:
     if not resume:
         for name in _OWN:
             (folder / name).unlink(missing_ok=True)
+        _remove_certificates(folder)
         for name in _OWN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
+        remove_plots(folder)
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
+
+
+def _remove_certificates(folder: Path) -> None:
+    """Those of an earlier run; a file that only bears such a name stays."""
+    for path in sorted(folder.glob(f"{STEM}*")):
+        if path.suffix in (".md", ".html") and path.is_file() and MARK.encode() in path.read_bytes()[:HEAD]:
+            path.unlink()
 
 
 def _silent(cell: Cell, result: CellResult, done: int, total: int) -> None:

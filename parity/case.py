@@ -21,6 +21,7 @@ from parity.layout import Layout, Parameter
 from parity.numerics.formats import format_named
 from parity.program import Gradients, Recorded, RecordedWeights, Weights
 from parity.recording import check_recording
+from parity.shown import Shown
 from parity.state import QUANTITIES
 
 Default = Literal["default"]
@@ -90,7 +91,7 @@ class CaseParameter(BaseModel):
     gradients: Gradients
 
 
-class Case(BaseModel):
+class Case(Shown, BaseModel):
     """Parameters, initial weights, gradient sequence, hyperparameters, steps, dtypes, expectations.
 
     name: the file's stem, with the swept values in brackets for a member of a sweep. summary: one

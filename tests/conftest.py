@@ -12,6 +12,7 @@ import pytest
 
 import parity
 from parity.cli.main import exit_code
+from parity.engine.record import read_run
 from parity.hyper import Hyper
 from parity.layout import Layout, Parameter
 from parity.numerics.formats import FORMATS
@@ -43,6 +44,13 @@ HAT_AGAINST_PAPER = {
     "expected": "numpy.adam.outside",
     "verdict": "DIVERGED",
     "because": "Epsilon stands in another place.",
+}
+
+TWO_AGAINST_ONE = {
+    "actual": "user.two",
+    "expected": "user.one",
+    "verdict": "IDENTICAL",
+    "because": "The same text twice.",
 }
 
 ADAM = """\
@@ -236,3 +244,26 @@ def write_trace(tmp_path):
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def four_folder(tmp_path_factory, case_text, adam_text):
+    """A run of four Adams, made once: two plug-ins of one text, two places of epsilon, two cases, two dtypes."""
+    folder = tmp_path_factory.mktemp("four")
+    expect = [TWO_AGAINST_ONE, USER_AGAINST_PAPER, HAT_AGAINST_PAPER]
+    for name, seed, lr in (("small", 7, 1e-3), ("wide", 8, 1e-2)):
+        text = case_text(seed=seed, dtypes=["float32", "float64"], hyper={"lr": lr, "eps": 1e-3}, expect=expect)
+        (folder / f"{name}.toml").write_text(text)
+    targets = []
+    for name in ("one", "two"):
+        (folder / f"{name}.py").write_text(adam_text(name))
+        targets.append(f"{folder / name}.py:{name}")
+    cases = [folder / "small.toml", folder / "wide.toml"]
+    parity.run(cases, [*targets, "numpy.adam.hat", "numpy.adam.outside"], output=folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def four(four_folder):
+    """The record of that run, for tests that change one thing in it."""
+    return read_run(four_folder)

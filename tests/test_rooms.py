@@ -35,7 +35,7 @@ TIERS = (
     ("adam",),
     ("numerics",),
     ("case_file", "digest", "environment", "files", "hyper", "layout", "selection", "state"),
-    ("errors", "version"),
+    ("errors", "shown", "version"),
 )
 TIER = {room: place for place, rooms in enumerate(TIERS) for room in rooms}
 

@@ -9,6 +9,7 @@ from parity.adam.convention import Epsilon
 from parity.adam.epsilon import check_epsilon, convert, root_correction
 from parity.adam.epsilon_gap import border, curve, extremes, lobes, ranges_above
 from parity.errors import UsageError
+from parity.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class StepRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(Shown):
     """An eps of `source`, carried to `target`, for steps 1 to `steps`.
 
     same: the number left as it is, what a careless port does. best: the constant whose largest

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from parity.baseline.bisection import Decision, Suspects
 from parity.baseline.upgrade import Upgraded
+from parity.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Bisected:
+class Bisected(Shown):
     """What was found.
 
     releases: from good to bad. decisions: in the order in which they were made. suspects: one where the first release

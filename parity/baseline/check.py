@@ -20,11 +20,12 @@ from parity.errors import NothingCompared
 from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
 from parity.numerics.formats import format_named
+from parity.shown import Shown
 from parity.trace import Trace, read_trace
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Shown):
     """What became of every entry that was asked for, and of those that nothing asked for.
 
     baseline: that was held against; environment: what differs in it from now. obtained: where the new entries of all

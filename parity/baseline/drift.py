@@ -20,6 +20,7 @@ from parity.explain.inputs import Inputs
 from parity.explain.running import Adam
 from parity.hyper import Hyper
 from parity.numerics.formats import format_named, from_bits
+from parity.shown import Shown
 from parity.state import QUANTITIES
 
 
@@ -82,7 +83,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(Shown):
     """What became of one entry. detail: in a sentence, empty where identical. compared: digests that were compared.
 
     environment: what differs between the two processes.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from parity.baseline.drift import GREEN, Status
 from parity.baseline.upgrade import Upgraded
+from parity.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseMatrix:
+class ReleaseMatrix(Shown):
     """Releases of a package, oldest first. reference: what they are held against, a release or a baseline."""
 
     package: str

@@ -15,12 +15,13 @@ from parity.baseline.side import Side, Where
 from parity.baseline.surroundings import ABSENT, Difference
 from parity.case import Case
 from parity.errors import NothingCompared
+from parity.shown import Shown
 
 Among = Callable[[Where], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Upgraded:
+class Upgraded(Shown):
     """Two sides, and what became of every entry of the one in the other."""
 
     before: Side

@@ -110,5 +110,7 @@ def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: 
             screen.print(line)
         for line in finding_lines(outcome):
             screen.print(line)
-        screen.print(f"[dim]tables and report: {escape(str(output))}[/dim]")
+        screen.print(
+            f"[dim]tables and report.md: {escape(str(output))}; {escape(page_command(output))} adds the page[/dim]"
+        )
     screen.print(summary_line(outcome))

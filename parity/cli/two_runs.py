@@ -11,6 +11,7 @@ def show_two_runs(before: Path, after: Path, output: Path | None, json_file: str
     """Write what two run directories come to side by side; paths and one line."""
     from parity import api
     from parity.cli.console import error_line, write_answer
+    from parity.report.comparison import COMPARISON_PAGE
     from parity.report.side_by_side import sentence, warnings
     from parity.report.side_by_side_json import side_by_side_to_json
 
@@ -23,6 +24,6 @@ def show_two_runs(before: Path, after: Path, output: Path | None, json_file: str
     for path in written:
         click.echo(str(path), err=told_to)
     if len(written) == 1:
-        error_line(f"no {api.COMPARISON_PAGE}: jinja2 missing; pip install 'parity[report]'")
+        error_line(f"no {COMPARISON_PAGE}: jinja2 missing; pip install 'parity[report]'")
     click.echo(f"{sentence(found)}.", err=told_to)
     return 0

@@ -12,6 +12,7 @@ from parity.comparison.distance import Distance, Reach, fold, reach_of
 from parity.comparison.divergence import Label, measure_batch, measure_standstill, schema, to_table
 from parity.comparison.verdict import Verdict, judge, judge_failure
 from parity.expectation import Expectation, Kind
+from parity.shown import Shown
 from parity.state import QUANTITIES
 from parity.trace import Trace
 
@@ -23,7 +24,7 @@ BATCH_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Divergence:
+class Divergence(Shown):
     """The distances of two traces. table: columns of `parity.comparison.divergence.schema`; distances by quantity."""
 
     actual: str

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from parity.comparison.distance import Distance, Reach, Worst
 from parity.expectation import Budget, Expectation, Kind
+from parity.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Shown):
     """How a pair stands, what was expected of it, and why.
 
     kind: what came out. reason: the figures behind it, one line. wanted: the kind the case expects,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -73,7 +73,11 @@ class PowerTable:
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """The power of one budget in one cell of a run. pairs: that are held to it. unknown: why there are no figures."""
+    """The power of one budget in one cell of a run.
+
+    pairs: that are held to it. unknown: why there are no figures. holds: those pairs, empty where they were not
+    written down.
+    """
 
     case: str
     dtype: str
@@ -83,6 +87,7 @@ class Power:
     applicable: int = 0
     missed: tuple[str, ...] = ()
     unknown: str = ""
+    holds: tuple[tuple[str, str], ...] = ()
 
     @property
     def weak(self) -> bool:
@@ -90,8 +95,8 @@ class Power:
         return not self.unknown and self.caught < FEW * self.applicable
 
 
-Held = tuple[Case, str, str, Expectation]
-"""A pair as its budget sees it: case, dtype, reference, expectation."""
+Held = tuple[Case, str, str, Expectation, tuple[str, str]]
+"""A pair as its budget sees it: case, dtype, reference, expectation, and who it is."""
 
 _TABLE = TypeAdapter(PowerTable)
 
@@ -138,27 +143,28 @@ def budget_digest(reference: str, expectation: Expectation) -> str:
 
 def powers_of(table: PowerTable, held: Iterable[Held]) -> tuple[Power, ...]:
     """The power of every budget that pairs of a run are held to, each once, in the order of the pairs."""
-    found: dict[tuple[str, str, str], tuple[Held, int]] = {}
+    found: dict[tuple[str, str, str], list[Held]] = {}
     for one in held:
-        case, dtype, reference, expectation = one
-        key = case.name, dtype, budget_digest(reference, expectation)
-        found[key] = (one, found[key][1] + 1 if key in found else 1)
-    return tuple(_power(table, one, digest, pairs) for (_, _, digest), (one, pairs) in found.items())
+        case, dtype, reference, expectation, _ = one
+        found.setdefault((case.name, dtype, budget_digest(reference, expectation)), []).append(one)
+    return tuple(_power(table, pairs, digest) for (_, _, digest), pairs in found.items())
 
 
-def _power(table: PowerTable, held: Held, digest: str, pairs: int) -> Power:
-    case, dtype, reference, expectation = held
-    name = budget_name(reference, expectation)
+def _power(table: PowerTable, held: Sequence[Held], digest: str) -> Power:
+    case, dtype, reference, expectation, _ = held[-1]
+    power = Power(
+        case.name, dtype, budget_name(reference, expectation), len(held), holds=tuple(pair for *_, pair in held)
+    )
     known = table.cases.get(case.name)
     if known is None:
-        return Power(case.name, dtype, name, pairs, unknown=UNKNOWN_CASE)
+        return replace(power, unknown=UNKNOWN_CASE)
     if known.digest != case.digest():
-        return Power(case.name, dtype, name, pairs, unknown=CASE_CHANGED)
+        return replace(power, unknown=CASE_CHANGED)
     for figure in known.dtypes.get(dtype, {}).values():
         if figure.budget == digest:
             missed = tuple(figure.missed.split())
-            return Power(case.name, dtype, name, pairs, figure.caught, figure.applicable, missed)
-    return Power(case.name, dtype, name, pairs, unknown=BUDGET_CHANGED)
+            return replace(power, caught=figure.caught, applicable=figure.applicable, missed=missed)
+    return replace(power, unknown=BUDGET_CHANGED)
 
 
 def write_power(path: Path, cases: Mapping[str, CasePower]) -> None:

@@ -22,6 +22,7 @@ from parity.errors import ParityError
 from parity.expectation import Kind
 from parity.files import write_atomically
 from parity.numerics.formats import FORMATS
+from parity.shown import Shown
 
 SCHEMA = 2
 FILE = "run.json"
@@ -31,7 +32,7 @@ _FACTS = ("python", "implementation", "platform", "byte_order", "processor", "cp
 
 
 @dataclass(frozen=True, slots=True)
-class PairVerdict:
+class PairVerdict(Shown):
     """The verdict on one pair in one case and dtype."""
 
     case: str
@@ -67,7 +68,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Shown):
     """A whole run.
 
     stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
@@ -132,7 +133,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
             verdicts.append(PairVerdict(result.case, result.dtype, pair.actual, pair.expected, verdict))
             if expectation is not None and expectation.verdict == Kind.WITHIN:
                 reference = reference_of(pair.expected, conventions[pair.expected], expectation)
-                held.append((case, result.dtype, reference, expectation))
+                held.append((case, result.dtype, reference, expectation, (pair.actual, pair.expected)))
     workers = {name: facts for result in progress.results for name, facts in result.environments.items()}
     powers = powers_of(power, held)
     return Run(

@@ -13,6 +13,7 @@ from parity.explain.causes import BENIGN, SENTENCES, Cause, Family
 from parity.explain.ladder import Rung
 from parity.explain.residual import Residual
 from parity.explain.spread import Spread
+from parity.shown import Shown
 
 
 class Answer(StrEnum):
@@ -96,7 +97,7 @@ class Meaning:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Shown):
     """Why `actual` differs from `expected`; steps of the rows: 1, 2, 4, ... and the last.
 
     ladder, spread: empty where the bits are the same, or where they were left out.

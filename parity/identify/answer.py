@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from parity.shown import Shown
+
 VERDICTS = ("identified", "explained", "unexplained")
 Verdict = Literal["identified", "explained", "unexplained"]
 
@@ -32,7 +34,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Shown):
     """Which Adam a target is, in one dtype.
 
     verdict: identified (a from-scratch Adam equals it bit for bit), explained (the formula reproduces it within

@@ -110,8 +110,7 @@ class Beside:
 def course(before: Standing, after: Standing) -> Course:
     """What became of the figures of a pair."""
     one, other = _size(before), _size(after)
-    # NaN equals no figure, not itself either; its text does.
-    if before.distances == after.distances or (one == other and repr(before.distances) == repr(after.distances)):
+    if before.distances == after.distances:
         return Course.SAME
     if one == other or not (before.compared and after.compared):
         return Course.OTHER

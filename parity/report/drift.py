@@ -106,12 +106,19 @@ def change_table(one: Drift, change: Change) -> Table:
     table = Table(title=f"{one.case} {one.dtype}, {one.implementation}: new against old", title_justify="left")
     for column in ("quantity", "parameter", "step", "differing", "max ulp", "in lr", "new", "old"):
         table.add_column(column, justify="left" if column in ("quantity", "parameter") else "right")
+    for row in change_rows(change):
+        table.add_row(*map(escape, row))
+    return table
+
+
+def change_rows(change: Change) -> Iterator[tuple[str, ...]]:
+    """Quantity, place, step, how many differ, by how many ULP, in lr, both values."""
     for measured in change.worst[:WORST_ROWS]:
         metrics = measured.metrics
         new, old = measured.actual_values[0], measured.expected_values[0]
-        table.add_row(
+        yield (
             measured.quantity,
-            escape(f"{measured.parameter}[{metrics.worst_index[0]}]"),
+            f"{measured.parameter}[{metrics.worst_index[0]}]",
             f"{measured.steps[0]:,}",
             f"{metrics.differing[0]:,} of {metrics.elements[0]:,}",
             ulp_text(int(metrics.max_ulp[0])),
@@ -119,7 +126,6 @@ def change_table(one: Drift, change: Change) -> Table:
             value_text(new) if new else "",
             value_text(old) if old else "",
         )
-    return table
 
 
 def environment_table(found: Sequence[Difference], wording: Wording = BASELINE) -> Table:

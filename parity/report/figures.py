@@ -8,6 +8,11 @@ from parity.explain.spread import NONE
 from parity.numerics.ulp import NO_DISTANCE
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, in the singular or the plural."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def ulp_text(ulp: int) -> str:
     """A distance in ULP; large ones with an exponent, the mark of NaN or inf in words."""
     if ulp == NO_DISTANCE:

@@ -34,7 +34,7 @@ def identity_parts(name: str, dtype: str, answer: Answer) -> Iterator[Text | Pad
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
-    for label, told in _rows(answer):
+    for label, told in answer_rows(answer):
         table.add_row(label, escape(told))
     if table.row_count:
         yield table
@@ -42,7 +42,11 @@ def identity_parts(name: str, dtype: str, answer: Answer) -> Iterator[Text | Pad
 
 def identity_sentence(name: str, dtype: str, answer: Answer) -> str:
     """The answer in one sentence."""
-    who = f"{name} in {dtype}"
+    return sentence_about(f"{name} in {dtype}", answer)
+
+
+def sentence_about(who: str, answer: Answer) -> str:
+    """The same of a target without a name."""
     if any(cause.family == "nondeterminism" for cause in answer.causes):
         return f"{who} does not answer the same twice; nothing else can be said of it."
     if not answer.convention:
@@ -72,7 +76,8 @@ def _adam(answer: Answer) -> str:
     return f"Adam with epsilon {epsilon}" if epsilon else "an Adam"
 
 
-def _rows(answer: Answer) -> Iterator[tuple[str, str]]:
+def answer_rows(answer: Answer) -> Iterator[tuple[str, str]]:
+    """What was read out, each with what it is; a row that goes on has an empty one."""
     choices = {name: value for name, value in answer.convention.items() if name not in IN_FORMULA}
     in_force = choices.pop(HYPERPARAMETERS, {})
     if choices:

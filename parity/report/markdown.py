@@ -15,6 +15,8 @@ from parity.numerics.formats import FORMATS
 from parity.report import accounts, headlines
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import escape, table
+from parity.report.plots import section
+from parity.report.plots.plot import Plots, Section
 
 LONGEST_WHERE = 4
 LONGEST_MISSED = 4
@@ -22,6 +24,7 @@ UNEXPECTED_IN_SUMMARY = 50
 """Rows; the page of a CI job takes no more than a megabyte."""
 
 NO_HEADLINES = Headlines()
+NO_PLOTS = Plots()
 
 Pairs = Mapping[tuple[str, str, str, str], PairResult]
 
@@ -38,14 +41,19 @@ second table of a case, is the number of wrong Adams whose verdict it would turn
 one in this case at all; a pair of two frameworks is given that of its budget beside the from-scratch Adam."""
 
 
-def render(run: Run, chosen: Headlines = NO_HEADLINES) -> str:
-    """The report of a run as Markdown. chosen: of the whole explanations that it keeps."""
+def render(run: Run, chosen: Headlines = NO_HEADLINES, plots: Plots = NO_PLOTS) -> str:
+    """The report of a run as Markdown. chosen: of the whole explanations that it keeps; plots: that stand beside it."""
+    told = _matrix(build_matrix(run))
     sections = [
         f"# Adam parity report\n\n{_answer(run)}",
         _findings(run),
-        f"## Matrix: pairs by dtype, the worst of all cases\n\n{_matrix(build_matrix(run))}\n\n{LEGEND}",
+        "## Matrix: pairs by dtype, the worst of all cases",
+        section.shown(plots, Section.MATRIX),
+        f"{told}\n\n{LEGEND}",
         _unexpected(run),
-        _why(run, chosen),
+        section.titled(plots, Section.DIFFERENCE),
+        _why(run, chosen, plots),
+        section.titled(plots, Section.EPSILON),
         _cases(run),
         _environment(run),
     ]
@@ -94,15 +102,17 @@ def _came_out(run: Run) -> str:
     return f"{'Everything' if run.complete else 'What was run'} is as expected"
 
 
-def _why(run: Run, chosen: Headlines) -> str:
-    """Twins and causes; empty where nothing was explained."""
+def _why(run: Run, chosen: Headlines, plots: Plots) -> str:
+    """Twins and causes; empty where nothing was explained, but for the line that no plot shows it."""
     twins, whys = accounts.twin_rows(run), accounts.why_rows(run)
+    errors = section.shown(plots, Section.ACCURACY)
     if not twins:
-        return ""
+        return f"## Why they differ\n\n{errors}" if errors else ""
     left = "\n".join(f"- {escape(line)}" for line in accounts.open_lines(run))
     sections = [
         f"## Why they differ\n\n{accounts.TWINS}",
         table(twins[0], [[escape(text) for text in row] for row in twins[1:]]),
+        errors,
         left,
         "Causes of every pair, over all cases; `parity explain CASE A B` shows shares, steps and the proof:",
         table(whys[0], [[escape(text) for text in row] for row in whys[1:]]),

@@ -35,7 +35,7 @@ CHEAP = [
 
 def held(case, dtype="float32", actual="user.plugin"):
     """A plug-in's pair as its budget sees it."""
-    return case, dtype, REFERENCE, case.expectation_for(actual, REFERENCE, dtype)
+    return case, dtype, REFERENCE, case.expectation_for(actual, REFERENCE, dtype), (actual, REFERENCE)
 
 
 def widened(case):
@@ -74,7 +74,7 @@ def test_there_is_nothing_but_shipped_cases_in_it():
 
 def test_a_wider_budget_loses_power_and_is_not_given_the_old_figure():
     case = widened(CASES["twins"])
-    (wide,) = [one for one in power_of_cell(case, "float32").values() if one.budget == budget_digest(*held(case)[2:])]
+    (wide,) = [one for one in power_of_cell(case, "float32").values() if one.budget == budget_digest(*held(case)[2:4])]
     (kept,) = powers_of(TABLE, [held(CASES["twins"])])
     assert wide.applicable == kept.applicable
     assert wide.caught < kept.caught / 2
@@ -89,6 +89,7 @@ def test_another_question_under_a_shipped_name_is_not_given_its_figures():
 def test_pairs_of_one_budget_are_told_once():
     (power,) = powers_of(TABLE, [held(CASES["twins"]), held(CASES["twins"], actual="torch.adam.forloop")])
     assert power.pairs == 2
+    assert power.holds == (("user.plugin", REFERENCE), ("torch.adam.forloop", REFERENCE))
     assert power.caught > 0.8 * power.applicable
 
 

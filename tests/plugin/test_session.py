@@ -135,6 +135,7 @@ def test_who_does_not_use_it_imports_nothing_heavy(pytester):
         "parity.case_file",
         "parity.pytest_plugin",
         "parity.pytest_plugin.options",
+        "parity.shown",
     }
     assert not {name.partition(".")[0] for name in loaded} & HEAVY
 

@@ -79,5 +79,6 @@ def test_it_stands_in_the_report_after_the_causes_and_before_the_cases(found, co
     assert places == sorted(places)
     assert "### From one Adam to another" not in render(run)
     assert command("report", tmp_path / "run")[0] == 0
-    assert (tmp_path / "run" / "report.md").read_text() == text
+    again = (tmp_path / "run" / "report.md").read_text()
+    assert again[again.index("### From one") : again.index("## Epsilon")] in text
     assert read_run(tmp_path / "run") == run

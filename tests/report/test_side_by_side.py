@@ -189,7 +189,7 @@ def test_without_jinja_the_markdown_stands_alone(command, folders, tmp_path, mon
 def test_what_belongs_to_two_runs_is_refused_with_one(command, folders, words):
     code, _, err = command("report", folders[0], *words)
     assert code == 2
-    assert err.startswith(f"parity: {words[0]} belongs to two run directories")
+    assert err == f"parity: {words[0]} belongs to --certificate A B, or to two run directories\n"
 
 
 def test_a_file_is_no_folder_to_write_into(command, folders, tmp_path):

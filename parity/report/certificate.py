@@ -1,0 +1,116 @@
+"""The certificate of a pair as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from parity.digest import digest_of
+from parity.panels.certificate import Certificate, Reason
+from parity.report import certified, certified_rows
+from parity.report.markup import escape, printable, table
+
+MARK = "Equivalence certificate"
+"""Stands at the top of every certificate, so that one can be told from another file."""
+
+STEM = "certificate-"
+
+LONGEST_NAME = 80
+
+
+def file_stem(one: Certificate) -> str:
+    """The name of its files without the ending; names that a file cannot bear get a digest."""
+    return f"{STEM}{_safe(one.actual.name)}-{_safe(one.expected.name)}"
+
+
+def _safe(name: str) -> str:
+    kept = re.sub(r"[^A-Za-z0-9._]", "_", name)[:LONGEST_NAME]
+    return kept if kept == name else f"{kept}_{digest_of(name.encode())[:8]}"
+
+
+def render_certificate(one: Certificate) -> str:
+    """The page, with every case folded at its end."""
+    sections = _issued(one) if one.issued else _refused(one)
+    return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _issued(one: Certificate) -> Iterator[str]:
+    yield f"# {MARK}"
+    pair = f"{escape(one.actual.name)} {certified.claim(one)} {escape(one.expected.name)}"
+    yield f"**{pair}** {escape(certified.terms(one))}"
+    yield "\n".join(f"- **{dtype}**: {escape(text)}." for dtype, text in certified.by_dtype(one))
+    yield f"## To this bound\n\n{_bounds(one)}\n\n{certified.UNITS}"
+    yield "\n".join(f"- {escape(note)}" for note in certified.notes(one))
+    yield _left_out(one)
+    yield f"## Under these hyperparameters\n\n{_settings(one)}"
+    yield f"## With these versions\n\n{_sides(one)}"
+    yield "## What it does not say\n\n" + "\n".join(f"- {line}" for line in certified.LIMITS)
+    yield f"Digest of all that is certified: `{one.digest}`. Made by parity {escape(one.version)} from one run."
+    yield _clauses(one)
+
+
+def _refused(one: Certificate) -> Iterator[str]:
+    yield f"# {MARK}: cannot be issued"
+    pair = f"{escape(one.actual.name)} and {escape(one.expected.name)}"
+    yield f"**{pair}** cannot be called equivalent on {escape(certified.scope(one))}."
+    yield "\n".join(_reason(one, reason) for reason in one.reasons)
+    yield _narrowing(one)
+    if one.narrowing is not None:
+        yield f"## What holds all the same\n\n{_bounds(one)}\n\n{certified.UNITS}"
+    yield _left_out(one)
+    yield f"## With these versions\n\n{_sides(one)}"
+    yield f"Made by parity {escape(one.version)} from one run."
+    yield _clauses(one)
+
+
+def _reason(one: Certificate, reason: Reason) -> str:
+    detail, where = certified.reason_detail(reason), certified.reason_where(reason)
+    advice, command = certified.advice(one, reason)
+    parts = [f"**{certified.reason_title(reason, one.cells[0])}.**", f"{escape(detail)}." if detail else ""]
+    parts += [f"Where: {escape(where)}." if where else "", escape(advice), f"`{_code(command)}`" if command else ""]
+    return "- " + " ".join(filter(None, parts))
+
+
+def _narrowing(one: Certificate) -> str:
+    command = certified.narrowing_command(one)
+    if not command or one.narrowing is None:
+        return ""
+    told = f"{one.narrowing.cells:,} of the {one.narrowing.of:,} cells (a case in a dtype) can be certified:"
+    return f"## What can be certified\n\n{told}\n\n```console\n$ {_code(command)}\n```"
+
+
+def _bounds(one: Certificate) -> str:
+    head, rows = certified_rows.bound_rows(one)
+    return table(head, _escaped([f"{text} ({place})" if place else text for text, place in row] for row in rows))
+
+
+def _settings(one: Certificate) -> str:
+    return table(certified_rows.SETTINGS_HEAD, _escaped(certified_rows.setting_rows(one.settings)))
+
+
+def _sides(one: Certificate) -> str:
+    return table(["of", "what ran"], _escaped(list(row) for row in certified_rows.side_rows(one)))
+
+
+def _left_out(one: Certificate) -> str:
+    told = certified.left_out(one)
+    if not told:
+        return ""
+    refused = [f"- {escape(certified.reason_line(reason, len(one.left_out)))}" for reason in one.left_out_reasons]
+    tail = "Of them these could not be certified:\n\n" + "\n".join(refused) if refused else "All of them could be."
+    return f"{escape(told)}. {tail}"
+
+
+def _clauses(one: Certificate) -> str:
+    head = f"<details><summary>Every case and dtype ({len(one.clauses):,})</summary>"
+    rows = _escaped(certified_rows.clause_rows(one.clauses))
+    return f"{head}\n\n{table(certified_rows.CLAUSE_HEAD, rows)}\n\n</details>"
+
+
+def _escaped(rows: Iterable[list[str]]) -> list[list[str]]:
+    return [[escape(text) for text in row] for row in rows]
+
+
+def _code(command: str) -> str:
+    """A command that cannot end the code it stands in."""
+    return " ".join(printable(command).replace("`", "'").split())

@@ -1,0 +1,127 @@
+"""A heat map: rows by columns, every field with a shade and with text that says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from parity.report.html.wording import HEAT_LABELS
+from parity.report.plots import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEGEND_COLUMNS = 3
+LEGEND_LINE = 12.0
+LINE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """A field. heat: its level; marked: outlined, as something is not as it should be."""
+
+    lines: tuple[str, ...]
+    heat: int
+    marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The first line of the label is the heavier one; None where there is nothing."""
+
+    label: tuple[str, ...]
+    squares: tuple[Square | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What is drawn, in points: label_width of the first column, height of a row, size of the text in a field."""
+
+    title: str
+    hints: tuple[str, ...]
+    corner: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    label_width: float
+    height: float
+    size: float = 8.0
+
+
+def draw_grid(grid: Grid) -> Figure:
+    """Title, hints, legend of the shades, then the rows."""
+    top = canvas.MARGIN + 14 + LINE * len(grid.hints) + LEGEND_LINE * (len(HEAT_LABELS) // LEGEND_COLUMNS) + 29
+    figure = canvas.sheet(top + grid.height * len(grid.rows) + canvas.MARGIN)
+    axes = canvas.page(figure)
+    left = canvas.MARGIN + grid.label_width
+    width = (canvas.WIDTH - canvas.MARGIN - left) / len(grid.columns)
+    _head(axes, grid)
+    axes.text(canvas.MARGIN, top - 5, grid.corner, color=canvas.SOFT)
+    for number, name in enumerate(grid.columns):
+        axes.text(left + width * (number + 0.5), top - 5, name, ha="center", size=grid.size, weight="bold")
+    _shades(axes, grid.rows, left, top, width, grid.height)
+    for place, row in enumerate(grid.rows):
+        middle = top + grid.height * (place + 0.5)
+        for number, (line, height) in enumerate(_spread(row.label, middle)):
+            axes.text(canvas.MARGIN, height, line, va="center", color=canvas.SOFT if number else canvas.INK)
+        for number, square in enumerate(row.squares):
+            if square is not None:
+                _told(axes, square, left + width * (number + 0.5), middle, grid.size)
+    return figure
+
+
+def _told(axes: Axes, square: Square, x: float, middle: float, size: float) -> None:
+    for line, height in _spread(square.lines, middle):
+        weight = "bold" if square.marked and line is square.lines[-1] else "normal"
+        axes.text(
+            x, height, line, ha="center", va="center", size=size, color=canvas.ON_HEAT[square.heat], weight=weight
+        )
+
+
+def _spread(lines: Sequence[str], middle: float) -> Iterator[tuple[str, float]]:
+    """Every line with its height."""
+    return ((line, middle + LINE * (place - (len(lines) - 1) / 2)) for place, line in enumerate(lines))
+
+
+def _head(axes: Axes, grid: Grid) -> None:
+    from matplotlib.patches import Rectangle
+
+    height = canvas.MARGIN + 8
+    axes.text(canvas.MARGIN, height, grid.title, size=10, weight="bold")
+    for hint in grid.hints:
+        height += LINE + 1
+        axes.text(canvas.MARGIN, height, hint, color=canvas.SOFT)
+    height += 9
+    share = (canvas.WIDTH - 2 * canvas.MARGIN) / LEGEND_COLUMNS
+    for level, label in enumerate(HEAT_LABELS):
+        x = canvas.MARGIN + share * (level % LEGEND_COLUMNS)
+        y = height + LEGEND_LINE * (level // LEGEND_COLUMNS)
+        axes.add_patch(Rectangle((x, y), 14, 9, facecolor=canvas.HEAT[level], edgecolor=canvas.SOFT, linewidth=0.6))
+        axes.text(x + 18, y + 4.5, label, va="center")
+
+
+def _shades(axes: Axes, rows: Sequence[Row], left: float, top: float, width: float, height: float) -> None:
+    """One path for each level, which takes a tenth of the bytes of one for each field."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    found = [
+        (square, left + width * column, top + height * place)
+        for place, row in enumerate(rows)
+        for column, square in enumerate(row.squares)
+        if square is not None
+    ]
+
+    def outlined(places: Sequence[tuple[float, float]], inset: float) -> Path:
+        corners = ((inset, inset), (width - inset, inset), (width - inset, height - inset), (inset, height - inset))
+        boxes = [Path([(x + a, y + b) for a, b in (*corners, corners[0])], closed=True) for x, y in places]
+        return Path.make_compound_path(*boxes)
+
+    for level, color in enumerate(canvas.HEAT):
+        places = [(x, y) for square, x, y in found if square.heat == level]
+        if places:
+            axes.add_patch(PathPatch(outlined(places, 0), facecolor=color, edgecolor=canvas.LINE, linewidth=0.8))
+    marked = [(x, y) for square, x, y in found if square.marked]
+    if marked:
+        axes.add_patch(PathPatch(outlined(marked, 1.5), fill=False, edgecolor=canvas.ALARM, linewidth=2.5))
