@@ -98,6 +98,7 @@ def _write_json(json_file: str, output: Path) -> None:
 def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: bool) -> None:
     from rich.markup import escape
 
+    from parity.report.reproduction import page_command
     from parity.report.terminal import finding_lines, matrix_table, power_lines, summary_line, verdict_table
 
     if not quiet:
