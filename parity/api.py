@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from parity.case import Case
 from parity.catalogue import load_case_file, load_catalogue, shipped_cases
 from parity.comparison.traces import Divergence, compare_traces
+from parity.digest import digest_of_file
 from parity.engine.account import Explaining
 from parity.engine.candidates import known_names, select_candidates
 from parity.engine.plan import Cell, Plan, plan_cells
@@ -20,7 +22,7 @@ from parity.engine.power import PowerTable, read_power
 from parity.engine.record import FILE, Run, read_run, record, write_run
 from parity.engine.result import CellResult
 from parity.engine.run import PARTS, OnCell, Options, Progress, execute, part_paths
-from parity.engine.tables import CSV, PARQUET, merge_tables
+from parity.engine.tables import CSV, PARQUET, check_whole_table, merge_tables
 from parity.errors import ParityError, UsageError, nearest
 from parity.expectation import Expectation
 from parity.explain.account import account
@@ -34,7 +36,9 @@ from parity.panels.certificate import Certificate
 from parity.panels.certifying import certify
 from parity.panels.changes import read_changes
 from parity.panels.panels import read_panels
+from parity.panels.side_by_side import SideBySide, side_by_side
 from parity.report.certificate import MARK, STEM, file_stem, render_certificate
+from parity.report.comparison import COMPARISON, COMPARISON_PAGE, remove_comparison, write_comparison
 from parity.report.html.certificate import missing as missing_of_certificate
 from parity.report.html.certificate import render_certificate_page
 from parity.report.html.page import missing, render_page
@@ -50,7 +54,7 @@ PAGE = "report.html"
 HEAD = 2_000
 """Bytes at the top of a file by which it is known."""
 
-_OWN = (FILE, PARQUET, CSV, REPORT, PAGE)
+_OWN = (FILE, PARQUET, CSV, REPORT, PAGE, COMPARISON, COMPARISON_PAGE)
 _OWN_FOLDERS = (PARTS, "logs", "traces")
 
 
@@ -128,10 +132,12 @@ def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) ->
     done = {(cell.case, cell.dtype) for cell in progress.results}
     finished = [cell for cell in plan.cells if (cell.case.name, cell.dtype) in done]
     merge_tables((part_paths(folder, cell.name)[1] for cell in finished), folder)
+    outcome = replace(outcome, table=digest_of_file(folder / PARQUET))
     write_run(outcome, folder)
     write_atomically(folder / REPORT, render(outcome, read_headlines(outcome, folder)))
     # A page, and plots, of what stood here before a resumed run would tell of another one.
     (folder / PAGE).unlink(missing_ok=True)
+    remove_comparison(folder)
     remove_plots(folder)
     _remove_certificates(folder)
     return outcome
@@ -145,15 +151,35 @@ def report(folder: Path | str, changes: Sequence[Path | str] = ()) -> tuple[str,
     """
     folder = Path(folder)
     run, told = read_run(folder), read_changes([Path(path) for path in changes])
-    panels = read_panels(run, folder, told)
-    plots = draw(panels)
+    check_whole_table(folder, run.table, run.counts.rows)
+    panels, chosen = read_panels(run, folder, told), read_headlines(run, folder)
+    plots, lacking = draw(panels), missing()
+    # All are made before one is written: half a report beside an older half would tell of two states.
+    page = "" if lacking else render_page(run, panels)
     write_plots(plots, folder)
-    write_atomically(folder / REPORT, render(run, read_headlines(run, folder), plots, told))
+    write_atomically(folder / REPORT, render(run, chosen, plots, told))
     remove_plots(folder, keep=[one.name for one in plots.drawn])
-    lacking = missing()
-    if not lacking:
-        write_atomically(folder / PAGE, render_page(run, panels))
+    if page:
+        write_atomically(folder / PAGE, page)
     return lacking
+
+
+def report_side_by_side(
+    before: Path | str, after: Path | str, output: Path | str | None = None
+) -> tuple[SideBySide, tuple[Path, ...]]:
+    """Write comparison.md and, where Jinja2 is installed, comparison.html of two run directories; and what is in them.
+
+    output: the folder to write into, None for the second run directory. ParityError where something of a directory is
+    missing, altered or of another schema, NothingCompared where no pair stands in both with the same inputs.
+    """
+    folder = Path(after if output is None else output)
+    if output is not None and folder.exists() and not folder.is_dir():
+        raise UsageError(f"-o {folder}: is a file, not a folder")
+    runs = [read_run(Path(one)) for one in (before, after)]
+    for one, run in zip((before, after), runs, strict=True):
+        check_whole_table(Path(one), run.table, run.counts.rows)
+    found = side_by_side(*runs)
+    return found, write_comparison(found, folder)
 
 
 def certificate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 DIGEST_CHARACTERS = 32
@@ -11,3 +12,9 @@ DIGEST_CHARACTERS = 32
 def digest_of(content: Any) -> str:
     """The first 128 bits of SHA-256 over bytes or a C-contiguous array, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def digest_of_file(path: Path) -> str:
+    """The same of a file, without holding it in memory; OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_CHARACTERS]

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+_LEADS_ELSEWHERE = re.compile(r"[\s/\\%\x00-\x1f\x7f]|^\.+$")
+
+
+def safe_name(name: str) -> str:
+    """A name as one part of a path that cannot lead elsewhere; two names never share one, plain names stay."""
+    return _LEADS_ELSEWHERE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), name)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -14,8 +23,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     try:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def json_text(value: Any) -> str:

@@ -9,8 +9,9 @@ import click
 from parity.cli import options
 
 
-@click.command("report", short_help="Render the reports of a run directory again.")
+@click.command("report", short_help="Render the reports of a run directory again, or of two side by side.")
 @click.argument("run_directory", type=click.Path(path_type=Path), default=Path("runs/latest"))
+@click.argument("other", required=False, metavar="[OTHER]", type=click.Path(path_type=Path))
 @click.option("--certificate", nargs=2, metavar="A B",
               help="Only say whether two implementations of the run are equivalent, and write why.")  # fmt: skip
 @click.option("-d", "--dtype", "dtypes", multiple=True, metavar="DTYPE",
@@ -18,12 +19,13 @@ from parity.cli import options
 @click.option("-k", "keyword", default="", metavar="EXPR",
               help="With --certificate: only cases whose names match.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
-              help="With --certificate: where it is written.  [RUN_DIRECTORY]")  # fmt: skip
+              help="With --certificate or OTHER: where it is written.  [the last run directory]")  # fmt: skip
 @click.option("--changes", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
               help="Show with it what upgrade, matrix, bisect or baseline left: folder or JSON.")  # fmt: skip
 @options.json_file()
 def command(
     run_directory: Path,
+    other: Path | None,
     certificate: tuple[str, str] | None,
     dtypes: tuple[str, ...],
     keyword: str,
@@ -35,6 +37,9 @@ def command(
 
     Of a folder that upgrade, matrix or bisect keeps its answer in: its report.html.
 
+    With OTHER, a second run directory: comparison.md and comparison.html, which show both side by side, pair by pair.
+    Exit code 0 for a report, whatever it says; 5 where no pair stands in both with the same inputs.
+
     With --certificate exit code 0 says that A and B are equivalent on what was selected, 1 that they cannot be called
     so, 5 that nothing of them was compared.
     """
@@ -42,15 +47,21 @@ def command(
     from parity import changes as documents
     from parity.cli.certified import certified
     from parity.cli.console import error_line
+    from parity.cli.two_runs import show_two_runs
     from parity.errors import UsageError
 
-    if certificate and changes:
-        raise UsageError("--changes are shown with a run; leave out --certificate")
+    if certificate and (other or changes):
+        raise UsageError("--certificate is about one run directory; leave out the second one and --changes")
     if certificate:
         return certified(run_directory, certificate, dtypes, keyword, output or run_directory, json_file)
-    for name, given in (("-d", dtypes), ("-k", keyword), ("-o", output), ("--json", json_file)):
-        if given:
-            raise UsageError(f"{name} belongs to --certificate A B")
+    if dtypes or keyword:
+        raise UsageError(f"{'-d' if dtypes else '-k'} belongs to --certificate A B")
+    if other is not None and changes:
+        raise UsageError("--changes are shown with one run directory, and two were given")
+    if other is not None:
+        return show_two_runs(run_directory, other, output, json_file)
+    if output or json_file:
+        raise UsageError(f"{'-o' if output else '--json'} belongs to --certificate A B, or to two run directories")
     if not changes and documents.is_changes(run_directory):
         click.echo(str(documents.report_changes(run_directory)))
         return 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from parity.engine.record import PairVerdict, Run
+from parity.engine.result import PairResult
 from parity.expectation import Kind
 from parity.numerics.formats import FORMATS
 
@@ -50,19 +52,20 @@ def build_matrix(run: Run) -> Matrix:
     groups: dict[tuple[str, str], dict[str, list[PairVerdict]]] = defaultdict(lambda: defaultdict(list))
     for one in run.verdicts:
         groups[one.actual, one.expected][one.dtype].append(one)
+    pairs = run.pairs()
     rows = {
-        pair: {dtype: _entry(run, by_dtype[dtype]) for dtype in FORMATS if dtype in by_dtype}
+        pair: {dtype: _entry(pairs, by_dtype[dtype]) for dtype in FORMATS if dtype in by_dtype}
         for pair, by_dtype in groups.items()
     }
     dtypes = tuple(dtype for dtype in FORMATS if any(dtype in row for row in rows.values()))
     return Matrix(dtypes, rows)
 
 
-def _entry(run: Run, verdicts: list[PairVerdict]) -> Entry:
+def _entry(pairs: Mapping[tuple[str, str, str, str], PairResult], verdicts: list[PairVerdict]) -> Entry:
     first_step: int | None = None
     worst_ulp, worst_steps, worst_case = 0, 0.0, ""
     for one in verdicts:
-        for distance in run.pair(one).distances:
+        for distance in pairs[one.place].distances:
             if distance.first is not None and (first_step is None or distance.first.step < first_step):
                 first_step = distance.first.step
             if distance.worst_max_steps is not None:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from parity.case import Case
 from parity.digest import digest_of
+from parity.engine.seal import SEAL, seal_of
 from parity.errors import ParityError
 from parity.expectation import Expectation
 from parity.files import write_json
@@ -170,7 +170,7 @@ def _power(table: PowerTable, held: Sequence[Held], digest: str) -> Power:
 def write_power(path: Path, cases: Mapping[str, CasePower]) -> None:
     """Write a table with its seal."""
     content = {"schema": SCHEMA, "cases": {name: asdict(power) for name, power in cases.items()}}
-    write_json(path, {**content, "seal": _seal(content)})
+    write_json(path, {**content, SEAL: seal_of(content)})
 
 
 def read_power(folder: Path) -> PowerTable:
@@ -185,10 +185,6 @@ def read_power(folder: Path) -> PowerTable:
         raise ParityError(f"{path}: damaged, or of another schema; make power writes it anew") from None
     if table.schema != SCHEMA:
         raise ParityError(f"{path}: schema {table.schema}; this parity reads schema {SCHEMA}")
-    if table.seal != _seal({key: value for key, value in content.items() if key != "seal"}):
+    if table.seal != seal_of(content):
         raise ParityError(f"{path}: altered by hand; its figures are computed: make power writes it anew")
     return table
-
-
-def _seal(content: Mapping[str, Any]) -> str:
-    return digest_of(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,19 @@ from parity.engine.plan import Plan
 from parity.engine.power import Held, Power, PowerTable, powers_of, reference_of
 from parity.engine.result import CellResult, PairResult, judge_pair
 from parity.engine.run import Progress
+from parity.engine.seal import SEAL, seal_of
 from parity.environment import describe_environment
 from parity.errors import ParityError
 from parity.expectation import Kind
 from parity.files import write_atomically
+from parity.numerics.formats import FORMATS
 from parity.shown import Shown
 
 SCHEMA = 2
 FILE = "run.json"
+
+_FACTS = ("python", "implementation", "platform", "byte_order", "processor", "cpu_flags", "cpus", "packages",
+          "variables")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,11 @@ class PairVerdict(Shown):
     actual: str
     expected: str
     verdict: Verdict
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """Case, dtype, actual and expected."""
+        return self.case, self.dtype, self.actual, self.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,7 @@ class Run(Shown):
 
     stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
     the budgets that its pairs were held to catch. conventions: by implementation, where its epsilon is said to stand;
-    without those that do not say.
+    without those that do not say. table: digest of divergence.parquet, empty where none was recorded.
     """
 
     schema: int
@@ -78,6 +90,7 @@ class Run(Shown):
     cells: tuple[CellResult, ...]
     powers: tuple[Power, ...] = ()
     conventions: dict[str, str] = field(default_factory=dict)
+    table: str = ""
 
     @property
     def unexpected(self) -> tuple[PairVerdict, ...]:
@@ -94,9 +107,13 @@ class Run(Shown):
         return 1 if self.unexpected or self.stale or not self.complete else 0
 
     def pair(self, verdict: PairVerdict) -> PairResult:
-        """The distances behind a verdict."""
+        """The distances behind a verdict; for many of them, `pairs`."""
         cell = next(one for one in self.cells if (one.case, one.dtype) == (verdict.case, verdict.dtype))
         return next(one for one in cell.pairs if (one.actual, one.expected) == (verdict.actual, verdict.expected))
+
+    def pairs(self) -> dict[tuple[str, str, str, str], PairResult]:
+        """The distances behind every verdict, by its place."""
+        return {(cell.case, cell.dtype, one.actual, one.expected): one for cell in self.cells for one in cell.pairs}
 
 
 _RUN = TypeAdapter(Run)
@@ -124,7 +141,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
         version=version,
         complete=progress.complete,
         stopped=progress.stopped,
-        counts=_count(progress, verdicts),
+        counts=count(progress.planned, progress.results, verdicts),
         environment=describe_environment(),
         workers=workers,
         cases={
@@ -144,10 +161,10 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
     )
 
 
-def _count(progress: Progress, verdicts: list[PairVerdict]) -> Counts:
-    results = progress.results
+def count(planned: int, results: Sequence[CellResult], verdicts: Sequence[PairVerdict]) -> Counts:
+    """What cells and verdicts come to. planned: cells that were asked for."""
     return Counts(
-        cells_planned=progress.planned,
+        cells_planned=planned,
         cells=len(results),
         pairs=len(verdicts),
         as_expected=sum(one.verdict.as_expected for one in verdicts),
@@ -163,8 +180,10 @@ def _count(progress: Progress, verdicts: list[PairVerdict]) -> Counts:
 
 
 def write_run(run: Run, folder: Path) -> None:
-    """Write run.json atomically."""
-    write_atomically(folder / FILE, _RUN.dump_json(run, indent=1).decode() + "\n")
+    """Write run.json atomically, with its seal."""
+    text = _RUN.dump_json(run, indent=1).decode()
+    seal = seal_of(json.loads(text))
+    write_atomically(folder / FILE, f'{text.removesuffix("}").rstrip()},\n "{SEAL}": "{seal}"\n}}\n')
 
 
 def read_run(folder: Path) -> Run:
@@ -172,14 +191,76 @@ def read_run(folder: Path) -> Run:
     path = folder / FILE
     try:
         content = path.read_bytes()
-    except OSError:
-        raise ParityError(f"{folder}: no run here, {FILE} is missing") from None
+    except OSError as error:
+        raise ParityError(f"{folder}: {_absent(folder, error)}") from None
     try:
-        run = _RUN.validate_json(content)
+        told = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ParityError(f"{path}: truncated or altered, no JSON ({error})") from None
+    if not isinstance(told, dict) or not isinstance(told.get("schema"), int):
+        raise ParityError(f"{path}: no record of a run, or altered (it has no schema)")
+    if told["schema"] != SCHEMA:
+        raise ParityError(f"{path}: schema {told['schema']}; this parity reads schema {SCHEMA}; {_other(told)}")
+    # What an earlier release wrote has no seal.
+    if SEAL in told and told[SEAL] != seal_of(told):
+        raise ParityError(f"{path}: altered after it was written (its seal does not fit); run its cases again")
+    run = _validated(path, content)
+    if wrong := contradiction(run):
+        raise ParityError(f"{path}: altered, it contradicts itself ({wrong})")
+    return run
+
+
+def _absent(folder: Path, error: OSError) -> str:
+    """Why there is no run.json to read."""
+    if isinstance(error, NotADirectoryError):
+        return "a file, not the directory of a run"
+    if not isinstance(error, FileNotFoundError):
+        return f"{FILE} cannot be read ({error.strerror})"
+    cells = len([*(folder / "parts").glob("*.parquet")])
+    if cells:
+        told = f"{cells} cell{'' if cells == 1 else 's'}"
+        return f"{FILE} is missing, as where a run was killed; 'parity run --resume' goes on after its {told}"
+    return f"no run here, {FILE} is missing"
+
+
+def _other(told: Mapping[str, Any]) -> str:
+    """What to do about another schema."""
+    advice = "update this one" if told["schema"] > SCHEMA else "run its cases again"
+    return f"parity {told.get('version')!r} wrote it: {advice}"
+
+
+def _validated(path: Path, content: bytes) -> Run:
+    try:
+        return _RUN.validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"
         raise ParityError(f"{path}: altered, truncated or of another schema ({key}: {first['msg']})") from None
-    if run.schema != SCHEMA:
-        raise ParityError(f"{path}: schema {run.schema}; this parity reads schema {SCHEMA}")
-    return run
+
+
+def contradiction(run: Run) -> str:
+    """What in a run cannot be together, empty where nothing is; of one that is sound every page can be made."""
+    pairs = run.pairs()
+    for one in run.verdicts:
+        if one.place not in pairs:
+            return f"a verdict on {one.actual} / {one.expected} in {one.case} {one.dtype}, which was not run"
+    for cell in run.cells:
+        if cell.case not in run.cases or cell.dtype not in FORMATS:
+            return f"a cell {cell.case} {cell.dtype}, which was not asked for"
+    counted = count(run.counts.cells_planned, run.cells, run.verdicts)
+    for name in (each.name for each in fields(Counts)):
+        told, found = getattr(run.counts, name), getattr(counted, name)
+        if told != found:
+            return f"counts.{name} {told:,}, counted {found:,}"
+    if run.counts.cells > run.counts.cells_planned:
+        return f"{run.counts.cells} cells of {run.counts.cells_planned}"
+    return next(_lacking(run), "")
+
+
+def _lacking(run: Run) -> Iterator[str]:
+    """Keys that are not there, of tables whose keys are not checked as they are read."""
+    tables: list[tuple[str, Mapping[str, Any], tuple[str, ...]]] = [("environment", run.environment, _FACTS)]
+    tables += [(f"workers.{name}", worker, ("python", "packages")) for name, worker in run.workers.items()]
+    tables += [(f"cases.{name}", case, ("summary", "why", "digest")) for name, case in run.cases.items()]
+    for place, found, keys in tables:
+        yield from (f"{place} lacks {key}" for key in keys if key not in found)

@@ -29,7 +29,7 @@ from parity.engine.window import plan_window
 from parity.engine.workers import Workers
 from parity.environment import describe_environment
 from parity.errors import ParityError
-from parity.files import write_atomically
+from parity.files import safe_name, write_atomically
 from parity.numerics.formats import format_named
 from parity.state import QUANTITIES
 from parity.trace import hyper_to_json
@@ -76,8 +76,14 @@ class Progress:
 
 def part_paths(folder: Path, cell_name: str) -> tuple[Path, Path]:
     """Result and table of a cell inside a run directory."""
-    stem = cell_name.replace(" ", "__")
+    case, _, dtype = cell_name.rpartition(" ")
+    stem = f"{safe_name(case)}__{dtype}"
     return folder / PARTS / f"{stem}.json", folder / PARTS / f"{stem}.parquet"
+
+
+def traces_path(folder: Path, case: str, dtype: str) -> Path:
+    """Where the traces of a cell are kept inside a run directory."""
+    return folder / "traces" / safe_name(case) / dtype
 
 
 def explanations_path(folder: Path, cell_name: str) -> Path:
@@ -231,7 +237,7 @@ def run_one(
     explains = explaining is not None and (options.keep_traces or size <= explaining.largest)
     whole = options.keep_traces or explains
     with _scratch(folder, size if whole else _window_bytes(cell), shared=not options.keep_traces) as scratch:
-        kept = folder / "traces" / cell.case.name / cell.dtype
+        kept = traces_path(folder, cell.case.name, cell.dtype)
         traces = kept if options.keep_traces else scratch.parent / "traces" if explains else None
         result = run_cell(
             cell, key, workers, table_path, scratch, traces=traces, timeout=options.timeout, threads=threads

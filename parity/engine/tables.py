@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from parity.comparison.divergence import schema
+from parity.digest import digest_of_file
 from parity.errors import ParityError
 
 ROWS_IN_MEMORY = 50_000
@@ -81,6 +82,25 @@ def check_table(path: Path, rows: int) -> None:
         raise ParityError(f"{path}: altered or truncated ({' '.join(str(error).split())}); remove it") from None
     if held != rows:
         raise ParityError(f"{path}: altered, {held} rows where {rows} were written; remove it")
+
+
+def check_whole_table(folder: Path, digest: str, rows: int) -> None:
+    """ParityError where a run directory's table is missing, or is not the one its run wrote.
+
+    digest: empty for a run that recorded none, whose table is known by its rows.
+    """
+    path = folder / PARQUET
+    try:
+        found = digest_of_file(path) if digest else ""
+        held = rows if digest else pq.read_metadata(path).num_rows
+    except FileNotFoundError:
+        raise ParityError(f"{path}: missing; 'parity run --resume' with the same words writes it again") from None
+    except (pa.ArrowException, OSError) as error:
+        raise ParityError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    if found != digest:
+        raise ParityError(f"{path}: altered, truncated or of another run (its digest is not the one the run recorded)")
+    if held != rows:
+        raise ParityError(f"{path}: altered or of another run ({held:,} rows, the run has {rows:,})")
 
 
 def _plain_schema() -> pa.Schema:

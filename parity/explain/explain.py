@@ -12,7 +12,7 @@ import numpy as np
 from parity.case import Case
 from parity.engine.candidates import describe_plugin, shipped_candidates
 from parity.engine.plan import Candidate, Cell, Plan
-from parity.engine.run import Options, execute
+from parity.engine.run import Options, execute, traces_path
 from parity.errors import NothingCompared, ParityError, UsageError
 from parity.explain.accounting import causes_from_ladder, causes_from_split
 from parity.explain.causes import Cause
@@ -113,7 +113,7 @@ def explain_case(
         claims = {one.name: one.convention for one in (actual, expected)}
         found: list[Explanation] = []
         for dtype in ended:
-            traces = {name: read_trace(folder / "traces" / case.name / dtype / name) for name in pair}
+            traces = {name: read_trace(traces_path(folder, case.name, dtype) / name) for name in pair}
             found += explain_cell(case, traces, [pair], claims, libraries, thorough=[pair])
         return tuple(found)
 

@@ -12,6 +12,7 @@ from parity.engine.power import Power
 from parity.hyper import Hyper
 from parity.panels.clause import Clause, Ground, Obstacle
 from parity.panels.narrowing import Narrowing
+from parity.shown import Shown
 
 NOTHING_COMPARED = 5
 
@@ -76,7 +77,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Shown):
     """A pair, what is certified of it, or why nothing is.
 
     dtypes, keyword: the selection; cases, cells: how much of the run it takes, of how much. turned: the run holds the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import Entry, Matrix, build_matrix
@@ -26,6 +26,8 @@ UNEXPECTED_IN_SUMMARY = 50
 
 NO_HEADLINES = Headlines()
 NO_PLOTS = Plots()
+
+Pairs = Mapping[tuple[str, str, str, str], PairResult]
 
 MARKS = {Severity.ALARM: "ALARM", Severity.WARNING: "Warning", Severity.NOTE: "Note"}
 
@@ -78,6 +80,7 @@ def summary_lines(run: Run) -> Iterable[str]:
 
 def _answer(run: Run) -> str:
     counts = run.counts
+    cases = len({cell.case for cell in run.cells})
     lines = []
     if not run.complete:
         why = run.stopped or "incomplete"
@@ -85,10 +88,8 @@ def _answer(run: Run) -> str:
             f"> **This run is not complete** ({why}): {counts.cells} of {counts.cells_planned} cells were run."
         )
     lines += [f"> **Stale expectation:** {escape(line)}" for line in run.stale]
-    told = "Everything" if run.complete else "What was run"
-    told = "**Not everything is as expected**" if run.unexpected or run.stale else f"{told} is as expected"
     lines.append(
-        f"{told}: {counts.as_expected:,} of {counts.pairs:,} verdicts, over {len(run.cases)} cases in "
+        f"{_came_out(run)}: {counts.as_expected:,} of {counts.pairs:,} verdicts, over {cases} cases in "
         f"{counts.cells} cells (case x dtype). Of them {counts.unbounded:,} diverge where rounding sets the weights no "
         f"limit (half precision, overflow), so they say little. Compared: {counts.elements:,} elements in "
         f"{counts.tensors:,} tensors over {counts.steps:,} optimizer steps; {counts.rows:,} rows in "
@@ -96,6 +97,14 @@ def _answer(run: Run) -> str:
     )
     lines.append(accounts.answer_line(run))
     return "\n\n".join(filter(None, lines))
+
+
+def _came_out(run: Run) -> str:
+    if not run.counts.elements:
+        return "**Nothing was compared**, as no pair came to its end on both sides"
+    if run.unexpected or run.stale:
+        return "**Not everything is as expected**"
+    return f"{'Everything' if run.complete else 'What was run'} is as expected"
 
 
 def _why(run: Run, chosen: Headlines, plots: Plots) -> str:
@@ -165,22 +174,26 @@ def _unexpected(run: Run, level: int = 2, most: int | None = None) -> str:
 
 def _cases(run: Run) -> str:
     parts = ["## Cases"]
+    pairs = run.pairs()
+    by_case: dict[str, list[PairVerdict]] = {}
+    for one in run.verdicts:
+        by_case.setdefault(one.case, []).append(one)
     for name, told in run.cases.items():
-        verdicts = [one for one in run.verdicts if one.case == name]
+        verdicts = by_case.get(name)
         if verdicts:
-            shown = _case_table(run, verdicts)
+            shown = _case_table(pairs, verdicts)
             reasons = "\n".join(_reasons(verdicts))
-            power = _powers([one for one in run.powers if one.case == name])
+            power = _powers([power for power in run.powers if power.case == name])
             head = f"### {escape(name)}\n\n{escape(told['summary'])} {escape(told['why'])}"
             parts.append(f"{head}\n\n{shown}\n\n{reasons}{power}")
     return "\n\n".join(parts)
 
 
-def _case_table(run: Run, verdicts: Sequence[PairVerdict]) -> str:
+def _case_table(pairs: Pairs, verdicts: Sequence[PairVerdict]) -> str:
     dtypes = [dtype for dtype in FORMATS if any(one.dtype == dtype for one in verdicts)]
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for one in verdicts:
-        rows.setdefault((one.actual, one.expected), {})[one.dtype] = _case_entry(run, one)
+        rows.setdefault((one.actual, one.expected), {})[one.dtype] = _case_entry(pairs, one)
     return table(
         ["actual<br>expected", *dtypes],
         [
@@ -190,11 +203,11 @@ def _case_table(run: Run, verdicts: Sequence[PairVerdict]) -> str:
     )
 
 
-def _case_entry(run: Run, one: PairVerdict) -> str:
+def _case_entry(pairs: Pairs, one: PairVerdict) -> str:
     kind = str(one.verdict.kind) if one.verdict.as_expected else f"**{one.verdict.kind}, not as expected**"
     if one.verdict.kind in (Kind.IDENTICAL, Kind.SKIPPED, Kind.CRASHED, Kind.NOT_COMPARABLE):
         return kind
-    pair = run.pair(one)
+    pair = pairs[one.place]
     first = min((distance.first.step for distance in pair.distances if distance.first), default=0)
     weights = next(distance for distance in pair.distances if distance.quantity == "w")
     if not weights.differing or weights.worst_max_steps is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from parity.engine.plan import Cell
 
@@ -22,6 +23,11 @@ def run_command(cell: Cell, pair: tuple[str, str], case: str = "") -> str:
 def explain_command(case: str, targets: Sequence[str], dtype: str) -> str:
     """``parity explain`` on one pair. case: a file, or the name of a shipped case."""
     return shlex.join(["parity", "explain", case, *targets, "-d", dtype])
+
+
+def page_command(folder: Path) -> str:
+    """``parity report`` on a run directory."""
+    return shlex.join(["parity", "report", str(folder)])
 
 
 def test_command(node_id: str) -> str:

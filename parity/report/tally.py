@@ -15,8 +15,9 @@ HEAD = ("verdict", "pairs", "as expected", "elements compared")
 def tally_lines(run: Run) -> Iterator[str]:
     """A table with a row for every verdict that was given, best first, and their sum."""
     tally: dict[Kind, list[int]] = defaultdict(lambda: [0, 0, 0])
+    pairs = run.pairs()
     for one in run.verdicts:
-        compared = sum(distance.compared for distance in run.pair(one).distances)
+        compared = sum(distance.compared for distance in pairs[one.place].distances)
         for place, amount in enumerate((1, int(one.verdict.as_expected), compared)):
             tally[one.verdict.kind][place] += amount
     rows = [(str(kind), *tally[kind]) for kind in reversed(WORST_FIRST) if kind in tally]

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 import parity
+from parity.api import prepare_output
 from parity.report.html import certificate
 
 SAME = ("user.two", "user.one")
@@ -151,3 +152,9 @@ def test_a_certificate_does_not_outlive_its_run(command, write_case, tmp_path, m
     (tmp_path / "run" / "certificate-of-mine.md").write_text("mine")
     command(*run, *more)
     assert [path.name for path in (tmp_path / "run").glob("certificate-*")] == ["certificate-of-mine.md"]
+
+
+def test_a_certificate_makes_room_before_a_run_begins(folder, command):
+    assert command("report", folder, "--certificate", *SAME)[0] == 0
+    prepare_output(folder, resume=False)
+    assert not list(folder.glob("certificate-*"))

@@ -132,7 +132,7 @@ def test_budgets_that_catch_little_are_found():
     (finding,) = find([], [], powers)
     assert finding.title == "2 of 2 budgets in float16 let most wrong Adams pass"
     assert "of harder (moments), catches 3 of 10 wrong Adams" in finding.detail
-    assert finding.where == ("hard float16", "harder float16")
+    assert finding.where == ("harder float16", "hard float16")
 
 
 def test_the_half_types_are_found_in_the_shipped_cases(tmp_path):

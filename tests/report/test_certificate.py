@@ -61,12 +61,13 @@ def plain(markdown):
     return " ".join(re.sub(r"[*`\\]", "", markdown).split())
 
 
-def skipped(run, cells, pair=SAME, reason="cannot do it"):
-    """The run in which a pair was skipped in some cells."""
+def skipped(run, cells, pair=SAME, reason="cannot do it", **fields):
+    """The run in which a pair was skipped in some cells, or has another verdict there."""
+    fields = {"kind": Kind.SKIPPED, "reason": reason, **fields}
     return replace(
         run,
         verdicts=tuple(
-            replace(one, verdict=replace(one.verdict, kind=Kind.SKIPPED, reason=reason))
+            replace(one, verdict=replace(one.verdict, **fields))
             if (one.case, one.dtype) in cells and (one.actual, one.expected) == pair
             else one
             for one in run.verdicts
@@ -232,7 +233,8 @@ def test_a_pair_that_was_never_compared_is_told_apart_and_a_plugin_needs_its_fil
 @pytest.mark.parametrize("refused", [False, True])
 def test_hostile_names_stay_text_and_inside_the_folder(four, refused):
     run = renamed(four, NASTY, NASTY)
-    run = skipped(run, {(NASTY, "float32")}, (NASTY, "user.one"), reason=NASTY) if refused else run
+    wrong = {"kind": Kind.DIVERGED, "reason": NASTY, "as_expected": False}
+    run = skipped(run, {(NASTY, "float32")}, (NASTY, "user.one"), **wrong) if refused else run
     one = certify(run, NASTY, "user.one")
     assert one.issued is not refused
     parser, page = read(render_certificate_page(one))
@@ -241,6 +243,8 @@ def test_hostile_names_stay_text_and_inside_the_folder(four, refused):
     markdown = render_certificate(one)
     fenced = re.sub(r"^```console\n\$ [^\n]*\n```$", "", markdown, flags=re.MULTILINE)
     assert "<script>" not in re.sub(r"`[^`\n]*`", "", fenced)
+    assert {line.count("`") for line in fenced.splitlines()} == {0, 2}
+    assert refused is ("`parity explain " in markdown)
     head, *rows = [line for line in markdown.partition("<details>")[2].splitlines() if line.startswith("|")]
     assert {row.replace("\\|", "").count("|") for row in rows} == {head.count("|")}
     assert re.fullmatch(r"certificate-[\w.]+-user\.one", file_stem(one))

@@ -24,7 +24,9 @@ from parity.baselines import check_baseline, save_baseline, the_baseline
 from parity.engine.record import read_run
 from parity.expectation import Kind
 from parity.identify.answer import Answer, Finding
+from parity.panels.certifying import certify
 from parity.panels.panels import read_panels
+from parity.report.certified import reason_title
 from parity.report.html import card as cards
 from parity.report.html.card import MOST_ROWS, TONES, rows_of
 from parity.report.html.notebook import card_of, show
@@ -142,6 +144,24 @@ def test_verdicts_explanations_and_pairs(run, tmp_path):
         assert "≠ DIVERGED, as expected" in html
         assert "DIVERGED was expected: Epsilon stands in another place." in html
     assert "small float64, numpy.adam.hat / numpy.adam.outside" in formatted(pair)["text/html"]
+
+
+def test_a_certificate_and_the_lack_of_one(four):
+    refused = certify(four, *HAT)
+    html = formatted(refused)["text/html"]
+    parsed(html)
+    assert "No certificate: numpy.adam.hat and numpy.adam.outside" in html
+    assert all(reason_title(reason, refused.cells[0]) in html for reason in refused.reasons)
+    issued = certify(four, "user.one", HAT[1], ["float64"])
+    html = formatted(issued)["text/html"]
+    parsed(html)
+    for told in (
+        "Certificate: user.one is equivalent to numpy.adam.outside",
+        issued.digest,
+        "w in ULP",
+        "In float64: ",
+    ):
+        assert told in html
 
 
 def test_a_divergence_shows_where_both_part(write_trace):

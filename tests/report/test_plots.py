@@ -213,8 +213,20 @@ def test_gaps_zeros_and_equal_values_are_drawn(common, values, told, untold):
     assert told <= set(labels)
     assert not untold & set(labels[: labels.index("w, in lr")][1:])
     assert "nan" not in re.sub(r"<title>.*</title>", "", svg)
-    crosses = ElementTree.fromstring(svg)
-    assert len(list(crosses.iter(f"{SVG}use"))) > 0
+
+
+def test_a_line_is_broken_where_there_is_no_number(common):
+    _, _, panels = common
+    view = panels.views[HAT].views[0]
+    curves = Curves((1, 2, 3, 4, 5), 1, (Curve("w", "max_steps", (1.0, 2.0, None, 4.0, 5.0)),))
+    with look():
+        broken = draw_difference(replace(view, curves=curves), 1).svg
+    (line,) = [
+        one.get("d")
+        for one in ElementTree.fromstring(broken).iter(f"{SVG}path")
+        if "fill: none; stroke: #0072b2" in one.get("style", "")
+    ]
+    assert [len(re.findall("[ML]", part)) for part in line.split("M")[1:]] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,11 @@ from parity.explain.explanation import Answer as Explained
 from parity.explain.explanation import Explanation
 from parity.identify.answer import Answer
 from parity.numerics.formats import FORMATS
+from parity.panels.certificate import Certificate
 from parity.panels.heat import Field, HeatMap, heat_map
+from parity.report import certified
 from parity.report.accounts import answer_line
+from parity.report.certified_rows import bound_rows
 from parity.report.figures import number_text, steps_text, ulp_text, value_text
 from parity.report.html import explained
 from parity.report.html.card import Card, Rows, rows_of
@@ -191,6 +194,31 @@ def answer_card(answer: Answer) -> Card:
         tables=rows_of("", ("", ""), answer_rows(answer)),
         formula=answer.formula,
     )
+
+
+def certificate_card(one: Certificate) -> Card:
+    """What is certified and to which bound, or why nothing is."""
+    names = one.actual.name, one.expected.name
+    if not one.issued:
+        reasons = tuple(certified.reason_line(reason, one.cells[0]) for reason in one.reasons)
+        narrow = certified.narrowing_command(one)
+        tail = (f"What could be certified: {narrow}",) if narrow else ()
+        return Card(f"No certificate: {names[0]} and {names[1]}", "alarm", (*reasons, *tail))
+    head, rows = bound_rows(one)
+    lines = (
+        f"That holds {certified.terms(one)}",
+        *(f"In {dtypes}: {told}." for dtypes, told in certified.by_dtype(one)),
+        *certified.notes(one),
+        certified.left_out(one),
+        f"Digest: {one.digest}",
+    )
+    return Card(
+        f"Certificate: {names[0]} {certified.claim(one)} {names[1]}",
+        "same",
+        tuple(filter(None, lines)),
+        rows_of("The largest differences", head, (["\n".join(filter(None, figure)) for figure in row] for row in rows),
+                range(1, len(head))),
+    )  # fmt: skip
 
 
 def conversion_card(found: Conversion) -> Card:

@@ -16,6 +16,7 @@ from parity.comparison.verdict import Verdict
 from parity.engine.record import PairVerdict, Run
 from parity.explain.explanation import Explanation
 from parity.identify.answer import Answer
+from parity.panels.certificate import Certificate
 from parity.report.html import cards, drift_cards
 from parity.report.html.card import Card, render_card
 
@@ -34,6 +35,7 @@ def card_of(value: object) -> Card | None:
 
 card_of.register(Answer, cards.answer_card)
 card_of.register(Case, cards.case_card)
+card_of.register(Certificate, cards.certificate_card)
 card_of.register(Conversion, cards.conversion_card)
 card_of.register(Divergence, cards.divergence_card)
 card_of.register(Explanation, cards.explanation_card)

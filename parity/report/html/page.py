@@ -30,12 +30,16 @@ NEEDED = ("jinja2", "plotly")
 
 SCRIPTS = ("charts.js", "copy.js", "follow.js", "script.js")
 
+MOST_SPOTS = 20_000
+"""Verdicts up to which every table stands in the page; of more, each is drawn when its pair is opened."""
+
 
 @dataclass(frozen=True, slots=True)
 class PairSection:
     """A pair on the page: its number, its spots by case, and its views where it is looked at closely.
 
     packed: every view as HTML with what its chart is drawn from, deflated; shown: the one that stands in the page.
+    cases: the table of all its spots as HTML, and packed_cases deflated where a page has too many of them.
     """
 
     number: int
@@ -47,6 +51,8 @@ class PairSection:
     shown: int | None
     html: str
     packed: str
+    cases: str
+    packed_cases: str
 
 
 def missing() -> tuple[str, ...]:
@@ -105,21 +111,25 @@ def _sections(panels: Panels, environment: Environment) -> Iterator[PairSection]
     for spot in panels.heat.spots:
         spots.setdefault((spot.actual, spot.expected), {}).setdefault(spot.case, {})[spot.dtype] = spot
     first = [(one.actual, one.expected) for one in panels.conclusions]
-    template = environment.get_template("view.html.j2")
+    template, table = (environment.get_template(name) for name in ("view.html.j2", "cases.html.j2"))
     for number, pair in enumerate(dict.fromkeys([*first, *spots])):
         found = panels.views.get(pair)
         views = () if found is None else found.views
         told = [template.render(view=view, key=f"{number}-{place}") for place, view in enumerate(views)]
+        places = {(view.judged.case, view.judged.dtype): place for place, view in enumerate(views)}
+        cases = table.render(number=number, spots=spots[pair], places=places, dtypes=panels.heat.matrix.dtypes)
         yield PairSection(
             number=number,
             actual=pair[0],
             expected=pair[1],
             spots=spots[pair],
-            places={(view.judged.case, view.judged.dtype): place for place, view in enumerate(views)},
+            places=places,
             views=views,
             shown=None if found is None else found.shown,
             html="" if found is None or found.shown is None else told[found.shown],
             packed=_packed(views, told),
+            cases=cases,
+            packed_cases=bundle.packed(cases) if len(panels.heat.spots) > MOST_SPOTS else "",
         )
 
 

@@ -92,6 +92,11 @@
     pair.addEventListener("toggle", () => pair.open && show(pair, pair.wanted ?? pair.dataset.shown));
     pair.querySelector(".choose").addEventListener("change", (event) => show(pair, event.target.value));
   }
+  for (const lazy of document.querySelectorAll(".pair .lazy")) {
+    lazy.closest(".pair").addEventListener("toggle", async () => {
+      lazy.innerHTML ||= await inflated(lazy.dataset.from);
+    });
+  }
   function follow() {
     const [, number, rest] = location.hash.match(/^#pair-(\d+)(?:\/(.+))?$/) ?? [];
     const pair = number && byId(`pair-${number}`);

@@ -1,0 +1,121 @@
+"""run.json is what was written, or an error that says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from parity.engine.record import SCHEMA, read_run, write_run
+from parity.engine.seal import SEAL, seal_of
+from parity.errors import ParityError
+
+PAIR = ("numpy.adam.hat", "numpy.adam.outside")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, case_text):
+    """The text of the run.json of a real run."""
+    import parity
+
+    folder = tmp_path_factory.mktemp("record")
+    (folder / "small.toml").write_text(case_text())
+    run = parity.run([folder / "small.toml"], PAIR, output=folder / "run")
+    assert read_run(folder / "run") == run
+    return (folder / "run" / "run.json").read_text()
+
+
+@pytest.fixture
+def changed(written, tmp_path):
+    """Write a run.json after `change` was made to its content, with its seal, without, or with a new one."""
+
+    def write(change, seal="old"):
+        content = json.loads(written)
+        change(content)
+        if seal != "old":
+            del content[SEAL]
+        if seal == "new":
+            content[SEAL] = seal_of(content)
+        (tmp_path / "run.json").write_text(json.dumps(content, indent=3))
+        return tmp_path
+
+    return write
+
+
+def test_white_space_and_the_order_of_keys_are_no_change(changed, written, tmp_path):
+    run = read_run(changed(lambda content: content.update(dict(reversed(list(content.items()))))))
+    write_run(run, tmp_path)
+    assert (tmp_path / "run.json").read_text() == written
+
+
+def test_a_run_of_an_earlier_release_has_no_seal(changed):
+    assert read_run(changed(lambda content: content.pop("table"), seal="none")).table == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["counts"].update(elements=1),
+        lambda content: content["verdicts"][0]["verdict"].update(kind="IDENTICAL"),
+        lambda content: content["cells"][0]["pairs"][0]["distances"][0]["worst_max_ulp"].update(value=1),
+        lambda content: content["environment"].update(python="3.0.0"),
+        lambda content: content.update(stale=["something"]),
+    ],
+)
+def test_a_value_altered_by_hand_breaks_the_seal(changed, change):
+    with pytest.raises(ParityError, match=r"run\.json: altered after it was written \(its seal does not fit\)"):
+        read_run(changed(change))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda content: content["counts"].update(elements=1), "counts.elements 1, counted 255"),
+        (lambda content: content["counts"].update(cells_planned=0), "1 cells of 0"),
+        (
+            lambda content: content["verdicts"][0]["verdict"].update(as_expected=False),
+            "counts.as_expected 1, counted 0",
+        ),
+        (
+            lambda content: content["verdicts"][0].update(case="other"),
+            "a verdict on .* in other float32, ",
+        ),
+        (lambda content: content["cases"].clear(), "a cell small float32, which was not asked for"),
+        (lambda content: content["environment"].clear(), "environment lacks python"),
+        (lambda content: content["workers"]["numpy"].clear(), "workers.numpy lacks python"),
+        (lambda content: content["cases"]["small"].clear(), "cases.small lacks summary"),
+    ],
+)
+@pytest.mark.parametrize("seal", ["none", "new"])
+def test_what_contradicts_itself_is_refused_whatever_its_seal(changed, change, told, seal):
+    with pytest.raises(ParityError, match=rf"altered, it contradicts itself \({told}"):
+        read_run(changed(change, seal))
+
+
+@pytest.mark.parametrize(
+    ("schema", "advice"), [(SCHEMA + 1, "parity '99.0' wrote it: update this one"),
+                           (SCHEMA - 1, "parity '99.0' wrote it: run its cases again")],
+)  # fmt: skip
+def test_another_schema_says_what_to_do_before_anything_else_is_looked_at(tmp_path, schema, advice):
+    (tmp_path / "run.json").write_text(json.dumps({"schema": schema, "version": "99.0", "other": []}))
+    told = f"run.json: schema {schema}; this parity reads schema {SCHEMA}; {advice}"
+    with pytest.raises(ParityError, match=re.escape(told)):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe\x00\x01", b"[" * 100_000, b"[1, 2]", b"{}", b'{"schema": "2"}']
+)
+def test_what_is_no_record_is_one_line(tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(ParityError, match=r"run\.json: (truncated or altered, no JSON|no record of a run)") as caught:
+        read_run(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_was_killed_says_how_it_goes_on(tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "small__float32.parquet").write_bytes(b"")
+    with pytest.raises(ParityError, match=r"as where a run was killed; 'parity run --resume' goes on after its 1 c"):
+        read_run(tmp_path)
