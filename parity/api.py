@@ -37,10 +37,8 @@ from parity.panels.certifying import certify
 from parity.panels.changes import read_changes
 from parity.panels.panels import read_panels
 from parity.panels.side_by_side import SideBySide, side_by_side
-from parity.report.certificate import MARK, STEM, file_stem, render_certificate
-from parity.report.comparison import COMPARISON, COMPARISON_PAGE, remove_comparison, write_comparison
-from parity.report.html.certificate import missing as missing_of_certificate
-from parity.report.html.certificate import render_certificate_page
+from parity.report.certificate_files import remove_certificates
+from parity.report.comparison import remove_comparison, write_comparison
 from parity.report.html.page import missing, render_page
 from parity.report.markdown import render
 from parity.report.plots.draw import draw
@@ -51,10 +49,8 @@ from parity.version import VERSION
 
 REPORT = "report.md"
 PAGE = "report.html"
-HEAD = 2_000
-"""Bytes at the top of a file by which it is known."""
 
-_OWN = (FILE, PARQUET, CSV, REPORT, PAGE, COMPARISON, COMPARISON_PAGE)
+_OWN = (FILE, PARQUET, CSV, REPORT)
 _OWN_FOLDERS = (PARTS, "logs", "traces")
 
 
@@ -135,12 +131,16 @@ def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) ->
     outcome = replace(outcome, table=digest_of_file(folder / PARQUET))
     write_run(outcome, folder)
     write_atomically(folder / REPORT, render(outcome, read_headlines(outcome, folder)))
-    # A page, and plots, of what stood here before a resumed run would tell of another one.
+    # Pages of what stood here before a resumed run would tell of another one.
+    _remove_pages(folder)
+    return outcome
+
+
+def _remove_pages(folder: Path) -> None:
     (folder / PAGE).unlink(missing_ok=True)
     remove_comparison(folder)
     remove_plots(folder)
-    _remove_certificates(folder)
-    return outcome
+    remove_certificates(folder)
 
 
 def report(folder: Path | str, changes: Sequence[Path | str] = ()) -> tuple[str, ...]:
@@ -191,22 +191,6 @@ def certificate(
     is missing or altered, or a name or dtype is unknown, NothingCompared where nothing is selected.
     """
     return certify(read_run(Path(folder)), actual, expected, dtypes, keyword)
-
-
-def write_certificate(one: Certificate, output: Path | str) -> tuple[Path, ...]:
-    """Write a certificate as Markdown, and as HTML where Jinja2 is installed, into a folder; the files."""
-    folder = Path(output)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"-o {folder}: is a file, not a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {".md": render_certificate(one)}
-    if not missing_of_certificate():
-        texts[".html"] = render_certificate_page(one)
-    # What was made with more packages than there are now would tell of an earlier run.
-    (folder / f"{file_stem(one)}.html").unlink(missing_ok=True)
-    for ending, text in texts.items():
-        write_atomically(folder / f"{file_stem(one)}{ending}", text)
-    return tuple(folder / f"{file_stem(one)}{ending}" for ending in texts)
 
 
 def compare(actual: Path | str, expected: Path | str, expectation: Expectation | None = None) -> Divergence:
@@ -298,18 +282,10 @@ def prepare_output(folder: Path, resume: bool) -> None:
     if not resume:
         for name in _OWN:
             (folder / name).unlink(missing_ok=True)
-        _remove_certificates(folder)
         for name in _OWN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
-        remove_plots(folder)
+        _remove_pages(folder)
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
-
-
-def _remove_certificates(folder: Path) -> None:
-    """Those of an earlier run; a file that only bears such a name stays."""
-    for path in sorted(folder.glob(f"{STEM}*")):
-        if path.suffix in (".md", ".html") and path.is_file() and MARK.encode() in path.read_bytes()[:HEAD]:
-            path.unlink()
 
 
 def _silent(cell: Cell, result: CellResult, done: int, total: int) -> None:

@@ -19,12 +19,13 @@ def certified(
     """Certify a pair, write it down, and say so; the exit code of the answer."""
     from parity import api
     from parity.cli.console import error_line, write_answer
+    from parity.report.certificate_files import write_certificate
     from parity.report.certified import narrowing_command, summary
     from parity.report.html.certificate import missing
     from parity.report.markup import printable
 
     found = api.certificate(run_directory, *pair, dtypes, keyword)
-    for path in api.write_certificate(found, output):
+    for path in write_certificate(found, output):
         click.echo(str(path), err=json_file == "-")
     if missing():
         error_line(f"no page in HTML: {' and '.join(missing())} missing; pip install 'parity[report]'")
