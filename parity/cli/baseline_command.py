@@ -47,13 +47,12 @@ def save_command(
 
     Exit code 1 where an implementation failed on a case: what came to its end is kept.
     """
-    from rich.markup import escape
-
     from parity import baselines
     from parity.cli.console import console
     from parity.cli.progress import progress
     from parity.engine.protocol import SKIPPING_KINDS
     from parity.report.drift import saved_line, size_text
+    from parity.report.markup import on_screen
 
     screen = console(color)
     with progress(console(color, stderr=True), quiet) as on_done:
@@ -65,7 +64,7 @@ def save_command(
         )
     crashed = [one for one in failed if one.failure is not None and one.failure.kind not in SKIPPING_KINDS]
     _tell(failed if verbose else crashed, screen)
-    screen.print(f"[dim]baseline: {escape(str(baseline.folder))}, {size_text(baseline.size)}[/dim]")
+    screen.print(f"[dim]baseline: {on_screen(str(baseline.folder))}, {size_text(baseline.size)}[/dim]")
     screen.print(saved_line(baseline), markup=False)
     return 1 if crashed else 0
 
@@ -177,16 +176,15 @@ def _answer(
 
 
 def _show(checked: Checked, screen: Console, *, verbose: bool, quiet: bool) -> None:
-    from rich.markup import escape
-
     from parity.report.drift import BASELINE, drift_summary, drift_tables
+    from parity.report.markup import on_screen
 
     if not quiet:
         for table in drift_tables(checked, BASELINE, verbose=verbose):
             screen.print(table)
-        screen.print(f"[dim]baseline: {escape(str(checked.baseline.folder))}[/dim]")
+        screen.print(f"[dim]baseline: {on_screen(str(checked.baseline.folder))}[/dim]")
         if checked.obtained is not None:
-            screen.print(f"[dim]obtained: {escape(str(checked.obtained))}[/dim]")
+            screen.print(f"[dim]obtained: {on_screen(str(checked.obtained))}[/dim]")
     screen.print(drift_summary(checked), style="red" if checked.exit_code else "green")
 
 

@@ -32,7 +32,9 @@ def console(color: str = "auto", *, stderr: bool = False) -> Console:
 
 def error_line(text: str) -> None:
     """One line on standard error."""
-    print(f"parity: {text}", file=sys.stderr)
+    from parity.report.markup import printable
+
+    print(f"parity: {printable(text)}", file=sys.stderr)
 
 
 def write_answer(path: str, answer: Any) -> None:

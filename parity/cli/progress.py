@@ -39,6 +39,8 @@ def _bar(screen: Console) -> Iterator[OnDone]:
         TimeRemainingColumn,
     )
 
+    from parity.report.markup import on_screen
+
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("cells"),
         TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
@@ -47,12 +49,14 @@ def _bar(screen: Console) -> Iterator[OnDone]:
         task = bar.add_task("starting workers", total=None)
 
         def on_done(name: str, done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=f"{name[:40]:40}")
+            bar.update(task, completed=done, total=total, description=on_screen(f"{name[:40]:40}"))
 
         yield on_done
 
 
 def _plain_lines(screen: Console) -> OnDone:
+    from parity.report.markup import printable
+
     started = last = time.monotonic()
 
     def on_done(name: str, done: int, total: int) -> None:
@@ -61,6 +65,6 @@ def _plain_lines(screen: Console) -> OnDone:
         if done == total or now - last >= PLAIN_SECONDS:
             last = now
             left = (now - started) / done * (total - done)
-            screen.print(f"{done}/{total} cells, {name}, about {left:.0f} s left", markup=False)
+            screen.print(f"{done}/{total} cells, {printable(name)}, about {left:.0f} s left", markup=False)
 
     return on_done

@@ -96,8 +96,7 @@ def _write_json(json_file: str, output: Path) -> None:
 
 
 def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: bool) -> None:
-    from rich.markup import escape
-
+    from parity.report.markup import on_screen
     from parity.report.reproduction import page_command
     from parity.report.terminal import finding_lines, matrix_table, power_lines, summary_line, verdict_table
 
@@ -111,7 +110,6 @@ def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: 
             screen.print(line)
         for line in finding_lines(outcome):
             screen.print(line)
-        screen.print(
-            f"[dim]tables and report.md: {escape(str(output))}; {escape(page_command(output))} adds the page[/dim]"
-        )
+        page = on_screen(page_command(output))
+        screen.print(f"[dim]tables and report.md: {on_screen(str(output))}; {page} adds the page[/dim]")
     screen.print(summary_line(outcome))

@@ -54,16 +54,18 @@ def _building(screen: Console, quiet: bool) -> Iterator[OnBuild]:
     if quiet:
         yield lambda what, line: None
     elif screen.is_terminal:
-        from rich.markup import escape
+        from parity.report.markup import on_screen
 
         with screen.status("") as status:
-            yield lambda what, line: status.update(f"building {escape(what)}: {escape(line[:_WIDTH])}")
+            yield lambda what, line: status.update(f"building {on_screen(what)}: {on_screen(line[:_WIDTH])}")
     else:
         yield _plain_lines(screen)
 
 
 def _plain_lines(screen: Console) -> OnBuild:
     """The first line of every environment, then one every few seconds."""
+    from parity.report.markup import printable
+
     building = ""
     last = 0.0
 
@@ -72,6 +74,6 @@ def _plain_lines(screen: Console) -> OnBuild:
         now = time.monotonic()
         if what != building or now - last >= PLAIN_SECONDS:
             building, last = what, now
-            screen.print(f"building {what}: {line}", markup=False)
+            screen.print(f"building {what}: {printable(line)}", markup=False)
 
     return on_build

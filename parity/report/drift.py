@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 from parity.baseline.check import Checked
@@ -17,6 +16,7 @@ from parity.baseline.store import Baseline
 from parity.baseline.surroundings import Difference
 from parity.report import markup
 from parity.report.figures import steps_text, ulp_text, value_text
+from parity.report.markup import on_screen
 
 STYLES = {
     Status.IDENTICAL: "green",
@@ -64,7 +64,7 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
         table.add_column(column, overflow="fold")
     table.add_column("what", overflow="fold", ratio=1)
     for one in drifts:
-        told = (one.case, one.dtype, one.implementation, _styled(one.status), escape(one.detail))
+        told = (one.case, one.dtype, one.implementation, _styled(one.status), on_screen(one.detail))
         table.add_row(*told)
     return table
 
@@ -77,7 +77,7 @@ def group_table(groups: Sequence[Group[Drift]]) -> Table:
     table.add_column("what", overflow="fold", ratio=1)
     for one in groups:
         cases = f"{len(one.drifts):,} of {one.of:,}"
-        table.add_row(escape(one.implementation), one.dtype, _styled(one.status), cases, escape(group_text(one)))
+        table.add_row(on_screen(one.implementation), one.dtype, _styled(one.status), cases, on_screen(group_text(one)))
     return table
 
 
@@ -106,7 +106,7 @@ def change_table(one: Drift, change: Change) -> Table:
     for column in ("quantity", "parameter", "step", "differing", "max ulp", "in lr", "new", "old"):
         table.add_column(column, justify="left" if column in ("quantity", "parameter") else "right")
     for row in change_rows(change):
-        table.add_row(*map(escape, row))
+        table.add_row(*map(on_screen, row))
     return table
 
 
@@ -133,7 +133,7 @@ def environment_table(found: Sequence[Difference], wording: Wording = BASELINE) 
     for column in ("", wording.before, wording.after):
         table.add_column(column, overflow="fold")
     for one in found:
-        table.add_row(escape(one.what), escape(one.before), escape(one.after))
+        table.add_row(on_screen(one.what), on_screen(one.before), on_screen(one.after))
     return table
 
 
@@ -168,7 +168,7 @@ def baselines_table(baselines: Sequence[Baseline]) -> Table:
         packages = ", ".join(f"{name} {version}" for name, version in told["packages"].items())
         environment = f"Python {told['python']}, {told['processor']}; {packages}"
         size = size_text(told["bytes"])
-        table.add_row(told["name"], escape(environment), f"{told['cells']:,}", f"{told['entries']:,}", size)
+        table.add_row(told["name"], on_screen(environment), f"{told['cells']:,}", f"{told['entries']:,}", size)
     return table
 
 

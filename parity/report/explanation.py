@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from parity.explain.explanation import Answer, Explanation, SplitRow, Told, percent, sentence_of
 from parity.explain.ladder import Rung
 from parity.report.figures import choice_text, number_text, steps_text
+from parity.report.markup import on_screen
 
 STYLES = {Answer.IDENTICAL: "bold green", Answer.EXPLAINED: "bold cyan", Answer.UNEXPLAINED: "bold red"}
 
@@ -40,7 +40,7 @@ COLUMNS = 6
 def sentence_line(one: Explanation) -> str:
     """Case, dtype and the answer in one line."""
     style = STYLES[one.answer]
-    return f"[bold]{escape(one.case)} {one.dtype}[/bold]: [{style}]{escape(one.sentence)}[/{style}]"
+    return f"[bold]{on_screen(one.case)} {one.dtype}[/bold]: [{style}]{on_screen(one.sentence)}[/{style}]"
 
 
 def blocks(one: Explanation, *, verbose: bool = False) -> Iterator[object]:
@@ -71,7 +71,7 @@ def blocks(one: Explanation, *, verbose: bool = False) -> Iterator[object]:
     yield from _meaning(one)
     for told in (one.actual, one.expected):
         if told.residual.differing:
-            yield f"[dim]'parity identify' says which Adam {escape(told.implementation)} is.[/dim]"
+            yield f"[dim]'parity identify' says which Adam {on_screen(told.implementation)} is.[/dim]"
 
 
 def _sides(one: Explanation) -> Table:
@@ -79,7 +79,9 @@ def _sides(one: Explanation) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for letter, told in (("A", one.actual), ("B", one.expected)):
-        table.add_row(letter, f"{escape(told.implementation)}  [dim]{escape(_convention(told))}[/dim]\n{_proof(told)}")
+        table.add_row(
+            letter, f"{on_screen(told.implementation)}  [dim]{on_screen(_convention(told))}[/dim]\n{_proof(told)}"
+        )
     return table
 
 
@@ -94,11 +96,11 @@ def _proof(told: Told) -> str:
     compared = sum(each.compared for each in left.differences)
     how = "step by step" if left.lock_step else "from the start (m or v is hidden)"
     if not left.differing:
-        return f"[green]{escape(twin)}, {how}: 0 of {compared:,} elements differ[/green]"
+        return f"[green]{on_screen(twin)}, {how}: 0 of {compared:,} elements differ[/green]"
     worst = next(each for each in left.differences if each.differing)
     first = worst.first
     where = f"; first in {worst.quantity} at step {first.step}, {first.parameter}[{first.index}]" if first else ""
-    return f"[red]{escape(f'{twin}, {how}: {left.differing:,} of {compared:,} elements differ{where}')}[/red]"
+    return f"[red]{on_screen(f'{twin}, {how}: {left.differing:,} of {compared:,} elements differ{where}')}[/red]"
 
 
 def _causes(one: Explanation) -> Table:

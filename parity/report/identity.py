@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from parity.identify.answer import LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.numerics.ulp import NO_DISTANCE
+from parity.report.markup import on_screen
 
 STYLES = {"identified": "green", "explained": "green", "unexplained": "bold red"}
 FEW = 4
@@ -35,7 +35,7 @@ def identity_parts(name: str, dtype: str, answer: Answer) -> Iterator[Text | Pad
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
     for label, told in answer_rows(answer):
-        table.add_row(label, escape(told))
+        table.add_row(label, on_screen(told))
     if table.row_count:
         yield table
 

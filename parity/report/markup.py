@@ -1,4 +1,4 @@
-"""Markdown: tables, and text that stays text."""
+"""Text that stays text, in Markdown and in a terminal; tables of Markdown."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ def image(alternative: str, path: str) -> str:
     told = " ".join(printable(alternative).split())
     escaped = "".join(f"\\{one}" if one in MARKUP else ENTITIES.get(one, one) for one in told)
     return f"![{escaped}]({path})"
+
+
+def on_screen(text: str) -> str:
+    """Text of a case or a plug-in, so that it stays text in a terminal: no markup of Rich, no control sequence."""
+    from rich.markup import escape as plain
+
+    return plain(printable(text))
 
 
 def printable(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from parity.baseline.document import Document, head
@@ -14,6 +13,7 @@ from parity.baseline.groups import Group, grouped
 from parity.baseline.release_matrix import Column, ReleaseMatrix
 from parity.report import markup
 from parity.report.drift import group_text
+from parity.report.markup import on_screen
 from parity.report.upgrade import recorded_text, upgraded_to_json
 
 
@@ -48,7 +48,9 @@ def matrix_table(found: ReleaseMatrix) -> Table:
         table.add_column(column.release, overflow="fold")
     for name in found.implementations:
         cells = [(cell_text(column, name), is_same(column, name)) for column in found.columns]
-        table.add_row(escape(name), *(f"[{'green' if same else 'yellow'}]{escape(text)}[/]" for text, same in cells))
+        table.add_row(
+            on_screen(name), *(f"[{'green' if same else 'yellow'}]{on_screen(text)}[/]" for text, same in cells)
+        )
     return table
 
 

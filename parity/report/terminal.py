@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from parity.comparison.distance import Distance
@@ -18,6 +17,7 @@ from parity.engine.record import PairVerdict, Run
 from parity.engine.result import Outcome
 from parity.expectation import Kind
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
+from parity.report.markup import on_screen
 
 STYLES = {
     Kind.IDENTICAL: "green",
@@ -49,9 +49,9 @@ def matrix_table(run: Run) -> Table:
                 continue
             entry = row[dtype]
             style = "bold red" if entry.as_expected < entry.cases else STYLES[entry.worst]
-            told = escape("\n".join(entry_lines(entry)))
+            told = on_screen("\n".join(entry_lines(entry)))
             cells.append(f"[{style}]{told}[/{style}]")
-        table.add_row(f"{escape(actual)}\n[dim]{escape(expected)}[/dim]", *cells)
+        table.add_row(f"{on_screen(actual)}\n[dim]{on_screen(expected)}[/dim]", *cells)
     return table
 
 
@@ -65,11 +65,11 @@ def verdict_table(verdicts: Sequence[PairVerdict]) -> Table:
         verdict = one.verdict
         style = STYLES[verdict.kind] if verdict.as_expected else "bold red"
         table.add_row(
-            escape(one.case),
+            on_screen(one.case),
             one.dtype,
-            f"{escape(one.actual)}\n[dim]{escape(one.expected)}[/dim]",
+            f"{on_screen(one.actual)}\n[dim]{on_screen(one.expected)}[/dim]",
             f"[{style}]{verdict.kind}[/{style}]",
-            escape(verdict.reason),
+            on_screen(verdict.reason),
         )
     return table
 
@@ -78,19 +78,19 @@ def finding_lines(run: Run) -> Iterable[str]:
     """Findings, worst first; then stale expectations."""
     for finding in run.findings:
         style = FINDING_STYLES[finding.severity]
-        yield f"[{style}]{finding.severity}[/{style}] {escape(finding.title)}: {escape(finding.detail)}"
+        yield f"[{style}]{finding.severity}[/{style}] {on_screen(finding.title)}: {on_screen(finding.detail)}"
     for line in run.stale:
-        yield f"[bold red]stale[/bold red] {escape(line)}"
+        yield f"[bold red]stale[/bold red] {on_screen(line)}"
 
 
 def power_lines(run: Run, *, every: bool) -> Iterable[str]:
     """What the budgets of each case catch: every budget on a line, or every case with its weakest ones."""
     if not every and run.powers and all(one.unknown for one in run.powers):
         reasons = dict.fromkeys(one.unknown for one in run.powers)
-        yield f"[dim]power unknown ({escape('; '.join(reasons))})[/dim]"
+        yield f"[dim]power unknown ({on_screen('; '.join(reasons))})[/dim]"
     elif every:
         for one in run.powers:
-            told = escape(f"{one.case} {one.dtype}, {one.budget}: {power_text(one, LONGEST_MISSED)}")
+            told = on_screen(f"{one.case} {one.dtype}, {one.budget}: {power_text(one, LONGEST_MISSED)}")
             yield f"[{'yellow' if one.weak else 'dim'}]power[/] {told}"
     else:
         cases: dict[str, dict[str, list[Power]]] = {}
@@ -99,12 +99,12 @@ def power_lines(run: Run, *, every: bool) -> Iterable[str]:
         for case, dtypes in cases.items():
             weakest = [min(powers, key=_strength) for powers in dtypes.values()]
             told = ", ".join(_weakest(one) for one in weakest)
-            yield f"[dim]power[/dim] {escape(case)}: of the wrong Adams the weakest budget catches {told}"
+            yield f"[dim]power[/dim] {on_screen(case)}: of the wrong Adams the weakest budget catches {told}"
 
 
 def _weakest(power: Power) -> str:
     if power.unknown:
-        return escape(f"an unknown number in {power.dtype} ({power.unknown})")
+        return on_screen(f"an unknown number in {power.dtype} ({power.unknown})")
     told = f"{power.caught} of {power.applicable} in {power.dtype}"
     return f"[yellow]{told}[/yellow]" if power.weak else told
 
@@ -135,7 +135,7 @@ def summary_line(run: Run) -> str:
 def verdict_line(verdict: Verdict) -> str:
     """A verdict in one line."""
     style = STYLES[verdict.kind] if verdict.as_expected else "bold red"
-    return f"[{style}]{verdict.kind}[/{style}] {escape(verdict.reason)}"
+    return f"[{style}]{verdict.kind}[/{style}] {on_screen(verdict.reason)}"
 
 
 def distance_table(distances: Sequence[Distance]) -> Table:
@@ -167,7 +167,7 @@ def _first(distance: Distance) -> str:
     first = distance.first
     if first is None:
         return ""
-    place = escape(f"step {first.step} {first.parameter}[{first.index}]")
+    place = on_screen(f"step {first.step} {first.parameter}[{first.index}]")
     return f"{place}\nactual   {value_text(first.actual)}\nexpected {value_text(first.expected)}"
 
 
@@ -177,7 +177,7 @@ def plain_table(rows: Sequence[dict[str, str]]) -> Table:
     for column in rows[0] if rows else ():
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for row in rows:
-        table.add_row(*(escape(value) for value in row.values()))
+        table.add_row(*(on_screen(value) for value in row.values()))
     return table
 
 
@@ -189,7 +189,7 @@ def environment_table(environment: dict[str, Any]) -> Table:
             value = ", ".join(f"{key} {one}" for key, one in value.items())
         elif isinstance(value, list):
             value = " ".join(map(str, value))
-        table.add_row(f"[dim]{escape(name)}[/dim]", escape(str(value)))
+        table.add_row(f"[dim]{on_screen(name)}[/dim]", on_screen(str(value)))
     return table
 
 
@@ -199,6 +199,6 @@ def doctor_table(outcomes: Sequence[Outcome]) -> Table:
     table.add_column("implementation")
     table.add_column("here")
     for one in outcomes:
-        said = "[green]works[/green]" if one.failure is None else f"[red]{escape(one.failure.reason)}[/red]"
-        table.add_row(escape(one.name), said)
+        said = "[green]works[/green]" if one.failure is None else f"[red]{on_screen(one.failure.reason)}[/red]"
+        table.add_row(on_screen(one.name), said)
     return table

@@ -71,3 +71,16 @@ def test_a_record_that_names_a_place_elsewhere_reads_nothing_there(command, host
     code, _, err = command("report", folder)
     inside = folder / "parts" / "..%2F..%2F..%2Felsewhere__float32.explanations.json"
     assert (code, err) == (4, f"parity: {inside}: missing, though the run says that it was written\n")
+
+
+def test_no_control_sequence_reaches_a_terminal(command, write_case, write_adam, tmp_path):
+    crashing = write_adam(first="raise RuntimeError('\\x1b[2J\\x1b[31mred')")
+    case = write_case("a\x1b[2Jb")
+    code, out, err = command("run", case, "-i", crashing, "-i", "numpy.adam.outside", "-v", "-o", tmp_path / "run")
+    assert code == 1
+    assert "red" in out
+    assert "?[2J" in out
+    assert "\x1b[2J" not in out + err
+    _, out, err = command("run", case, "-i", "numpy.adam.\x1b[2J", "-o", tmp_path / "other")
+    assert "\x1b" not in out + err
+    assert "2J" in err
