@@ -30,6 +30,20 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
+class Topic(StrEnum):
+    """What a finding is about, as far as one weight of one optimizer can show it.
+
+    FORMULA: two frameworks are not the same Adam. STILL: no weight ever moves. NONFINITE: NaN or inf. DEFAULTS: of the
+    hyperparameters. OTHER: budgets, verdicts, twins, what cannot run.
+    """
+
+    FORMULA = "formula"
+    STILL = "still"
+    NONFINITE = "nonfinite"
+    DEFAULTS = "defaults"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing to know. subject: implementation or pair. where: cases and dtypes in which it holds, worst first."""
@@ -39,6 +53,7 @@ class Finding:
     title: str
     detail: str
     where: tuple[str, ...]
+    topic: Topic = Topic.OTHER
 
 
 def find(results: Sequence[CellResult], judged: Sequence[Judged], powers: Sequence[Power] = ()) -> tuple[Finding, ...]:
@@ -122,6 +137,7 @@ def _standing_still(results: Iterable[CellResult]) -> Iterable[Finding]:
             f"{', '.join(names)} never moved a weight in {dtype}",
             f"In {len(cases)} case(s) others moved on the same gradients.",
             tuple(f"{case} {dtype}" for case in cases),
+            Topic.STILL,
         )
 
 
@@ -138,6 +154,7 @@ def _nonfinite(results: Iterable[CellResult]) -> Iterable[Finding]:
             f"NaN or inf in {dtype}",
             f"{', '.join(names)}: in the last state of {len(cases)} case(s).",
             tuple(f"{case} {dtype}" for case in cases),
+            Topic.NONFINITE,
         )
 
 
@@ -204,6 +221,7 @@ def _different_hyperparameters(results: Iterable[CellResult]) -> Iterable[Findin
                     f"The default {name} is not the same everywhere",
                     f"{name} = {told}.",
                     tuple(f"{result.case} {dtype}" for dtype in FORMATS if _has(results, result.case, dtype)),
+                    Topic.DEFAULTS,
                 )
 
 
@@ -256,4 +274,5 @@ def _other_formulas(results: Sequence[CellResult], judged: Sequence[Judged]) -> 
             f"{actual} and {expected} are not the same Adam",
             f"In float64 their weights part in {len(cases)} case(s), by up to {steps:.3g} lr in {case}. {because}",
             tuple(f"{case} float64" for _, case, _ in cases),
+            Topic.FORMULA,
         )

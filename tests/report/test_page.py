@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import zlib
 from base64 import b64decode
 from dataclasses import replace
@@ -21,7 +19,7 @@ from parity.expectation import Kind
 from parity.panels.panels import read_panels
 from parity.report.html import page
 from parity.report.html.bundle import island, packed
-from parity.report.html.commands import TORCH_AND_KERAS, finding_command, finding_script
+from parity.report.html.commands import finding_command, finding_script
 from parity.report.html.method import worker_rows
 from parity.report.html.page import render_page
 from parity.report.html.wording import field_kinds
@@ -303,19 +301,3 @@ def test_what_was_skipped_does_not_hide_what_was_compared():
     kinds = ((Kind.SKIPPED, 1), (Kind.WITHIN, 3), (Kind.IDENTICAL, 2))
     assert field_kinds(kinds) == ("≈ 3 WITHIN", "2 identical, 1 skipped")
     assert field_kinds(kinds[:1])[1] == ""
-
-
-def test_torch_and_keras_are_shown_by_a_script_of_their_own(made):
-    run, _, _ = made(*HAT, hyper=SEEN)
-    names = ("torch.adam.forloop", "keras.adam.eager")
-    cell = replace(run.cells[0], outcomes=tuple(replace(run.cells[0].outcomes[0], name=name) for name in names))
-    finding = Finding(Severity.WARNING, " / ".join(names), "title", "detail", ("small float32",))
-    assert finding_script(finding, replace(run, cells=(cell,))) == TORCH_AND_KERAS
-
-
-@pytest.mark.frameworks
-def test_that_script_shows_what_the_place_of_epsilon_does():
-    ended = subprocess.run([sys.executable, "-c", TORCH_AND_KERAS], capture_output=True, text=True, timeout=240)
-    told = dict(re.findall(r"(torch|keras): (\S+) lr", ended.stdout))
-    assert float(told["torch"]) == pytest.approx(-0.5, abs=1e-3), ended.stderr
-    assert float(told["keras"]) == pytest.approx(-1 / (1 + 0.001**-0.5), abs=1e-3)

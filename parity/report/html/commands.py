@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from parity.engine.findings import Finding
 from parity.engine.record import Run
+from parity.report.html.scripts import own_script
 from parity.report.reproduction import explain_command
 
 SCRIPT = """\
@@ -21,25 +22,6 @@ outcome = parity.run(
 for one in outcome.verdicts:
     print(one.actual, one.expected, one.verdict.kind, one.verdict.reason)
 """
-
-TORCH_AND_KERAS = """\
-import keras
-import torch
-
-lr, eps, g = 1e-3, 1e-7, 1e-7
-
-w = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
-w.grad = torch.full_like(w, g)
-torch.optim.Adam([w], lr=lr, eps=eps).step()
-
-v = keras.Variable([0.0], dtype="float64")
-gradient = keras.ops.convert_to_tensor([g], dtype="float64")
-keras.optimizers.Adam(learning_rate=lr, epsilon=eps).apply([gradient], [v])
-
-print("torch:", w.item() / lr, "lr")
-print("keras:", float(keras.ops.convert_to_numpy(v)[0]) / lr, "lr")
-"""
-"""One step from zero with a gradient as large as eps: needs both frameworks, and no parity."""
 
 
 def finding_command(finding: Finding, run: Run) -> str:
@@ -56,12 +38,11 @@ def finding_command(finding: Finding, run: Run) -> str:
 
 
 def finding_script(finding: Finding, run: Run) -> str:
-    """The same as a Python script, where the finding is about implementations that parity ships."""
+    """The same as a Python script: without parity where one weight shows it, else with what parity ships."""
     place, names = worst_place(finding), _names(finding, run)
-    if " / " in finding.subject and {name.partition(".")[0] for name in names} == {"torch", "keras"}:
-        return TORCH_AND_KERAS
-    if place is None or not names or any(name.startswith("user.") for name in names):
-        return ""
+    script = own_script(finding, run)
+    if script or place is None or not names or any(name.startswith("user.") for name in names):
+        return script
     # One alone has nothing to be compared with.
     sides = list(names) if len(names) > 1 else [*names, "numpy.adam.outside"]
     return SCRIPT.format(case=place[0], dtype=place[1], names=sides)
