@@ -23,7 +23,7 @@ COMMANDS = {
     "upgrade": "Say what another release changes, to the bit, and why.",
     "bisect": "Find the first release in which an Adam changes.",
     "matrix": "Hold several releases against the newest, or against a baseline.",
-    "report": "Render the report of a run directory again.",
+    "report": "Make the pages of a run, hold two runs side by side, certify a pair.",
     "list": "List cases, implementations, metrics or conventions.",
     "doctor": "Check this installation by running every implementation once.",
 }

@@ -9,7 +9,7 @@ import click
 from parity.cli import options
 
 
-@click.command("report", short_help="Render the reports of a run directory again, or of two side by side.")
+@click.command("report", short_help="Make the pages of a run, hold two runs side by side, certify a pair.")
 @click.argument("run_directory", type=click.Path(path_type=Path), default=Path("runs/latest"))
 @click.argument("other", required=False, metavar="[OTHER]", type=click.Path(path_type=Path))
 @click.option("--certificate", nargs=2, metavar="A B",
