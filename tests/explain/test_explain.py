@@ -82,7 +82,7 @@ def test_the_answer_is_plain_json(explained, write_adam):
     answer = json.loads(json.dumps(explained(write_adam()).to_json()))
     assert answer["verdict"] == "explained"
     assert set(answer) == {"case", "dtype", "verdict", "explained", "sentence", "actual", "expected", "causes", "split",
-                           "errors", "ladder", "meaning"}  # fmt: skip
+                           "errors", "ladder", "meaning", "spread"}  # fmt: skip
     assert answer["ladder"][-1]["left"]["differing"] == 0
     assert {row["step"] for row in answer["split"]} == {1, 2, 4, 7}
 
