@@ -103,16 +103,15 @@ def test_what_turns_a_session_red_beside_its_tests(case, pytester):
 
 
 def test_ctrl_c_leaves_no_worker(case, adam, pytester):
-    adam(before="time.sleep(600)")
+    running = pytester.path / "running"
+    adam(before=f"open({str(running)!r}, 'w').close(); time.sleep(600)")
     case()
     command = [sys.executable, "-m", "pytest", "cases", "--parity-implementations=mine.py:mine"]
     process = subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.PIPE, text=True)
-    family = []
     deadline = time.monotonic() + 60
-    while len(family) < 2 and time.monotonic() < deadline:
-        time.sleep(0.2)
-        family = psutil.Process(process.pid).children(recursive=True)
-    time.sleep(1)
+    while not running.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, out
