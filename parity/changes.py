@@ -10,7 +10,8 @@ from parity.errors import ParityError
 from parity.files import write_atomically
 from parity.panels.changes import changes_of
 from parity.panels.reading import document_in, document_of, read_document
-from parity.report.html.changes import missing, render_changes
+from parity.report.html.changes import render_changes
+from parity.report.html.templates import lacking_line, missing
 
 PAGE = "report.html"
 
@@ -50,4 +51,4 @@ def check_page() -> None:
 
 def no_page() -> str:
     """Why there is no page."""
-    return f"no {PAGE}: {' and '.join(missing())} missing; pip install 'parity[report]'"
+    return lacking_line(PAGE, missing())

@@ -11,7 +11,7 @@ from rich.console import Console
 from parity.baseline.document import FILES
 from parity.changes import leave_page
 from parity.cli.kept import show_kept
-from parity.report.html import changes as pages
+from parity.report.html import templates as pages
 
 HAT = ("numpy.adam.hat", "numpy.adam.outside")
 

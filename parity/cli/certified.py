@@ -21,14 +21,14 @@ def certified(
     from parity.cli.console import error_line, write_answer
     from parity.report.certificate_files import write_certificate
     from parity.report.certified import narrowing_command, summary
-    from parity.report.html.certificate import missing
+    from parity.report.html.templates import lacking_line, missing
     from parity.report.markup import printable
 
     found = api.certificate(run_directory, *pair, dtypes, keyword)
     for path in write_certificate(found, output):
         click.echo(str(path), err=json_file == "-")
     if missing():
-        error_line(f"no page in HTML: {' and '.join(missing())} missing; pip install 'parity[report]'")
+        error_line(lacking_line("page in HTML", missing()))
     if json_file:
         write_answer(json_file, found.to_json())
     click.echo(printable(summary(found)), err=json_file == "-")

@@ -22,6 +22,7 @@ def command(json_file: str | None, color: str) -> int:
     from parity.catalogue import shipped_cases
     from parity.cli.console import console, write_answer
     from parity.report.html.page import missing
+    from parity.report.html.templates import lacking_line
     from parity.report.terminal import doctor_table, environment_table
 
     screen = console(color, stderr=json_file == "-")
@@ -48,7 +49,7 @@ def command(json_file: str | None, color: str) -> int:
     screen.print(environment_table(outcome.environment))
     screen.print(doctor_table(cell.outcomes))
     if lacking:
-        screen.print(f"no {api.PAGE}: {' and '.join(lacking)} missing; pip install 'parity[report]'", markup=False)
+        screen.print(lacking_line(api.PAGE, lacking), markup=False)
     if kept:
         screen.print(f"built environments kept in {folder}: {kept}; deleting them frees their room", markup=False)
     return 0 if all(one.failure is None for one in cell.outcomes) else 1

@@ -49,6 +49,7 @@ def command(
     from parity.cli.console import error_line
     from parity.cli.two_runs import show_two_runs
     from parity.errors import UsageError
+    from parity.report.html.templates import lacking_line
 
     if certificate and (other or changes):
         raise UsageError("--certificate is about one run directory; leave out the second one and --changes")
@@ -68,7 +69,7 @@ def command(
     lacking = api.report(run_directory, changes)
     click.echo(str(run_directory / api.REPORT))
     if lacking:
-        error_line(f"no {api.PAGE}: {' and '.join(lacking)} missing; pip install 'parity[report]'")
+        error_line(lacking_line(api.PAGE, lacking))
     else:
         click.echo(str(run_directory / api.PAGE))
     return 0

@@ -12,6 +12,7 @@ def show_two_runs(before: Path, after: Path, output: Path | None, json_file: str
     from parity import api
     from parity.cli.console import error_line, write_answer
     from parity.report.comparison import COMPARISON_PAGE
+    from parity.report.html.templates import lacking_line, missing
     from parity.report.side_by_side import sentence, warnings
     from parity.report.side_by_side_json import side_by_side_to_json
 
@@ -24,6 +25,6 @@ def show_two_runs(before: Path, after: Path, output: Path | None, json_file: str
     for path in written:
         click.echo(str(path), err=told_to)
     if len(written) == 1:
-        error_line(f"no {COMPARISON_PAGE}: jinja2 missing; pip install 'parity[report]'")
+        error_line(lacking_line(COMPARISON_PAGE, missing()))
     click.echo(f"{sentence(found)}.", err=told_to)
     return 0

@@ -55,6 +55,17 @@ class Finding:
     where: tuple[str, ...]
     topic: Topic = Topic.OTHER
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts of its subject: implementations, where it is about some."""
+        return tuple(part.strip() for part in self.subject.replace(" / ", ", ").split(","))
+
+    @property
+    def worst(self) -> tuple[str, str] | None:
+        """Case and dtype of the place in which it holds most; None where it holds in none."""
+        case, _, dtype = self.where[0].rpartition(" ") if self.where else ("", "", "")
+        return (case, dtype) if case else None
+
 
 def find(results: Sequence[CellResult], judged: Sequence[Judged], powers: Sequence[Power] = ()) -> tuple[Finding, ...]:
     """All findings, worst first."""
@@ -95,7 +106,7 @@ def _size(pair: PairResult) -> float:
     """The largest difference of w in units of lr; inf where there is no number, or nothing was compared."""
     if not pair.distances:
         return math.inf
-    worst = next((one.worst_max_steps for one in pair.distances if one.quantity == "w"), None)
+    worst = None if pair.weights is None else pair.weights.worst_max_steps
     value = 0.0 if worst is None else float(worst.value)
     return math.inf if math.isnan(value) else value
 

@@ -54,6 +54,16 @@ class PairResult:
     steps: int
     distances: tuple[Distance, ...]
 
+    @property
+    def first_step(self) -> int | None:
+        """The earliest with a difference in any quantity."""
+        return min((one.first.step for one in self.distances if one.first is not None), default=None)
+
+    @property
+    def weights(self) -> Distance | None:
+        """The distance of w; None where none was compared."""
+        return next((one for one in self.distances if one.quantity == "w"), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Held:

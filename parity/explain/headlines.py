@@ -18,6 +18,9 @@ LADDERS = 8
 
 FIRST = "float32"
 
+DTYPES = tuple(sorted(FORMATS, key=lambda dtype: dtype != FIRST))
+"""In the order in which people ask about them: float32, then by precision."""
+
 _FROM_SCRATCH = "numpy"
 
 
@@ -37,8 +40,7 @@ def read_headlines(run: Run, folder: Path) -> Headlines:
         key = (one["dtype"], one["actual"]["implementation"], one["expected"]["implementation"])
         if key not in found or _size(one) > _size(found[key]):
             found[key] = one
-    dtypes = sorted(FORMATS, key=lambda dtype: dtype != FIRST)
-    worst = tuple(Explanation.from_json(one) for dtype in dtypes for key, one in found.items() if key[0] == dtype)
+    worst = tuple(Explanation.from_json(one) for dtype in DTYPES for key, one in found.items() if key[0] == dtype)
     return Headlines(worst, choose_ladders(worst))
 
 

@@ -125,10 +125,9 @@ def _size(one: Standing) -> tuple[float, int, int, int]:
 
 def standings(run: Run) -> Mapping[Place, Standing]:
     """Every pair of a run that has a verdict."""
-    distances = {(cell.case, cell.dtype, one.actual, one.expected): one for cell in run.cells for one in cell.pairs}
+    pairs = run.pairs()
     whys = {(cell.case, cell.dtype, one.actual, one.expected): one for cell in run.cells for one in cell.account.pairs}
     found = {}
     for one in run.verdicts:
-        place = (one.case, one.dtype, one.actual, one.expected)
-        found[place] = Standing(one.verdict, distances[place].distances, whys.get(place))
+        found[one.place] = Standing(one.verdict, pairs[one.place].distances, whys.get(one.place))
     return found

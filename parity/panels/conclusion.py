@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 from parity.engine.accounts import families_of
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import PairResult, Why
-from parity.expectation import Kind
 from parity.explain.causes import BENIGN, Family
 from parity.explain.explanation import Answer
-from parity.numerics.formats import FORMATS
-from parity.panels.view import FIRST, PairViews
-
-UNCOMPARED = (Kind.SKIPPED, Kind.CRASHED, Kind.NOT_COMPARABLE)
+from parity.explain.headlines import DTYPES
+from parity.panels.beside import UNCOMPARED
+from parity.panels.view import PairViews
 
 OTHER_FORMULA = 0.5
 """Share of the cases that differ from which on a pair counts as two formulas, not as one with exceptions."""
@@ -90,17 +88,16 @@ class Conclusion:
 def conclusions(run: Run, views: Mapping[tuple[str, str], PairViews]) -> tuple[Conclusion, ...]:
     """Every pair that was looked at closely: two frameworks first, then a framework beside the from-scratch Adam."""
     whys = {(cell.case, cell.dtype, why.actual, why.expected): why for cell in run.cells for why in cell.account.pairs}
-    pairs = {(cell.case, cell.dtype, pair.actual, pair.expected): pair for cell in run.cells for pair in cell.pairs}
+    pairs = run.pairs()
     groups: dict[tuple[str, str], dict[str, list[PairVerdict]]] = defaultdict(lambda: defaultdict(list))
     for one in run.verdicts:
         if one.verdict.kind not in UNCOMPARED and (not views or (one.actual, one.expected) in views):
             groups[one.actual, one.expected][one.dtype].append(one)
-    dtypes = sorted(FORMATS, key=lambda dtype: dtype != FIRST)
     found: list[tuple[int, Conclusion]] = []
     for pair, by_dtype in groups.items():
         epsilon = _epsilon(views.get(pair))
         rank = _rank(pair, epsilon)
-        told = tuple(_in_dtype(by_dtype[dtype], pairs, whys) for dtype in dtypes if dtype in by_dtype)
+        told = tuple(_in_dtype(by_dtype[dtype], pairs, whys) for dtype in DTYPES if dtype in by_dtype)
         found.append((rank, Conclusion(*pair, epsilon, told, rank < LATER)))
     found.sort(key=lambda one: one[0])
     if found and found[0][0] >= LATER:
@@ -157,6 +154,6 @@ def _more_than_arithmetic(why: Why) -> Iterator[str]:
 
 
 def _size(case: str, pair: PairResult) -> Size:
-    worst = next((one.worst_max_steps for one in pair.distances if one.quantity == "w"), None)
+    worst = None if pair.weights is None else pair.weights.worst_max_steps
     value = 0.0 if worst is None else float(worst.value)
     return Size(math.inf if math.isnan(value) else value, case)

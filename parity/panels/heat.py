@@ -79,9 +79,9 @@ def heat_of(lr: float) -> int:
 
 
 def _spots(run: Run) -> Iterator[Spot]:
-    pairs = {(cell.case, cell.dtype, one.actual, one.expected): one for cell in run.cells for one in cell.pairs}
+    pairs = run.pairs()
     for one in run.verdicts:
-        first, ulp, lr = _worst(pairs[one.case, one.dtype, one.actual, one.expected])
+        first, ulp, lr = _worst(pairs[one.place])
         yield Spot(
             one.case, one.dtype, one.actual, one.expected, one.verdict.kind, one.verdict.as_expected,
             first, ulp, lr, heat_of(lr),
@@ -89,8 +89,7 @@ def _spots(run: Run) -> Iterator[Spot]:
 
 
 def _worst(pair: PairResult) -> tuple[int | None, int, float]:
-    first = min((one.first.step for one in pair.distances if one.first is not None), default=None)
-    weights = next((one for one in pair.distances if one.quantity == "w"), None)
+    first, weights = pair.first_step, pair.weights
     if weights is None or weights.worst_max_steps is None:
         return first, 0, 0.0
     return first, int(weights.worst_max_ulp.value), float(weights.worst_max_steps.value)

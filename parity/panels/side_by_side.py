@@ -10,10 +10,9 @@ from parity.baseline.surroundings import Difference, differences
 from parity.engine.record import Run
 from parity.engine.result import CellResult, Outcome
 from parity.errors import NothingCompared
+from parity.explain.headlines import DTYPES
 from parity.numerics.formats import FORMATS
 from parity.panels.beside import Beside, Course, Place, course, standings
-
-FIRST = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +223,7 @@ def _orbits(ours: Mapping[tuple[str, str], _Cell], theirs: Mapping[tuple[str, st
             if name in others and not _other_question(ours[key], theirs[key], [name]):
                 found[name, key[1]].append((key[0], _moved(one, others[name])))
     told = [Orbits(*key, len(cases), tuple(case for case, moved in cases if moved)) for key, cases in found.items()]
-    dtypes = sorted(FORMATS, key=lambda dtype: dtype != FIRST)
-    return tuple(sorted(told, key=lambda one: (dtypes.index(one.dtype), -len(one.moved))))
+    return tuple(sorted(told, key=lambda one: (DTYPES.index(one.dtype), -len(one.moved))))
 
 
 def _only(run: Run, other: Run, places: Iterable[Place], others: Mapping[Place, object]) -> Only:

@@ -14,15 +14,13 @@ from parity.engine.result import CellResult
 from parity.engine.run import explanations_path
 from parity.expectation import Kind
 from parity.explain.explanation import Explanation
-from parity.numerics.formats import FORMATS
+from parity.explain.headlines import DTYPES
 from parity.panels.curve import Curves, curves_of
 from parity.panels.element import Element, worst_elements
 from parity.panels.rows import read_cells
 
 MOST_UNEXPLAINED = 300
 """Views up to which every pair is looked at closely where no headline pairs were written down."""
-
-FIRST = "float32"
 
 Pair = tuple[str, str]
 Cells = Mapping[tuple[str, str], Mapping[Pair, Explanation | None]]
@@ -82,8 +80,7 @@ def _ordered(views: Sequence[View]) -> PairViews:
     """float32 first, then by precision; in a dtype as the run has the cases."""
     if not views:
         return PairViews((), None)
-    dtypes = sorted(FORMATS, key=lambda dtype: dtype != FIRST)
-    ordered = sorted(views, key=lambda view: dtypes.index(view.judged.dtype))
+    ordered = sorted(views, key=lambda view: DTYPES.index(view.judged.dtype))
     first = [view for view in ordered if view.judged.dtype == ordered[0].judged.dtype]
     by_size = sorted(range(len(first)), key=lambda place: first[place].size)
     return PairViews(tuple(ordered), by_size[len(by_size) // 2])

@@ -8,7 +8,8 @@ from parity.errors import UsageError
 from parity.files import write_atomically
 from parity.panels.certificate import Certificate
 from parity.report.certificate import MARK, STEM, file_stem, render_certificate
-from parity.report.html.certificate import missing, render_certificate_page
+from parity.report.html.certificate import render_certificate_page
+from parity.report.html.templates import missing
 
 HEAD = 2_000
 """Bytes within which a certificate has its title."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from parity.explain.causes import Family
 from parity.explain.explanation import sentence_of
+from parity.explain.headlines import FIRST
 from parity.panels.certificate import Bound, Certificate, Reason
 from parity.panels.clause import Clause, Ground, Obstacle
 from parity.report.certified_rows import MISSED_SHOWN, place_of
@@ -17,7 +18,6 @@ from parity.report.reproduction import explain_command
 
 RUN_DIRECTORY = "RUN_DIRECTORY"
 
-FIRST = "float32"
 
 PLUGIN = "user."
 

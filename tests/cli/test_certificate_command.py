@@ -11,7 +11,7 @@ import pytest
 import parity
 from parity.api import prepare_output
 from parity.engine.record import count, read_run, write_run
-from parity.report.html import certificate
+from parity.report.html import templates
 
 SAME = ("user.two", "user.one")
 OTHER = ("numpy.adam.hat", "numpy.adam.outside")
@@ -135,7 +135,7 @@ def test_a_file_is_no_folder(command, folder):
 
 def test_without_jinja_there_is_no_page_and_none_of_before(command, folder, monkeypatch):
     command("report", folder, "--certificate", *SAME)
-    monkeypatch.setattr(certificate, "NEEDED", ("no_such_package",))
+    monkeypatch.setattr(templates, "NEEDED", ("no_such_package",))
     code, out, err = command("report", folder, "--certificate", *SAME)
     assert code == 0
     assert out.splitlines()[0].endswith(".md")

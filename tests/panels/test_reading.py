@@ -169,7 +169,7 @@ def test_a_folder_has_one_document(tmp_path, written):
         ("-i /home/me/my_adam.py:run", "-i …/my_adam.py:run"),
         ("path=/home/me/x:/home/you/y", "path=…/x:…/y"),
         ("file:///home/me/wheels/x", "file://…/x"),
-        ("https://example.org/simple/keras/", "https://example.org/simple/keras/"),
+        ("https://example.org/adam/keras", "https://example.org/adam/keras"),
         ("runs/upgrade/before", "runs/upgrade/before"),
         ("u = (m / k1) / (sqrt(h) + eps); m/k1/k2", "u = (m / k1) / (sqrt(h) + eps); m/k1/k2"),
         ("</script><b/>", "</script><b/>"),

@@ -177,11 +177,11 @@ def test_two_runs_with_nothing_in_common_are_no_comparison(command, folders, tmp
 
 def test_without_jinja_the_markdown_stands_alone(command, folders, tmp_path, monkeypatch):
     (tmp_path / "comparison.html").write_text("of other runs")
-    monkeypatch.setattr("parity.report.html.side_by_side.NEEDED", ("no_such_package",))
+    monkeypatch.setattr("parity.report.html.templates.NEEDED", ("no_such_package",))
     code, out, err = command("report", *folders, "-o", tmp_path)
     assert code == 0
     assert out.splitlines()[0] == str(tmp_path / "comparison.md")
-    assert "no comparison.html: jinja2 missing" in err
+    assert "no comparison.html: no_such_package missing" in err
     assert not (tmp_path / "comparison.html").exists()
 
 

@@ -8,7 +8,7 @@ import zlib
 from typing import Any
 
 from parity.numerics.formats import format_named
-from parity.panels.density import density_of
+from parity.panels.density import density_of, histogram_of
 from parity.panels.shares import shares_of
 from parity.panels.view import View
 from parity.report.explanation import TERMS
@@ -41,6 +41,7 @@ def chart(view: View) -> dict[str, Any]:
     }
     if one is not None and one.spread:
         densities = [density_of(spread, format_named(one.dtype)) for spread in one.spread]
+        found["histograms"] = [[each.quantity, sorted(histogram_of(each).items())] for each in one.spread]
         found["densities"] = [[each.quantity, each.starts, each.cells] for each in densities]
         farthest = max(distance for each in densities for _, distance, _ in each.cells)
         found["classes"] = [class_text(distance) for distance in range(farthest + 1)]

@@ -95,11 +95,7 @@ const Charts = (() => {
   }
 
   function histogram(chart) {
-    const totals = chart.densities.map(([quantity, , cells]) => {
-      const counts = new Map();
-      for (const [, one, elements] of cells) counts.set(one, (counts.get(one) ?? 0) + elements);
-      return [quantity, counts];
-    });
+    const totals = chart.histograms.map(([quantity, counts]) => [quantity, new Map(counts)]);
     const classes = distances(totals.flatMap(([, counts]) => [...counts.keys()].map((one) => [one])), 0);
     const traces = totals.map(([quantity, counts]) => {
       const sum = [...counts.values()].reduce((one, other) => one + other, 0);

@@ -26,7 +26,7 @@ for one in outcome.verdicts:
 
 def finding_command(finding: Finding, run: Run) -> str:
     """``parity explain`` for a pair, else ``parity run`` on the worst place; empty where there is none."""
-    place = worst_place(finding)
+    place = finding.worst
     if place is None:
         return ""
     case, dtype = place
@@ -39,7 +39,7 @@ def finding_command(finding: Finding, run: Run) -> str:
 
 def finding_script(finding: Finding, run: Run) -> str:
     """The same as a Python script: without parity where one weight shows it, else with what parity ships."""
-    place, names = worst_place(finding), _names(finding, run)
+    place, names = finding.worst, _names(finding, run)
     script = own_script(finding, run)
     if script or place is None or not names or any(name.startswith("user.") for name in names):
         return script
@@ -48,14 +48,7 @@ def finding_script(finding: Finding, run: Run) -> str:
     return SCRIPT.format(case=place[0], dtype=place[1], names=sides)
 
 
-def worst_place(finding: Finding) -> tuple[str, str] | None:
-    """Case and dtype of the place in which a finding holds most."""
-    case, _, dtype = finding.where[0].rpartition(" ") if finding.where else ("", "", "")
-    return (case, dtype) if case else None
-
-
 def _names(finding: Finding, run: Run) -> Sequence[str]:
     """Implementations that the finding is about."""
     known = {outcome.name for cell in run.cells for outcome in cell.outcomes}
-    names = [part.strip() for part in finding.subject.replace(" / ", ", ").split(",")]
-    return names if known.issuperset(names) else []
+    return finding.names if known.issuperset(finding.names) else ()

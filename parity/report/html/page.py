@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.engine.findings import Severity
@@ -15,16 +12,13 @@ from parity.numerics.formats import FORMATS
 from parity.panels.heat import Spot
 from parity.panels.panels import Panels
 from parity.panels.view import View
-from parity.report import accounts, figures
-from parity.report.html import bundle, changing, commands, explained, wording
+from parity.report import accounts
+from parity.report.html import bundle, wording
 from parity.report.html.method import budget_rows, worker_rows
-from parity.report.reproduction import explain_command
+from parity.report.html.templates import asset, lacking, templates
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
-
-FOLDER = Path(__file__).parent
 
 NEEDED = ("jinja2", "plotly")
 
@@ -57,7 +51,7 @@ class PairSection:
 
 def missing() -> tuple[str, ...]:
     """Packages that the page needs and that are not installed."""
-    return tuple(name for name in NEEDED if find_spec(name) is None)
+    return lacking(NEEDED)
 
 
 def render_page(run: Run, panels: Panels) -> str:
@@ -77,32 +71,9 @@ def render_page(run: Run, panels: Panels) -> str:
         workers=list(worker_rows(run)),
         spots=bundle.island(_spots(panels, sections)),
         plotly=bundle.packed(bundle.plotly_source()) if any(one.packed for one in sections) else "",
-        style=(FOLDER / "style.css").read_text(encoding="utf-8"),
-        scripts=[(FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS],
+        style=asset("style.css"),
+        scripts=[asset(name) for name in SCRIPTS],
     )
-
-
-def templates() -> Environment:
-    """The templates of this folder, with the words that they use."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(wording=wording, explained=explained, commands=commands, explain_command=explain_command)
-    environment.globals.update(changing=changing)
-    environment.filters.update(
-        breakable=_breakable,
-        ulp=figures.ulp_text,
-        lr=figures.steps_text,
-        number=figures.number_text,
-        value=figures.value_text,
-    )
-    return environment
 
 
 def _sections(panels: Panels, environment: Environment) -> Iterator[PairSection]:
@@ -153,10 +124,3 @@ def _spots(panels: Panels, sections: tuple[PairSection, ...]) -> dict[str, objec
 def _spot(spot: Spot) -> list[object]:
     told = "" if spot.first is None else f"from step {spot.first:,}\n{wording.apart(spot.ulp, spot.lr)}"
     return [str(spot.kind), wording.SYMBOLS[spot.kind], spot.heat, int(spot.as_expected), told]
-
-
-def _breakable(name: str) -> Markup:
-    """A dotted name that may go on in another line after a dot."""
-    from markupsafe import Markup, escape
-
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[.])", name))

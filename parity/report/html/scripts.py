@@ -127,9 +127,9 @@ def own_script(finding: Finding, run: Run) -> str:
     """A script that needs no parity; empty where a finding is not about what one weight of a framework does."""
     outcomes = _outcomes(finding, run)
     sides = _by_snippet(outcomes)
-    if not sides:
+    if not sides or finding.worst is None:
         return ""
-    _, _, dtype = finding.where[0].rpartition(" ")
+    case, dtype = finding.worst
     match finding.topic:
         case Topic.DEFAULTS:
             return _defaults(sides)
@@ -140,19 +140,15 @@ def own_script(finding: Finding, run: Run) -> str:
         case Topic.STILL:
             with_contrast = {**sides, CONTRAST: sides.get(CONTRAST, next(iter(sides.values())))}
             return _steps(with_contrast, 0.0, [0.1] * 3, dtype)
-        case Topic.NONFINITE if finding.where[0].rpartition(" ")[0] == ZEROS:
+        case Topic.NONFINITE if case == ZEROS:
             return _steps(sides, 0.5, [0.0], dtype)
     return ""
 
 
 def _outcomes(finding: Finding, run: Run) -> list[Outcome]:
     """Of what a finding is about, in the place where it holds most; of a case, all of its cell."""
-    if not finding.where:
-        return []
-    case, _, dtype = finding.where[0].rpartition(" ")
-    found = [one for cell in run.cells if (cell.case, cell.dtype) == (case, dtype) for one in cell.outcomes]
-    names = [part.strip() for part in finding.subject.replace(" / ", ", ").split(",")]
-    return found if finding.topic is Topic.DEFAULTS else [one for one in found if one.name in names]
+    found = [one for cell in run.cells if (cell.case, cell.dtype) == finding.worst for one in cell.outcomes]
+    return found if finding.topic is Topic.DEFAULTS else [one for one in found if one.name in finding.names]
 
 
 def _by_snippet(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
@@ -168,7 +164,7 @@ def _by_snippet(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
 
 def _two_formulas(finding: Finding, run: Run, outcomes: Sequence[Outcome]) -> bool:
     """Whether one step shows the difference: eps stands in two places, or is two numbers."""
-    places = {run.conventions.get(name, name) for name in finding.subject.split(" / ")}
+    places = {run.conventions.get(name, name) for name in finding.names}
     return len(places) > 1 or len({str(one.hyper["eps"]) for one in outcomes}) > 1
 
 
