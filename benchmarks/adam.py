@@ -13,7 +13,7 @@ import numpy as np
 from parity.adam.step import initial_state, step_in_place
 from parity.adam.twins import TWINS, Twin
 from parity.adam.workspace import Workspace
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.implementations.numpy_ import run
 
 SIZE = 10_000_000

@@ -47,7 +47,7 @@ IMPLEMENTATIONS = ("numpy.adam.outside", "torch.adam.forloop", "keras.adam.eager
 
 LOOPS = {
     "numpy": """
-        from parity.hyper import Hyper
+        from parity.core.hyper import Hyper
         from parity.implementations.numpy_ import run
         def forever():
             while True:

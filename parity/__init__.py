@@ -9,33 +9,33 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from parity.shown import Shown, html_of
+from parity.core.shown import Shown, html_of
 
 if TYPE_CHECKING:
-    from parity.api import certificate as certificate
-    from parity.api import compare as compare
-    from parity.api import divergence_frame as divergence_frame
-    from parity.api import run as run
+    from parity.api.front import certificate as certificate
+    from parity.api.front import compare as compare
+    from parity.api.front import divergence_frame as divergence_frame
+    from parity.api.front import run as run
+    from parity.core.errors import ParityError as ParityError
+    from parity.core.errors import Unsupported as Unsupported
+    from parity.core.hyper import Hyper as Hyper
+    from parity.core.state import State as State
+    from parity.core.version import VERSION as __version__
     from parity.engine.run import Options as Options
-    from parity.errors import ParityError as ParityError
-    from parity.errors import Unsupported as Unsupported
-    from parity.hyper import Hyper as Hyper
     from parity.implementations.implementation import Implementation as Implementation
-    from parity.state import State as State
-    from parity.version import VERSION as __version__
 
 _PLACES = {
-    "Hyper": "parity.hyper:Hyper",
+    "Hyper": "parity.core.hyper:Hyper",
     "Implementation": "parity.implementations.implementation:Implementation",
     "Options": "parity.engine.run:Options",
-    "ParityError": "parity.errors:ParityError",
-    "State": "parity.state:State",
-    "Unsupported": "parity.errors:Unsupported",
-    "__version__": "parity.version:VERSION",
-    "certificate": "parity.api:certificate",
-    "compare": "parity.api:compare",
-    "divergence_frame": "parity.api:divergence_frame",
-    "run": "parity.api:run",
+    "ParityError": "parity.core.errors:ParityError",
+    "State": "parity.core.state:State",
+    "Unsupported": "parity.core.errors:Unsupported",
+    "__version__": "parity.core.version:VERSION",
+    "certificate": "parity.api.front:certificate",
+    "compare": "parity.api.front:compare",
+    "divergence_frame": "parity.api.front:divergence_frame",
+    "run": "parity.api.front:run",
 }
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "State",
     "Unsupported",
     "__version__",
+    "bridge",
     "certificate",
     "compare",
     "divergence_frame",
@@ -61,7 +62,14 @@ def _show(value: Shown) -> str | None:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "bridge":
+        return importlib.import_module("parity.live.bridge")
     if name not in _PLACES:
         raise AttributeError(f"module 'parity' has no attribute {name!r}")
     module, _, attribute = _PLACES[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    """What a user is meant to see: without it, completion would show none of the names that are loaded late."""
+    return sorted(__all__)

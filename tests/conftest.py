@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 
 import parity
+from parity.api.baselines import save_baseline
 from parity.baseline.bisected import Bisected, Range
 from parity.baseline.bisection import Answer, Decision, Suspects
 from parity.baseline.release_matrix import Column, ReleaseMatrix
 from parity.baseline.side import saved_side
 from parity.baseline.upgrade import hold_sides
-from parity.baselines import save_baseline
-from parity.catalogue import load_case_file
+from parity.case.catalogue import load_case_file
 from parity.cli.main import exit_code
+from parity.comparison.trace import create_rows, write_header
+from parity.core.hyper import Hyper
+from parity.core.layout import Layout, Parameter
 from parity.engine.record import read_run
-from parity.hyper import Hyper
-from parity.layout import Layout, Parameter
 from parity.numerics.formats import FORMATS
 from parity.report.bisect import bisected_to_json
 from parity.report.drift_json import checked_to_json
 from parity.report.release_matrix import matrix_to_json
 from parity.report.upgrade import upgrade_to_json
-from parity.trace import create_rows, write_header
 
 pytest_plugins = ["pytester"]
 

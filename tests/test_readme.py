@@ -135,7 +135,7 @@ def test_the_workflow_for_ci_does_what_it_says(folder: Path, tmp_path: Path) -> 
 
 
 def test_the_kept_report_is_of_this_catalogue_and_the_pinned_versions() -> None:
-    from parity.catalogue import load_catalogue, shipped_cases
+    from parity.case.catalogue import load_catalogue, shipped_cases
 
     report = (ROOT / "reports" / "reference" / "report.md").read_text(encoding="utf-8")
     names = [case.name.replace("[", "\\[") for case in load_catalogue(shipped_cases())]

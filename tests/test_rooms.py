@@ -11,33 +11,25 @@ import parity
 
 ROOT = Path(parity.__file__).parent
 
-# Top to bottom; a room imports from those below it only, and from none of its own tier.
-TIERS = (
-    ("__main__",),
-    ("bridge", "cli", "pytest_plugin"),
-    ("listing", "session", "target", "upgrades"),
-    ("baselines", "changes", "claim"),
-    ("api",),
-    ("report",),
-    ("panels",),
-    ("baseline",),
-    ("identify",),
-    ("explain",),
-    ("engine",),
-    ("comparison",),
-    ("trace",),
-    ("implementations",),
-    ("catalogue", "gradients"),
-    ("case",),
-    ("budget",),
-    ("expectation", "program"),
-    ("recording", "problems"),
-    ("adam",),
-    ("numerics",),
-    ("case_file", "digest", "environment", "files", "hyper", "layout", "selection", "state"),
-    ("errors", "shown", "version"),
+# Top to bottom; a room imports from those below it only.
+ROOMS = (
+    "cli",
+    "pytest_plugin",
+    "api",
+    "live",
+    "report",
+    "baseline",
+    "identify",
+    "explain",
+    "engine",
+    "comparison",
+    "implementations",
+    "case",
+    "adam",
+    "numerics",
+    "core",
 )
-TIER = {room: place for place, rooms in enumerate(TIERS) for room in rooms}
+PLACE = {room: place for place, room in enumerate(ROOMS)}
 
 FRAMEWORKS = frozenset({"jax", "jaxlib", "keras", "optax", "tensorflow", "tf_keras", "torch"})
 WORKER_NEEDS = frozenset({"ml_dtypes", "numpy"})
@@ -90,8 +82,9 @@ def calls(path, name):
     ]
 
 
-def test_every_room_has_its_place():
-    assert {room_of(path) for path in FILES} - set(TIER) == {"__init__"}
+def test_fifteen_folders_and_two_files_stand_at_the_top():
+    found = {path.relative_to(ROOT).parts[0] for path in FILES}
+    assert found == {*ROOMS, "__init__.py", "__main__.py"}
 
 
 def test_a_room_imports_only_from_rooms_below():
@@ -99,20 +92,68 @@ def test_a_room_imports_only_from_rooms_below():
         f"{path.relative_to(ROOT)} imports from {used}"
         for path in FILES
         for used in rooms_used(path) - {room_of(path)}
-        if room_of(path) != "__init__" and TIER.get(used, len(TIERS)) <= TIER[room_of(path)]
+        if room_of(path) in PLACE and PLACE.get(used, -1) <= PLACE[room_of(path)]
     ]
     assert not upward
 
 
+def test_no_module_imports_one_that_imports_it():
+    """Circles, also those that are hidden in functions or stand for types only."""
+    modules = {module_of(path) for path in FILES}
+    uses = {module_of(path): {name for name in names_used(path) if name in modules} for path in FILES}
+    del uses["parity"]
+    assert not [sorted(circle) for circle in circles(uses)]
+
+
+def circles(uses):
+    """Sets of modules each of which is reached from each."""
+
+    def reached(module):
+        found, new = set(), set(uses[module])
+        while new:
+            found |= new
+            new = {two for one in new for two in uses.get(one, ())} - found
+        return found
+
+    far = {module: reached(module) for module in uses}
+    return {
+        frozenset(other for other in far[module] if module in far.get(other, ()))
+        for module in uses
+        if module in far[module]
+    }
+
+
+def module_of(path):
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def names_used(path):
+    """Every module of parity that a file may load: for ``from a import b`` both a.b and a."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            files = [name for name in inner if (ROOT.parent / name.replace(".", "/")).with_suffix(".py").exists()]
+            yield from files
+            if len(files) < len(inner):
+                yield node.module
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == {frozenset("abc")}
+    assert not circles({"a": {"b"}, "b": {"c"}, "c": set()})
+
+
 def test_a_framework_is_imported_in_implementations_inside_a_function_and_in_its_own_file_of_the_bridge():
-    wrong, right = [], {"implementations": 0, "bridge": 0}
+    wrong, right = [], {"implementations": 0, "live": 0}
     for path in FILES:
         inside = inside_a_function(path)
         for name, node in imports(path):
             package, room = name.split(".")[0], room_of(path)
             if package in FRAMEWORKS:
                 lazy = room == "implementations" and node.lineno in inside
-                if lazy or path.relative_to(ROOT).as_posix() == f"bridge/{package}_.py":
+                if lazy or path.relative_to(ROOT).as_posix() == f"live/bridge/{package}_.py":
                     right[room] += 1
                 else:
                     wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} imports {name}")
@@ -123,10 +164,10 @@ def test_a_framework_is_imported_in_implementations_inside_a_function_and_in_its
 def test_the_bridge_stands_alone():
     """It shares no code with what measures it, and only a user asks for it."""
     for path in FILES:
-        if room_of(path) == "bridge":
-            assert rooms_used(path) <= {"bridge"}
-        else:
-            assert "bridge" not in rooms_used(path)
+        if room_of(path) == "live":
+            assert rooms_used(path) <= {"live"}
+        elif room_of(path) != "__init__":
+            assert "live" not in rooms_used(path)
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -141,10 +182,11 @@ def test_what_is_compared_is_not_judged_and_what_is_judged_is_not_seen():
     """Metrics know no expectation, verdicts no array, reports no trace."""
     comparison = ROOT / "comparison"
     for name in ("metrics", "divergence", "distance", "quantile"):
-        assert "expectation" not in rooms_used(comparison / f"{name}.py")
+        assert "parity.case.expectation" not in set(names_used(comparison / f"{name}.py"))
     assert "numpy" not in {name.split(".")[0] for name, _ in imports(comparison / "verdict.py")}
     for path in (ROOT / "report").glob("*.py"):
-        assert not rooms_used(path) & {"adam", "gradients", "implementations", "trace"}
+        assert not rooms_used(path) & {"adam", "implementations"}
+        assert not {"parity.case.gradients", "parity.comparison.trace"} & set(names_used(path))
         assert "numpy" not in {name.split(".")[0] for name, _ in imports(path)}
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 import parity
-from parity.errors import NothingCompared, ParityError
-from parity.expectation import Kind
+from parity.case.expectation import Kind
+from parity.core.errors import NothingCompared, ParityError
 
 EVERY_W = "state = State(w={{name: {} for name, a in w.items()}}, m=m, v=v)"
 NAN_AT_3 = "if t == 3: {} = {} * np.float32('nan')"

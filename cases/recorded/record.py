@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.recording import SCHEMA_VERSION, bits_digest
+from parity.case.recording import SCHEMA_VERSION, bits_digest
 
 Arrays = dict[str, np.ndarray]
 Training = tuple[Arrays, list[Arrays], str, tuple[str, ...]]

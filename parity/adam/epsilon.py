@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from parity.adam.convention import Epsilon
-from parity.errors import UsageError, nearest
+from parity.core.errors import UsageError, nearest
 
 CONVENTIONS: Mapping[str, Epsilon] = MappingProxyType(
     {

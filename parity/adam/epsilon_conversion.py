@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from parity.adam.convention import Epsilon
 from parity.adam.epsilon import check_epsilon, convert, root_correction
 from parity.adam.epsilon_gap import border, curve, extremes, lobes, ranges_above
-from parity.errors import UsageError
-from parity.shown import Shown
+from parity.core.errors import UsageError
+from parity.core.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, Rounding, SquareRoot, Subnormals, working_format
 from parity.adam.kernels import Operation, Program
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 from parity.numerics.flush import flush_subnormals
 from parity.numerics.fma import fma
 from parity.numerics.formats import Format

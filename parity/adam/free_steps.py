@@ -17,7 +17,7 @@ from parity.adam.evaluation import ArraySquareRoot, Evaluator, Operand, evaluato
 from parity.adam.lock_step import Rows
 from parity.adam.scalars import Scalars, scalars
 from parity.adam.stages import programs
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.numerics.flush import flush_subnormals
 from parity.numerics.formats import format_of
 

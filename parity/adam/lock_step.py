@@ -12,7 +12,7 @@ from parity.adam.convention import Convention
 from parity.adam.evaluation import ArraySquareRoot, Evaluator, evaluator
 from parity.adam.scalars import Scalars, scalars
 from parity.adam.stages import scratch_rows, step_block
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.numerics.formats import format_of
 
 BLOCK = 1 << 16

@@ -16,8 +16,8 @@ from parity.adam.forms import DecayWeights, Update
 from parity.adam.kernels import Program, compiled
 from parity.adam.scalars import scalars
 from parity.adam.stages import programs
-from parity.errors import ParityError
-from parity.hyper import Hyper
+from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
 from parity.numerics.double_double import DoubleDouble, from_double
 from parity.numerics.formats import Format
 

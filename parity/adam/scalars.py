@@ -14,7 +14,7 @@ from parity.adam.arithmetic import working_format
 from parity.adam.convention import Convention
 from parity.adam.forms import Factors
 from parity.adam.kernels import Operation, Program, compiled
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS, Format
 from parity.numerics.rounding import round_to
 

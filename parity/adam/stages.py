@@ -10,7 +10,7 @@ import numpy as np
 from parity.adam.arithmetic import Arithmetic
 from parity.adam.evaluation import Evaluator, Operand
 from parity.adam.kernels import Program, compiled
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.numerics.flush import flush_subnormals
 
 _ARRAYS = ("w", "m", "v", "vmax", "g")

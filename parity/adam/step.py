@@ -12,10 +12,10 @@ from parity.adam.evaluation import ArraySquareRoot, Evaluator, Operand, evaluato
 from parity.adam.scalars import scalars
 from parity.adam.stages import scratch_rows, step_block
 from parity.adam.workspace import Scratch, Workspace
-from parity.errors import ParityError
-from parity.hyper import Hyper
+from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
+from parity.core.state import Arrays, State
 from parity.numerics.formats import format_of
-from parity.state import Arrays, State
 
 Gradient = Mapping[str, np.ndarray | None]
 Counts = Mapping[str, int]

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, SquareRoot, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon, Maximum, StepCount
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, Largest, SecondMoment, Update
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from parity.baseline.bisection import Decision, Suspects
 from parity.baseline.upgrade import Upgraded
-from parity.shown import Shown
+from parity.core.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)

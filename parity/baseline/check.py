@@ -14,14 +14,14 @@ from parity.baseline.recorded import Recorded
 from parity.baseline.saving import OnCell, RecordedCell, Selection, kept, recorded_cells
 from parity.baseline.store import Baseline, write_baseline
 from parity.baseline.surroundings import Difference, nearest_environment
+from parity.comparison.trace import Trace, read_trace
+from parity.core.errors import NothingCompared
+from parity.core.shown import Shown
 from parity.engine.plan import Candidate
 from parity.engine.protocol import SKIPPING_KINDS
-from parity.errors import NothingCompared
 from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
 from parity.numerics.formats import format_named
-from parity.shown import Shown
-from parity.trace import Trace, read_trace
 
 
 @dataclass(frozen=True, slots=True)

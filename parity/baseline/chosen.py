@@ -10,10 +10,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from parity.baseline.pins import TENSORFLOWS, is_exact
+from parity.baseline.environments.pins import TENSORFLOWS, is_exact
+from parity.core.errors import ParityError
 from parity.engine.candidates import describe_plugin, shipped_candidates
 from parity.engine.plan import Candidate
-from parity.errors import ParityError
 from parity.implementations.registry import check_target, shipped_implementations
 
 Unmet = Mapping[str, tuple[str, ...]]

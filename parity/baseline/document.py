@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-from parity.version import VERSION
+from parity.core.version import VERSION
 
 SCHEMA = 1
 

@@ -13,15 +13,15 @@ from parity.baseline.entry import Entry, kept_steps, restore
 from parity.baseline.predicted import predict
 from parity.baseline.surroundings import Difference, differences
 from parity.comparison.divergence import Measured, measure_batch
-from parity.errors import ParityError
+from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
+from parity.core.shown import Shown
+from parity.core.state import QUANTITIES
 from parity.explain.causes import Family
 from parity.explain.choices import Switch, switches
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam
-from parity.hyper import Hyper
 from parity.numerics.formats import format_named, from_bits
-from parity.shown import Shown
-from parity.state import QUANTITIES
 
 
 class Status(StrEnum):

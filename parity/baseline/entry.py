@@ -10,12 +10,12 @@ import numpy as np
 
 from parity.adam.twins import Twin
 from parity.baseline.predicted import Foreign, predict
-from parity.digest import digest_of
-from parity.errors import ParityError
+from parity.comparison.trace import Trace
+from parity.core.digest import digest_of
+from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
 from parity.explain.inputs import Inputs
 from parity.explain.standing import Standing
-from parity.hyper import Hyper
-from parity.trace import Trace
 
 STEP_CHARACTERS = 8
 """Of the digest of a step: enough to find the step; the whole is digested in full."""

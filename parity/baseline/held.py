@@ -9,8 +9,8 @@ from parity.baseline.drift import Drift, Status, drift
 from parity.baseline.entry import Entry
 from parity.baseline.store import Baseline
 from parity.baseline.surroundings import nearest_environment
-from parity.case import Case
-from parity.errors import NothingCompared
+from parity.case.case import Case
+from parity.core.errors import NothingCompared
 from parity.explain.inputs import Inputs
 from parity.numerics.formats import format_named
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.baseline.bisection import Answer, Decision
-from parity.errors import ParityError, UsageError, nearest
+from parity.core.errors import ParityError, UsageError, nearest
 
 
 def start_journal(path: Path, question: Mapping[str, Any], decided: Iterable[Decision]) -> None:

@@ -8,7 +8,7 @@ from parity.baseline.bisection import Answer, Decision, Suspects, next_release, 
 from parity.baseline.drift import Status
 from parity.baseline.side import Where
 from parity.baseline.upgrade import Upgraded
-from parity.errors import ParityError, UsageError
+from parity.core.errors import ParityError, UsageError
 
 Judge = Callable[[str], Decision]
 """Decides on a release; ParityError where its environment cannot be had, UsageError where all is to stop."""

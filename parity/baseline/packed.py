@@ -11,9 +11,9 @@ import numpy as np
 
 from parity.baseline.entry import STEP_CHARACTERS, Entry, kept_steps
 from parity.baseline.predicted import twin_from_json, twin_to_json
-from parity.digest import DIGEST_CHARACTERS
+from parity.comparison.trace import hyper_from_json, hyper_to_json
+from parity.core.digest import DIGEST_CHARACTERS
 from parity.numerics.formats import format_named
-from parity.trace import hyper_from_json, hyper_to_json
 
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 3, "dict_size": 1 << 24}]
 """Implementations of one case share most of their bytes, however far apart."""

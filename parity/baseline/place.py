@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.baseline.installer import OnLine
-from parity.baseline.installs import build_environment
-from parity.baseline.interpreter import check_interpreter
-from parity.baseline.pins import parse_pins
-from parity.errors import UsageError
+from parity.baseline.environments.installer import OnLine
+from parity.baseline.environments.installs import build_environment
+from parity.baseline.environments.interpreter import check_interpreter
+from parity.baseline.environments.pins import parse_pins
+from parity.core.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, SquareRoot
 from parity.adam.convention import Convention, Epsilon, Maximum, StepCount
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, Largest, SecondMoment, Update
 from parity.adam.twins import Twin
+from parity.core.hyper import Hyper
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam, free_run
-from parity.hyper import Hyper
 from parity.numerics.formats import to_bits
 
 _Form = TypeVar("_Form", bound=StrEnum)

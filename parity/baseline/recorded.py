@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.case import Case
+from parity.case.case import Case
 from parity.engine.candidates import under
 from parity.engine.cell import run_cell
 from parity.engine.plan import Candidate, Cell

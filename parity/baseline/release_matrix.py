@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from parity.baseline.drift import GREEN, Status
 from parity.baseline.upgrade import Upgraded
-from parity.shown import Shown
+from parity.core.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from parity.errors import UsageError
+from parity.core.errors import UsageError
 
 
 def make_room(folder: Path, mark: str, own: Iterable[str], spared: Iterable[Path] = ()) -> None:

@@ -19,14 +19,14 @@ from parity.baseline.store import (
     read_baseline,
     write_baseline,
 )
-from parity.case import Case
+from parity.case.case import Case
+from parity.comparison.trace import Trace, read_trace
+from parity.core.errors import NothingCompared, ParityError
 from parity.engine.plan import Candidate
-from parity.errors import NothingCompared, ParityError
 from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
 from parity.explain.standing import standing_of
 from parity.numerics.formats import format_named
-from parity.trace import Trace, read_trace
 
 OnCell = Callable[[str, str], None]
 """Called with case and dtype when all implementations of a cell are recorded."""

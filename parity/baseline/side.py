@@ -11,7 +11,7 @@ from parity.baseline.place import Site
 from parity.baseline.recorded import Recorded
 from parity.baseline.saving import OnCell, Selection, save
 from parity.baseline.store import Baseline
-from parity.errors import NothingCompared
+from parity.core.errors import NothingCompared
 
 Where = tuple[str, str, str]
 """Case, dtype and implementation."""

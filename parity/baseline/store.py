@@ -11,10 +11,10 @@ from typing import Any
 
 from parity.baseline.entry import Entry
 from parity.baseline.packed import pack, unpack
-from parity.digest import digest_of
-from parity.errors import NothingCompared, ParityError, nearest
-from parity.files import json_text, write_atomically, write_json
-from parity.version import VERSION
+from parity.core.digest import digest_of
+from parity.core.errors import NothingCompared, ParityError, nearest
+from parity.core.files import json_text, write_atomically, write_json
+from parity.core.version import VERSION
 
 SCHEMA = 1
 INDEX = "baseline.json"

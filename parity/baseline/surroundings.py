@@ -19,7 +19,7 @@ class Difference:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """What differs between two environments, as `parity.environment` describes them; packages and variables singly."""
+    """What differs between two environments of `parity.core.environment`; packages and variables singly."""
     left, right = dict(_told(before)), dict(_told(after))
     return tuple(
         Difference(what, left.get(what, ABSENT), right.get(what, ABSENT))

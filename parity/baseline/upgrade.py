@@ -13,9 +13,9 @@ from parity.baseline.held import hold
 from parity.baseline.saving import Selection
 from parity.baseline.side import Side, Where
 from parity.baseline.surroundings import ABSENT, Difference
-from parity.case import Case
-from parity.errors import NothingCompared
-from parity.shown import Shown
+from parity.case.case import Case
+from parity.core.errors import NothingCompared
+from parity.core.shown import Shown
 
 Among = Callable[[Where], bool]
 
@@ -84,7 +84,7 @@ def _told(one: Drift, before: Side, after: Side) -> Drift:
 
 
 def _other_packages(before: Side, after: Side, known: tuple[Difference, ...]) -> Iterator[Difference]:
-    """Releases that differ among packages of which `parity.environment` does not tell; where both sides were built."""
+    """Releases that differ among packages that `parity.core.environment` does not list, of two built sides."""
     if not (before.packages and after.packages):
         return
     told = {canonicalize_name(one.what) for one in known}

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from parity.baseline.bisection import Answer
-from parity.errors import UsageError
+from parity.core.errors import UsageError
 
 VARIABLE = "PARITY_PYTHON"
 """Has the path of the interpreter to be tested."""

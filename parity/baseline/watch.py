@@ -23,15 +23,15 @@ from parity.baseline.store import (
     write_baseline,
 )
 from parity.baseline.surroundings import Difference
+from parity.core.environment import describe_environment
+from parity.core.errors import NothingCompared
+from parity.core.files import write_atomically, write_json
 from parity.engine.lane import LOGS
 from parity.engine.plan import Cell
 from parity.engine.result import CellResult
 from parity.engine.run import part_paths
-from parity.environment import describe_environment
-from parity.errors import NothingCompared
 from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
-from parity.files import write_atomically, write_json
 from parity.numerics.formats import format_named
 
 NOTE, ENTRIES = ".baseline.json", ".baseline.xz"

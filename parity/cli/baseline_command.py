@@ -47,7 +47,7 @@ def save_command(
 
     Exit code 1 where an implementation failed on a case: what came to its end is kept.
     """
-    from parity import baselines
+    from parity.api import baselines
     from parity.cli.console import console
     from parity.cli.progress import progress
     from parity.engine.protocol import SKIPPING_KINDS
@@ -90,7 +90,7 @@ def check_command(
     color: str,
 ) -> int:
     """Hold what implementations do now against a baseline: that of this environment, or the nearest to it."""
-    from parity import baselines
+    from parity.api import baselines
     from parity.cli.console import console
     from parity.cli.progress import progress
 
@@ -144,7 +144,7 @@ def diff_command(
     color: str,
 ) -> int:
     """Hold one baseline against another, without running anything; no framework is imported."""
-    from parity import baselines
+    from parity.api import baselines
 
     checked = baselines.diff_baselines(before, after)
     _answer(checked, json_file, markdown, html, color, verbose=verbose, quiet=quiet)
@@ -168,7 +168,7 @@ def _answer(
     if json_file:
         write_answer(json_file, checked_to_json(checked))
     if html is not None:
-        from parity.changes import write_page
+        from parity.api.changes import write_page
 
         write_page(checked_to_json(checked), html)
     append_markdown(markdown, markdown_lines(checked))

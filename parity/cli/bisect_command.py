@@ -48,6 +48,7 @@ def command(
     A release that cannot be installed cannot tell, and is gone round. Exit code 0 where the release is found, 1 where
     only a range is, or nothing changes at all.
     """
+    from parity.api.bisect import bisect, candidates_between
     from parity.baseline.bisected import Range
     from parity.baseline.bisection import Decision
     from parity.cli.console import console, write_answer
@@ -56,7 +57,6 @@ def command(
     from parity.report.bisect import bisected_summary, bisected_to_json, decision_line
     from parity.report.drift import drift_tables
     from parity.report.upgrade import WORDING, notes_of
-    from parity.upgrades.bisect import bisect, candidates_between
 
     searched = Range(package, good, bad, beside, pre)
     screen = console(color, stderr=json_file == "-")

@@ -17,7 +17,7 @@ def certified(
     json_file: str | None,
 ) -> int:
     """Certify a pair, write it down, and say so; the exit code of the answer."""
-    from parity import api
+    from parity.api import front as api
     from parity.cli.console import error_line, write_answer
     from parity.report.certificate_files import write_certificate
     from parity.report.certified import narrowing_command, summary

@@ -10,7 +10,7 @@ import click
 from parity.cli import options
 
 if TYPE_CHECKING:
-    from parity.expectation import Expectation
+    from parity.case.expectation import Expectation
 
 NOTHING_COMPARED = 5
 
@@ -28,9 +28,9 @@ def command(actual: Path, expected: Path, within: tuple[str, ...], json_file: st
     Exit code 0 where they are equal or within the budget, 1 where not, 5 where they do not answer
     the same question.
     """
-    from parity import api
+    from parity.api import front as api
+    from parity.case.expectation import Kind
     from parity.cli.console import console, write_answer
-    from parity.expectation import Kind
     from parity.report.terminal import distance_table, verdict_line
 
     found = api.compare(actual, expected, _expectation(within))
@@ -48,9 +48,9 @@ def command(actual: Path, expected: Path, within: tuple[str, ...], json_file: st
 def _expectation(within: tuple[str, ...]) -> Expectation | None:
     from pydantic import ValidationError
 
-    from parity.errors import UsageError, nearest
-    from parity.expectation import Budget, Expectation
-    from parity.state import QUANTITIES
+    from parity.case.expectation import Budget, Expectation
+    from parity.core.errors import UsageError, nearest
+    from parity.core.state import QUANTITIES
 
     if not within:
         return None

@@ -17,9 +17,9 @@ PROBE = "constant"
 @options.color()
 def command(json_file: str | None, color: str) -> int:
     """Run the case 'constant' in float32 on every implementation, and say what works here."""
-    from parity import api
-    from parity.baseline.installs import kept_environments
-    from parity.catalogue import shipped_cases
+    from parity.api import front as api
+    from parity.baseline.environments.installs import kept_environments
+    from parity.case.catalogue import shipped_cases
     from parity.cli.console import console, write_answer
     from parity.report.html.page import missing
     from parity.report.html.templates import lacking_line

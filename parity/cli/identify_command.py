@@ -10,7 +10,7 @@ import click
 from parity.cli import options
 
 if TYPE_CHECKING:
-    from parity.case import Case
+    from parity.case.case import Case
     from parity.identify.answer import Answer
 
 
@@ -43,7 +43,7 @@ def command(
     (from 'parity run --keep-traces'). Exit code 0 where it is identified or explained, 1 where it is not.
     """
     from parity.cli.console import console, write_answer
-    from parity.errors import UsageError
+    from parity.core.errors import UsageError
     from parity.report.identity import identity_parts
 
     if _is_trace(target):
@@ -84,8 +84,8 @@ def _of_trace(
 
 def _case(name: str) -> Case:
     """The one case of a file, or the shipped case of that name."""
-    from parity import api
-    from parity.errors import ParityError, nearest
+    from parity.api import front as api
+    from parity.core.errors import ParityError, nearest
 
     if Path(name).exists():
         found = api.select_cases([name])

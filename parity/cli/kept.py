@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def show_kept(screen: Console, folder: Path) -> None:
     """The folder, and why there is no page in it where there is none."""
-    from parity.changes import PAGE, no_page
+    from parity.api.changes import PAGE, no_page
 
     screen.print(f"kept: {folder}", markup=False, style="dim")
     if not (folder / PAGE).exists():

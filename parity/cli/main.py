@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from parity.cli.console import error_line
-from parity.errors import ParityError, UsageError, nearest
-from parity.version import VERSION
+from parity.core.errors import ParityError, UsageError, nearest
+from parity.core.version import VERSION
 
 COMMANDS = {
     "run": "Run cases on implementations, compare every step.",

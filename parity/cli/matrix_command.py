@@ -42,11 +42,11 @@ def command(
 
     Exit code 0 where every bit of every release is the same, 1 where something is not, or a release cannot be had.
     """
+    from parity.api.matrix import matrix
     from parity.cli.console import append_markdown, console, write_answer
     from parity.cli.kept import show_kept
     from parity.cli.watching import watching
     from parity.report.release_matrix import matrix_lines, matrix_summary, matrix_table, matrix_to_json, remarks
-    from parity.upgrades.matrix import matrix
 
     releases = [one.strip() for one in versions.split(",") if one.strip()]
     with watching(console(color, stderr=True), quiet) as watcher:

@@ -51,7 +51,7 @@ def html_file() -> Decorator:
 def _page(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """Say now, and not after a long run, that a page cannot be made."""
     if value is not None:
-        from parity.changes import check_page
+        from parity.api.changes import check_page
 
         check_page()
         _with_folder(ctx, parameter, value)

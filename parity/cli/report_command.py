@@ -43,12 +43,12 @@ def command(
     With --certificate exit code 0 says that A and B are equivalent on what was selected, 1 that they cannot be called
     so, 5 that nothing of them was compared.
     """
-    from parity import api
-    from parity import changes as documents
+    from parity.api import changes as documents
+    from parity.api import front as api
     from parity.cli.certified import certified
     from parity.cli.console import error_line
     from parity.cli.two_runs import show_two_runs
-    from parity.errors import UsageError
+    from parity.core.errors import UsageError
     from parity.report.html.templates import lacking_line
 
     if certificate and (other or changes):

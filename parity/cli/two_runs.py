@@ -9,7 +9,7 @@ import click
 
 def show_two_runs(before: Path, after: Path, output: Path | None, json_file: str | None) -> int:
     """Write what two run directories come to side by side; paths and one line."""
-    from parity import api
+    from parity.api import front as api
     from parity.cli.console import error_line, write_answer
     from parity.report.comparison import COMPARISON_PAGE
     from parity.report.html.templates import lacking_line, missing

@@ -63,13 +63,13 @@ def command(
     Environments are built by uv or pip, kept by their pins, and used again. Without -i: the implementations that
     stand on what is pinned. Exit code 0 where every bit is the same, 1 where something changed.
     """
+    from parity.api.upgrade import upgrade
     from parity.baseline.place import Place
     from parity.cli.console import append_markdown, console, write_answer
     from parity.cli.kept import show_kept
     from parity.cli.watching import watching
     from parity.report.drift import drift_tables
     from parity.report.upgrade import WORDING, notes_of, upgrade_lines, upgrade_summary, upgrade_to_json
-    from parity.upgrades.upgrade import upgrade
 
     before = Place("--before", before_pins, beside, before_python, before_baseline)
     after = Place("--after", after_pins, beside, after_python, after_baseline)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parity.case.expectation import Budget, Expectation, Kind
 from parity.comparison.distance import Distance, Reach
 from parity.comparison.verdict import judge
-from parity.expectation import Budget, Expectation, Kind
 from parity.numerics.ulp import NO_DISTANCE
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.comparison.metrics import Metrics, measure
-from parity.layout import Layout
+from parity.core.layout import Layout
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.case.expectation import Expectation, Kind
 from parity.comparison.distance import Distance, Reach, fold, reach_of
 from parity.comparison.divergence import Label, measure_batch, measure_standstill, schema, to_table
+from parity.comparison.trace import Trace
 from parity.comparison.verdict import Verdict, judge, judge_failure
-from parity.expectation import Expectation, Kind
-from parity.shown import Shown
-from parity.state import QUANTITIES
-from parity.trace import Trace
+from parity.core.shown import Shown
+from parity.core.state import QUANTITIES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from parity.case.expectation import Budget, Expectation, Kind
 from parity.comparison.distance import Distance, Reach, Worst
-from parity.expectation import Budget, Expectation, Kind
-from parity.shown import Shown
+from parity.core.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,17 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from parity.digest import digest_of
+from parity.comparison.trace import hyper_from_json
+from parity.core.digest import digest_of
+from parity.core.errors import ParityError
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
-from parity.errors import ParityError
 from parity.implementations.registry import (
     check_target,
     installed_plugins,
     is_plugin,
     shipped_implementations,
 )
-from parity.trace import hyper_from_json
 
 REFERENCE = "numpy.adam.outside"
 """What a plug-in is held against where no other implementation is selected: Algorithm 1 of the paper."""

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.case import Case
+from parity.case.case import Case
+from parity.case.gradients import fill_gradients, fill_weights
 from parity.comparison.distance import Distance, fold
 from parity.comparison.divergence import Label, Measured, label_metrics, measure_batch, to_table
-from parity.digest import DIGEST_CHARACTERS
+from parity.comparison.trace import create_rows, hyper_to_json, layout_to_json
+from parity.core.digest import DIGEST_CHARACTERS
+from parity.core.layout import Layout
+from parity.core.state import QUANTITIES
 from parity.engine.comparers import Task, measure_apart
 from parity.engine.convoy import Convoy, Message, Participant, Rerun, participant_in
 from parity.engine.outcome import outcome_of, outcome_without_end, seal_trace
@@ -25,11 +29,7 @@ from parity.engine.result import CellResult, Failure, PairResult
 from parity.engine.tables import TableWriter
 from parity.engine.window import Window, plan_window
 from parity.engine.workers import Workers
-from parity.gradients import fill_gradients, fill_weights
-from parity.layout import Layout
 from parity.numerics.formats import Format, format_named
-from parity.state import QUANTITIES
-from parity.trace import create_rows, hyper_to_json, layout_to_json
 
 
 @dataclass

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from parity.comparison.trace import create_rows
+from parity.core.layout import Layout
+from parity.core.state import QUANTITIES
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed
 from parity.engine.protocol import PROGRESS, SKIPPING_KINDS
 from parity.engine.result import Failure
 from parity.engine.window import Window
 from parity.engine.workers import Worker, Workers
-from parity.layout import Layout
 from parity.numerics.formats import Format
-from parity.state import QUANTITIES
-from parity.trace import create_rows
 
 Message = dict[str, Any]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.digest import digest_of
-from parity.errors import ParityError
-from parity.files import write_atomically
+from parity.core.digest import digest_of
+from parity.core.errors import ParityError
+from parity.core.files import write_atomically
 
 SCHEMA = 1
 SUFFIX = ".explanations.json"

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from parity.case.expectation import Kind
 from parity.comparison.verdict import Verdict
 from parity.engine.power import Power
 from parity.engine.result import CellResult, Outcome, PairResult
-from parity.expectation import Kind
 from parity.numerics.formats import FORMATS
 
 Judged = tuple[str, str, str, str, Verdict]

@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from parity.core.errors import ParityError
 from parity.engine.account import Explaining
 from parity.engine.local import LocalWorker
 from parity.engine.plan import Cell
 from parity.engine.result import CellResult
 from parity.engine.run import Options, part_paths, read_part, run_one
 from parity.engine.workers import Workers
-from parity.errors import ParityError
 from parity.implementations.implementation import Implementation
 
 LOGS = "logs"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from parity.core.environment import describe_environment
 from parity.engine.plan import Candidate
 from parity.engine.worker import Message, answering
-from parity.environment import describe_environment
 from parity.implementations.implementation import Implementation
 
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from parity.case.expectation import Kind
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import PairResult
-from parity.expectation import Kind
 from parity.numerics.formats import FORMATS
 
 WORST_FIRST = (

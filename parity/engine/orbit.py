@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from parity.comparison.trace import open_rows
+from parity.core.errors import Unsupported
+from parity.core.hyper import Hyper
+from parity.core.layout import Layout
+from parity.core.state import QUANTITIES, Arrays, State
 from parity.engine.protocol import GRADIENTS, PROGRESS, WEIGHTS
 from parity.engine.window import Window
-from parity.errors import Unsupported
-from parity.hyper import Hyper
 from parity.implementations.implementation import Implementation
-from parity.layout import Layout
 from parity.numerics.formats import Format
-from parity.state import QUANTITIES, Arrays, State
-from parity.trace import open_rows
 
 
 class ContractBroken(Exception):

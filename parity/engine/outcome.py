@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from parity.case import Case
+from parity.case.case import Case
 from parity.comparison.distance import Distance, Reach, fold, reach_of
 from parity.comparison.divergence import measure_standstill
-from parity.digest import digest_of
+from parity.comparison.trace import hyper_to_json, write_header
+from parity.core.digest import digest_of
+from parity.core.state import QUANTITIES
 from parity.engine.convoy import Participant
 from parity.engine.plan import Candidate
 from parity.engine.protocol import PROGRESS
 from parity.engine.result import Failure, Outcome
 from parity.engine.window import Window
 from parity.numerics.formats import Format
-from parity.state import QUANTITIES
-from parity.trace import hyper_to_json, write_header
 
 
 def outcome_without_end(

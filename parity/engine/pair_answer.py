@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parity.case.expectation import Expectation, Kind
 from parity.comparison.allowance import Allowance, smallest_allowance
 from parity.comparison.distance import Distance
 from parity.comparison.parting import Parting, partings_of
 from parity.comparison.verdict import Verdict
 from parity.engine.plan import Cell
 from parity.engine.result import CellResult, PairResult, Why, judge_pair
-from parity.expectation import Expectation, Kind
 
 
 @dataclass(frozen=True, slots=True)

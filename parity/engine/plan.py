@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from parity.case import Case, unmatched_expectations, unused_base_expectations
-from parity.errors import NothingCompared, ParityError
-from parity.hyper import Hyper
+from parity.case.case import Case, unmatched_expectations, unused_base_expectations
+from parity.core.errors import NothingCompared, ParityError
+from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS, format_named
 
 

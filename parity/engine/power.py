@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from parity.case import Case
-from parity.digest import digest_of
+from parity.case.case import Case
+from parity.case.expectation import Expectation
+from parity.core.digest import digest_of
+from parity.core.errors import ParityError
+from parity.core.files import write_json
 from parity.engine.seal import SEAL, seal_of
-from parity.errors import ParityError
-from parity.expectation import Expectation
-from parity.files import write_json
 
 SCHEMA = 1
 FILE = "power.json"

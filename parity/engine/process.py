@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 import parity
+from parity.core.errors import ParityError
 from parity.engine.protocol import DIED, HUNG, PROTOCOL
-from parity.errors import ParityError
 
 WORKER_MODULE = "parity.engine.worker"
 START_SECONDS = 120.0

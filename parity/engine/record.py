@@ -10,19 +10,19 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from parity.case.expectation import Kind
 from parity.comparison.verdict import Verdict
+from parity.core.environment import describe_environment
+from parity.core.errors import ParityError
+from parity.core.files import write_atomically
+from parity.core.shown import Shown
 from parity.engine.findings import Finding, find
 from parity.engine.plan import Plan
 from parity.engine.power import Held, Power, PowerTable, powers_of, reference_of
 from parity.engine.result import CellResult, PairResult, judge_pair
 from parity.engine.run import Progress
 from parity.engine.seal import SEAL, seal_of
-from parity.environment import describe_environment
-from parity.errors import ParityError
-from parity.expectation import Kind
-from parity.files import write_atomically
 from parity.numerics.formats import FORMATS
-from parity.shown import Shown
 
 SCHEMA = 2
 FILE = "run.json"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parity.case.expectation import Expectation, Kind
 from parity.comparison.distance import Distance, Reach
 from parity.comparison.verdict import Verdict, judge, judge_failure
+from parity.core.state import QUANTITIES
 from parity.engine.protocol import SKIPPING_KINDS
-from parity.expectation import Expectation, Kind
-from parity.state import QUANTITIES
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,13 @@ from queue import SimpleQueue
 
 from pydantic import TypeAdapter, ValidationError
 
-from parity.digest import digest_of
+from parity.comparison.trace import hyper_to_json
+from parity.core.digest import digest_of
+from parity.core.environment import describe_environment
+from parity.core.errors import ParityError
+from parity.core.files import safe_name, write_atomically
+from parity.core.state import QUANTITIES
+from parity.core.version import VERSION
 from parity.engine.account import Explained, Explaining
 from parity.engine.agenda import Agenda
 from parity.engine.cell import run_cell
@@ -27,13 +33,7 @@ from parity.engine.result import Account, CellResult, judge_pair
 from parity.engine.tables import check_table
 from parity.engine.window import plan_window
 from parity.engine.workers import Workers
-from parity.environment import describe_environment
-from parity.errors import ParityError
-from parity.files import safe_name, write_atomically
 from parity.numerics.formats import format_named
-from parity.state import QUANTITIES
-from parity.trace import hyper_to_json
-from parity.version import VERSION
 
 RESULT_SCHEMA = 3
 SHARED_MEMORY = Path("/dev/shm")

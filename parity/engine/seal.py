@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from parity.digest import digest_of
+from parity.core.digest import digest_of
 
 SEAL = "seal"
 

@@ -9,14 +9,14 @@ from types import TracebackType
 
 import numpy as np
 
+from parity.comparison.trace import create_rows
+from parity.core.errors import ParityError
+from parity.core.layout import Layout, Parameter
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import RADICANDS, ROOTS
-from parity.errors import ParityError
-from parity.layout import Layout, Parameter
 from parity.numerics.formats import Format, format_of
 from parity.numerics.rounding import round_to
 from parity.numerics.ulp import ulp_distance
-from parity.trace import create_rows
 
 SMALLEST = 1 << 16
 """Elements of a file at least: it is made anew only where a longer block comes."""

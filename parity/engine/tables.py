@@ -11,8 +11,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from parity.comparison.divergence import schema
-from parity.digest import digest_of_file
-from parity.errors import ParityError
+from parity.core.digest import digest_of_file
+from parity.core.errors import ParityError
 
 ROWS_IN_MEMORY = 50_000
 

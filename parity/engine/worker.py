@@ -16,16 +16,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from parity.comparison.trace import hyper_from_json, hyper_to_json, layout_from_json, open_rows
+from parity.core.environment import describe_environment
+from parity.core.errors import ParityError, Unsupported, nearest
 from parity.engine.orbit import ContractBroken, Orbit
 from parity.engine.protocol import CONTRACT, MISSING, PROTOCOL, RADICANDS, RAISED, ROOTS, UNSUPPORTED
 from parity.engine.window import Window
-from parity.environment import describe_environment
-from parity.errors import ParityError, Unsupported, nearest
 from parity.implementations.implementation import Implementation
 from parity.implementations.need import unmet
 from parity.implementations.registry import is_plugin, resolve
 from parity.numerics.formats import format_named
-from parity.trace import hyper_from_json, hyper_to_json, layout_from_json, open_rows
 
 Message = dict[str, Any]
 Find = Callable[[str], Implementation]

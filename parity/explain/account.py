@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from parity.adam.twins import TWINS
+from parity.comparison.trace import read_trace
+from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
 from parity.engine.account import Explained
 from parity.engine.explanations import Document
 from parity.engine.plan import Cell
 from parity.engine.result import Account, CellResult, Held, Why
-from parity.errors import ParityError
 from parity.explain.explain import explain_cell
 from parity.explain.explanation import ErrorRow, Explanation, Told
 from parity.explain.libraries import Libraries
-from parity.hyper import Hyper
-from parity.trace import read_trace
 
 LARGEST_LADDER = 1 << 24
 """Elements times steps up to which headline pairs get their ladders and noise floors while a cell runs.

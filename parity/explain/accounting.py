@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
+from parity.core.hyper import Hyper
 from parity.explain.causes import Cause, Family
 from parity.explain.choices import switches
 from parity.explain.ladder import Rung
 from parity.explain.split import PairSplit, Term
 from parity.explain.standing import Standing
-from parity.hyper import Hyper
 from parity.numerics.ulp import NO_DISTANCE
 
 NEAR = 4

@@ -16,9 +16,9 @@ from parity.adam.kernels import Program
 from parity.adam.oracle import Oracle
 from parity.adam.scalars import Scalars, scalars
 from parity.adam.stages import programs
+from parity.core.hyper import Hyper
 from parity.explain.causes import Family
 from parity.explain.running import Adam
-from parity.hyper import Hyper
 from parity.numerics.formats import Format
 
 _OWN_RUNG = ("factors", "first_moment", "second_moment", "decay_gradient", "decay_weights", "maximum", "update",

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.case import Case
+from parity.case.case import Case
+from parity.comparison.trace import Trace, read_trace
+from parity.core.errors import NothingCompared, ParityError, UsageError
 from parity.engine.candidates import describe_plugin, shipped_candidates
 from parity.engine.plan import Candidate, Cell, Plan
 from parity.engine.run import Options, execute, traces_path
-from parity.errors import NothingCompared, ParityError, UsageError
 from parity.explain.accounting import causes_from_ladder, causes_from_split
 from parity.explain.causes import Cause
 from parity.explain.explanation import Answer, ErrorRow, Explanation, Meaning, SplitRow, Told
@@ -26,7 +27,6 @@ from parity.explain.spread import spreads
 from parity.explain.standing import Standing, standing_of
 from parity.implementations.registry import check_target, shipped_implementations
 from parity.numerics.formats import FORMATS
-from parity.trace import Trace, read_trace
 
 
 def explain_cell(

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from parity.core.shown import Shown
 from parity.explain.causes import BENIGN, SENTENCES, Cause, Family
 from parity.explain.ladder import Rung
 from parity.explain.residual import Residual
 from parity.explain.spread import Spread
-from parity.shown import Shown
 
 
 class Answer(StrEnum):

@@ -9,12 +9,12 @@ import numpy as np
 
 from parity.adam.convention import Convention, StepCount
 from parity.adam.oracle import Block
-from parity.case import Case
-from parity.errors import ParityError
-from parity.gradients import fill_gradients, fill_weights
-from parity.layout import Layout
+from parity.case.case import Case
+from parity.case.gradients import fill_gradients, fill_weights
+from parity.comparison.trace import Trace
+from parity.core.errors import ParityError
+from parity.core.layout import Layout
 from parity.numerics.formats import Format
-from parity.trace import Trace
 
 BLOCK = 1 << 16
 """Elements of one block, of all its steps together."""

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from parity.comparison.trace import Trace
 from parity.explain.causes import Family
 from parity.explain.choices import Switch, switches
 from parity.explain.inputs import Inputs
 from parity.explain.residual import Difference, Tally
 from parity.explain.running import Adam, Rows, free_run
-from parity.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)

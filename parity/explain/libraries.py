@@ -6,8 +6,8 @@ from types import TracebackType
 
 from parity.adam.arithmetic import Arithmetic, SquareRoot
 from parity.adam.evaluation import ArraySquareRoot
+from parity.core.errors import ParityError
 from parity.engine.square_root import LibrarySquareRoot
-from parity.errors import ParityError
 from parity.implementations.registry import shipped_implementations
 
 

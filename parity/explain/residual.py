@@ -11,13 +11,13 @@ from parity.adam.arithmetic import Setting
 from parity.adam.lock_step import Rows as States
 from parity.adam.lock_step import lock_step
 from parity.adam.oracle import Block
+from parity.comparison.trace import Trace
+from parity.core.layout import Layout
+from parity.core.state import QUANTITIES
 from parity.explain.inputs import Inputs, counts_in
 from parity.explain.running import Adam, Rows, free_run
-from parity.layout import Layout
 from parity.numerics.formats import to_bits
 from parity.numerics.ulp import ulp_distance
-from parity.state import QUANTITIES
-from parity.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)

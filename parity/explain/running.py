@@ -13,9 +13,9 @@ from parity.adam.free_steps import free_steps
 from parity.adam.lock_step import Rows as States
 from parity.adam.oracle import Block
 from parity.adam.twins import Twin
+from parity.core.hyper import Hyper
+from parity.core.layout import Layout
 from parity.explain.inputs import counts_in
-from parity.hyper import Hyper
-from parity.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)

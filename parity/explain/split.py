@@ -11,11 +11,11 @@ import numpy as np
 from parity.adam.convention import Convention
 from parity.adam.oracle import Oracle, Truth, orbits
 from parity.adam.twins import Twin
+from parity.comparison.trace import Trace
+from parity.core.hyper import Hyper
 from parity.explain.inputs import Inputs
-from parity.hyper import Hyper
 from parity.numerics.double_double import DoubleDouble, from_double
 from parity.numerics.formats import Format
-from parity.trace import Trace
 
 
 class Term(StrEnum):

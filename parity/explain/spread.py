@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parity.comparison.trace import Trace
 from parity.numerics.formats import Format, to_bits
 from parity.numerics.ulp import distance_of_bits
-from parity.trace import Trace
 
 ZERO = -1
 """Magnitude of a zero."""

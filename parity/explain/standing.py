@@ -14,12 +14,12 @@ from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
 from parity.adam.oracle import Oracle, orbits
 from parity.adam.twins import EARLIER, TWINS, Twin
+from parity.comparison.trace import Trace
 from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
 from parity.explain.residual import Residual, residual
 from parity.explain.running import Adam
 from parity.explain.split import Side
-from parity.trace import Trace
 
 GLANCE = 4
 """Steps after which a twin that does not fit is given up."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from parity.shown import Shown
+from parity.core.shown import Shown
 
 VERDICTS = ("identified", "explained", "unexplained")
 Verdict = Literal["identified", "explained", "unexplained"]

@@ -9,14 +9,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from parity.case import Case
-from parity.digest import DIGEST_CHARACTERS
+from parity.case.case import Case
+from parity.case.gradients import fill_gradients, fill_weights
+from parity.comparison.trace import Trace, open_rows, read_trace
+from parity.core.digest import DIGEST_CHARACTERS
+from parity.core.errors import ParityError
+from parity.core.layout import Layout
 from parity.engine.protocol import GRADIENTS, WEIGHTS
-from parity.errors import ParityError
-from parity.gradients import fill_gradients, fill_weights
 from parity.identify.observation import Observation, Probe
-from parity.layout import Layout
-from parity.trace import Trace, open_rows, read_trace
 
 NAME = "trace"
 """Of the probe: its numbers are those of a case, not one of `parity.identify.probes`."""

@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from parity.adam.evaluation import ArraySquareRoot
+from parity.core.errors import ParityError
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
-from parity.errors import ParityError
 from parity.identify.answer import LEFT_OPEN, LEFT_OUT, Answer
 from parity.identify.observation import Observation
 from parity.identify.probing import Probed, probe

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.adam.lock_step import Rows
-from parity.hyper import Hyper
-from parity.layout import Layout
+from parity.core.hyper import Hyper
+from parity.core.layout import Layout
 from parity.numerics.formats import Format
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from parity.core.layout import Parameter
 from parity.identify.observation import Observation, Probe
-from parity.layout import Parameter
 from parity.numerics.formats import Format
 
 

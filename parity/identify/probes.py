@@ -11,9 +11,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
+from parity.core.layout import Layout, Parameter
 from parity.identify.observation import Probe
-from parity.layout import Layout, Parameter
 from parity.numerics.formats import Format
 from parity.numerics.rounding import round_to
 

@@ -13,16 +13,16 @@ from types import MappingProxyType
 
 import numpy as np
 
+from parity.comparison.trace import create_rows, hyper_to_json, layout_to_json
+from parity.core.errors import ParityError
+from parity.core.state import QUANTITIES
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import GRADIENTS, MISSING, PROGRESS, RAISED, UNSUPPORTED, WEIGHTS
-from parity.errors import ParityError
 from parity.identify.answer import Finding
 from parity.identify.observation import Observation, Probe
 from parity.identify.probes import MAIN, WIDE, probes
 from parity.numerics.formats import Format, format_named
-from parity.state import QUANTITIES
-from parity.trace import create_rows, hyper_to_json, layout_to_json
 
 TWICE = (MAIN, WIDE)
 """What is asked in both processes; the second is only held against the first."""

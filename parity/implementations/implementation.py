@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
+from parity.core.state import State
 from parity.numerics.formats import FORMATS
-from parity.state import State
 
 Gradients = Iterable[Mapping[str, np.ndarray | None]]
 Run = Callable[..., Iterator[State]]

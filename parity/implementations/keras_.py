@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from parity.errors import Unsupported
-from parity.hyper import Hyper
+from parity.core.errors import Unsupported
+from parity.core.hyper import Hyper
+from parity.core.state import State
 from parity.implementations.implementation import Gradients, Implementation
 from parity.implementations.tensorflow_memory import aligned, array_of, tensor_on, tensorflow_module
-from parity.state import State
 
 _KEPT_BYTES = 1 << 26
 """Larger loops are not kept for the next run: their memory is worth more than their compilation."""

@@ -11,10 +11,10 @@ from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.step import counted, initial_state, step_in_place
 from parity.adam.workspace import Workspace
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
+from parity.core.state import State
 from parity.implementations.implementation import Gradients, Implementation
 from parity.numerics.formats import FORMATS
-from parity.state import State
 
 
 def run(

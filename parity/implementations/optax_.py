@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.errors import Unsupported
-from parity.hyper import Hyper
+from parity.core.errors import Unsupported
+from parity.core.hyper import Hyper
+from parity.core.state import State
 from parity.implementations.implementation import Gradients, Implementation
-from parity.state import State
 
 Arrays = dict[str, Any]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parity.errors import ParityError, nearest
+from parity.core.errors import ParityError, nearest
 from parity.implementations.implementation import Implementation
 
 ENTRY_POINT_GROUP = "parity.implementations"

@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from parity.errors import Unsupported
+from parity.core.errors import Unsupported
 
 _ALIGNMENT = 64
 """Bytes to which TensorFlow aligns tensors; a kernel given less aborts the process."""

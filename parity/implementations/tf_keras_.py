@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from parity.errors import Unsupported
-from parity.hyper import Hyper
+from parity.core.errors import Unsupported
+from parity.core.hyper import Hyper
+from parity.core.state import State
 from parity.implementations.implementation import Gradients, Implementation
 from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
-from parity.state import State
 
 
 def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, variant: str = "new") -> Iterator[State]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 from parity.numerics.error_free import round_to_odd, two_product, two_sum
 from parity.numerics.formats import Format, format_of
 from parity.numerics.rounding import round_block

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import ml_dtypes
 import numpy as np
 
-from parity.errors import ParityError, nearest
+from parity.core.errors import ParityError, nearest
 
 
 @dataclass(frozen=True, slots=True)

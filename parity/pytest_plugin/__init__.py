@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parity.case_file import is_case_file
+from parity.case.case_file import is_case_file
 from parity.pytest_plugin import options
 
 if TYPE_CHECKING:
@@ -56,9 +56,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Plan the pairs that are left after selection, and hold their cases' expectations to what there is."""
-    desk = config.stash.get(options.DESK, None)
-    if desk is not None:
-        desk.plan(session, items)
+    if options.DESK in config.stash:
+        from parity.pytest_plugin.items import plan
+
+        plan(session, items)
 
 
 @pytest.fixture

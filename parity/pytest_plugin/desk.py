@@ -6,27 +6,23 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parity.api import check_output, prepare_output
+from parity.api.front import check_output, prepare_output
+from parity.api.session import Session
 from parity.baseline.drift import GREEN, Drift
 from parity.baseline.watch import Watch, open_watch
-from parity.engine.candidates import known_names, select_candidates
-from parity.engine.plan import Candidate, Cell, stale_expectations
+from parity.core.errors import ParityError, UsageError
+from parity.engine.candidates import select_candidates
+from parity.engine.plan import Candidate, Cell
 from parity.engine.result import CellResult
 from parity.engine.run import Options
-from parity.errors import ParityError, UsageError
 from parity.implementations.implementation import Implementation
 from parity.pytest_plugin import options
-from parity.session import Session
-
-if TYPE_CHECKING:
-    from parity.pytest_plugin.items import CellItem
 
 TIMEOUT = 300.0
 
@@ -57,19 +53,18 @@ class Desk:
         """A case pairs these two, selected or not."""
         self._paired.update(pair)
 
-    def plan(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        """Cells of the pairs that are selected; expectations that match nothing become items that fail."""
-        from parity.pytest_plugin.items import CellItem, PairItem, stale_items
+    def planned(self, cells: Mapping[str, Cell], stale: Sequence[str]) -> None:
+        """Take the cells of the pairs that are selected, and the expectations that match nothing."""
+        self._cells, self._stale = dict(cells), tuple(stale)
 
-        asked = [item for item in items if isinstance(item, CellItem)]
-        pairs = [item for item in asked if isinstance(item, PairItem)]
-        _check_names(asked)
-        if self._paired:
-            _check_own(self.candidates(), self._paired)
-        self._cells = _cells(asked, self.candidates() if asked else ())
-        stale = stale_items(session, pairs)
-        self._stale = tuple(line for item in stale for line in item.lines)
-        items += stale
+    def check_own(self) -> None:
+        """UsageError where a user's own implementation would be left out without a word."""
+        for candidate in self.candidates() if self._paired else ():
+            if candidate.plugin and candidate.name not in self._paired:
+                others = ", ".join(other.name for other in self.candidates() if other is not candidate)
+                raise pytest.UsageError(
+                    f"nothing to compare {candidate.name} with: no expectation pairs it with {others}"
+                )
 
     def cell(self, name: str) -> Cell:
         """The cell of a selected pair."""
@@ -134,9 +129,9 @@ class Desk:
 
 def desk_of(config: pytest.Config) -> Desk:
     """The desk of a process."""
-    if options.DESK not in config.stash:
-        config.stash[options.DESK] = Desk(config)
-    return config.stash[options.DESK]
+    desk: Desk = config.stash.setdefault(options.DESK, None) or Desk(config)
+    config.stash[options.DESK] = desk
+    return desk
 
 
 def check(config: pytest.Config) -> None:
@@ -188,38 +183,3 @@ def importable() -> Iterator[None]:
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = before
-
-
-def _cells(items: Sequence[CellItem], candidates: Sequence[Candidate]) -> dict[str, Cell]:
-    grouped: dict[str, list[CellItem]] = {}
-    for item in items:
-        grouped.setdefault(item.cell_name, []).append(item)
-    cells = {}
-    for name, group in grouped.items():
-        taking_part = {name for item in group for name in item.names}
-        chosen = tuple(candidate for candidate in candidates if candidate.name in taking_part)
-        cells[name] = Cell(group[0].case, group[0].dtype, chosen, tuple(pair for item in group for pair in item.pairs))
-    return cells
-
-
-def _check_own(candidates: Sequence[Candidate], paired: set[str]) -> None:
-    """UsageError where a user's own implementation would be left out without a word."""
-    for candidate in candidates:
-        if candidate.plugin and candidate.name not in paired:
-            others = ", ".join(other.name for other in candidates if other is not candidate)
-            raise pytest.UsageError(f"nothing to compare {candidate.name} with: no expectation pairs it with {others}")
-
-
-def _check_names(items: Sequence[CellItem]) -> None:
-    """UsageError where two files have cases of one name: a run could not tell them apart."""
-    places: dict[str, Any] = {}
-    for item in items:
-        if places.setdefault(item.case.name, item.path) != item.path:
-            raise pytest.UsageError(
-                f"two cases are called {item.case.name!r}: {places[item.case.name]} and {item.path}; rename one"
-            )
-
-
-def stale_lines(cases: Sequence[Any], candidates: Sequence[Candidate], *, whole: bool) -> tuple[str, ...]:
-    """Expectations of cases that no pair of known implementations answers to."""
-    return stale_expectations(cases, [*known_names(), *(one.name for one in candidates)], whole)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from parity.api.session import exit_code_beside_tests, gather, held
 from parity.baseline.check import Checked
+from parity.core.errors import NothingCompared, ParityError
 from parity.engine.record import Run
-from parity.errors import NothingCompared, ParityError
 from parity.pytest_plugin import options
 from parity.pytest_plugin.desk import desk_of
 from parity.report.drift import drift_summary
 from parity.report.tally import alarm_lines, tally_lines
-from parity.session import exit_code_beside_tests, gather, held
 
 INTERRUPTED = pytest.ExitCode.INTERRUPTED
 

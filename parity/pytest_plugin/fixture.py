@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from parity.api import cases_named
-from parity.case import Case
-from parity.claim import Within, claim_cells, excused, place_name
+from parity.api.claim import Within, claim_cells, excused, place_name
+from parity.api.front import cases_named
+from parity.api.target import Target, candidate_from, place_of
+from parity.case.case import Case
+from parity.case.expectation import Kind
+from parity.core.errors import NothingCompared, ParityError, UsageError, nearest
 from parity.engine.pair_answer import PairAnswer, pair_answer
 from parity.engine.plan import Cell
-from parity.errors import NothingCompared, ParityError, UsageError, nearest
-from parity.expectation import Kind
 from parity.implementations.implementation import Implementation
 from parity.pytest_plugin.desk import desk_of, importable
 from parity.pytest_plugin.told import NotAsExpected, properties
 from parity.report.drift import drift_text
 from parity.report.failure import failure_text
 from parity.report.reproduction import explain_command, run_command, test_command
-from parity.target import Target, candidate_from, place_of
 
 DEFAULT_CASE = "same-hyperparameters"
 DEFAULTS = ("case", "dtype", "within", "nonfinite")
@@ -56,7 +56,7 @@ class Parity:
 
         actual, expected: 'module:attribute', 'file.py:attribute' or a name, which run in workers; or a run function or
         an Implementation, which runs here. case: the name of a shipped one, a file, or a Case. dtype, within,
-        nonfinite: see `parity.claim.claim_cells`. The marker `parity` gives what is left out.
+        nonfinite: see `parity.api.claim.claim_cells`. The marker `parity` gives what is left out.
         """
         __tracebackhide__ = True
         given = {"case": case, "dtype": dtype, "within": within, "nonfinite": nonfinite}

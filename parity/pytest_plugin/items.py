@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from parity.case import Case
-from parity.case_file import is_case_file
-from parity.catalogue import load_case_file
+from parity.case.case import Case
+from parity.case.case_file import is_case_file
+from parity.case.catalogue import load_case_file
+from parity.case.expectation import Kind
+from parity.core.errors import ParityError
+from parity.engine.candidates import known_names
 from parity.engine.pair_answer import pair_answer
-from parity.engine.plan import pairs_of
-from parity.errors import ParityError
-from parity.expectation import Kind
+from parity.engine.plan import Candidate, Cell, pairs_of, stale_expectations
 from parity.pytest_plugin import options
-from parity.pytest_plugin.desk import desk_of, stale_lines
+from parity.pytest_plugin.desk import desk_of
 from parity.pytest_plugin.told import NotAsExpected, properties
 from parity.report.drift import drift_text
 from parity.report.failure import failure_text
@@ -143,7 +144,41 @@ class StaleItem(pytest.Item):
         return self.path, None, self.name
 
 
-def stale_items(session: pytest.Session, pairs: Sequence[PairItem]) -> list[StaleItem]:
+def plan(session: pytest.Session, items: list[pytest.Item]) -> None:
+    """Plan the cells of the pairs that are selected; expectations that match nothing become items that fail."""
+    desk = desk_of(session.config)
+    asked = [item for item in items if isinstance(item, CellItem)]
+    _check_names(asked)
+    desk.check_own()
+    stale = _stale_items(session, [item for item in asked if isinstance(item, PairItem)])
+    cells = _cells(asked, desk.candidates() if asked else ())
+    desk.planned(cells, [line for item in stale for line in item.lines])
+    items += stale
+
+
+def _cells(items: Sequence[CellItem], candidates: Sequence[Candidate]) -> dict[str, Cell]:
+    grouped: dict[str, list[CellItem]] = {}
+    for item in items:
+        grouped.setdefault(item.cell_name, []).append(item)
+    cells = {}
+    for name, group in grouped.items():
+        taking_part = {name for item in group for name in item.names}
+        chosen = tuple(candidate for candidate in candidates if candidate.name in taking_part)
+        cells[name] = Cell(group[0].case, group[0].dtype, chosen, tuple(pair for item in group for pair in item.pairs))
+    return cells
+
+
+def _check_names(items: Sequence[CellItem]) -> None:
+    """UsageError where two files have cases of one name: a run could not tell them apart."""
+    places: dict[str, Any] = {}
+    for item in items:
+        if places.setdefault(item.case.name, item.path) != item.path:
+            raise pytest.UsageError(
+                f"two cases are called {item.case.name!r}: {places[item.case.name]} and {item.path}; rename one"
+            )
+
+
+def _stale_items(session: pytest.Session, pairs: Sequence[PairItem]) -> list[StaleItem]:
     """One for each selected case with a stale expectation, and one for each whole folder whose base has one."""
     if not pairs:
         return []
@@ -153,7 +188,8 @@ def stale_items(session: pytest.Session, pairs: Sequence[PairItem]) -> list[Stal
     for folder in dict.fromkeys(item.path.parent for item in pairs):
         inside = [item for item in cases.values() if item.path.parent == folder]
         whole = {item.path for item in inside} == {path for path in folder.glob("*.toml") if is_case_file(path)}
-        lines = stale_lines([item.case for item in inside], candidates, whole=whole)
+        known = [*known_names(), *(one.name for one in candidates)]
+        lines = stale_expectations([item.case for item in inside], known, whole)
         for item in inside:
             own = tuple(line for line in lines if line.startswith(f"{item.case.name}: "))
             lines = tuple(line for line in lines if line not in own)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from parity.claim import catalogue_cells
+from parity.api.claim import catalogue_cells
+from parity.api.target import Target, candidate_from
+from parity.core.errors import ParityError, nearest
 from parity.engine.plan import Cell
-from parity.errors import ParityError, nearest
 from parity.pytest_plugin.desk import importable
 from parity.pytest_plugin.fixture import Parity
 from parity.pytest_plugin.told import NotAsExpected
-from parity.target import Target, candidate_from
 
 
 def listed(

@@ -11,13 +11,12 @@ import pytest
 if TYPE_CHECKING:
     from parity.baseline.check import Checked
     from parity.engine.record import Run
-    from parity.pytest_plugin.desk import Desk
 
 FOLDER = "parity_folder"
 """Under which a process of pytest-xdist is told the folder of the session."""
 
 FOLDER_KEY: pytest.StashKey[Path] = pytest.StashKey()
-DESK: pytest.StashKey[Desk] = pytest.StashKey()
+DESK: pytest.StashKey[Any] = pytest.StashKey()
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 HELD: pytest.StashKey[Checked] = pytest.StashKey()
 

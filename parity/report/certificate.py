@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from parity.digest import digest_of
-from parity.panels.certificate import Certificate, Reason
+from parity.core.digest import digest_of
 from parity.report import certified, certified_rows
 from parity.report.markup import escape, printable, table
+from parity.report.panels.certificate import Certificate, Reason
 
 MARK = "Equivalence certificate"
 """Stands at the top of every certificate, so that one can be told from another file."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parity.errors import UsageError
-from parity.files import write_atomically
-from parity.panels.certificate import Certificate
+from parity.core.errors import UsageError
+from parity.core.files import write_atomically
 from parity.report.certificate import MARK, STEM, file_stem, render_certificate
 from parity.report.html.certificate import render_certificate_page
 from parity.report.html.templates import missing
+from parity.report.panels.certificate import Certificate
 
 HEAD = 2_000
 """Bytes within which a certificate has its title."""

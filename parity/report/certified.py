@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from parity.explain.causes import Family
 from parity.explain.explanation import sentence_of
 from parity.explain.headlines import FIRST
-from parity.panels.certificate import Bound, Certificate, Reason
-from parity.panels.clause import Clause, Ground, Obstacle
 from parity.report.certified_rows import MISSED_SHOWN, place_of
 from parity.report.figures import power_text, steps_text
 from parity.report.obstacles import ADVICE, EXPLAINABLE, TITLES
+from parity.report.panels.certificate import Bound, Certificate, Reason
+from parity.report.panels.clause import Clause, Ground, Obstacle
 from parity.report.reproduction import explain_command
 
 RUN_DIRECTORY = "RUN_DIRECTORY"

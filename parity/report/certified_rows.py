@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from parity.hyper import Hyper
-from parity.panels.certificate import Bound, Certificate, Largest, Setting, Side
-from parity.panels.clause import Clause, Ground
+from parity.core.hyper import Hyper
 from parity.report.figures import power_text, steps_text, ulp_text
+from parity.report.panels.certificate import Bound, Certificate, Largest, Setting, Side
+from parity.report.panels.clause import Clause, Ground
 
 MISSED_SHOWN = 4
 DIGEST_SHOWN = 12

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from parity.baseline.bisection import Answer
 from parity.baseline.drift import GREEN, Status
 from parity.numerics.ulp import NO_DISTANCE
-from parity.panels.changes import Block, Changes, EnvironmentTable
-from parity.panels.documents import Held, HeldMatrix, HeldSearch
 from parity.report.drift import group_text
 from parity.report.figures import steps_text, ulp_text
 from parity.report.markup import escape, table
+from parity.report.panels.changes import Block, Changes, EnvironmentTable
+from parity.report.panels.documents import Held, HeldMatrix, HeldSearch
 
 PINS_NAMED = 3
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parity.files import write_atomically
-from parity.panels.side_by_side import SideBySide
+from parity.core.files import write_atomically
 from parity.report.html.side_by_side import render_comparison
 from parity.report.html.templates import missing
+from parity.report.panels.side_by_side import SideBySide
 from parity.report.side_by_side import render_side_by_side
 
 COMPARISON = "comparison.md"

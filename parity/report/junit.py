@@ -7,8 +7,8 @@ from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from parity.case.expectation import Kind
 from parity.engine.record import PairVerdict, Run
-from parity.expectation import Kind
 from parity.report.figures import value_text
 from parity.report.markup import printable
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from parity.case.expectation import Kind
 from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import Entry, Matrix, build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import PairResult
-from parity.expectation import Kind
 from parity.explain.headlines import Headlines
 from parity.numerics.formats import FORMATS
-from parity.panels.changes import Changes
 from parity.report import accounts, changes, headlines
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import escape, table
+from parity.report.panels.changes import Changes
 from parity.report.plots import section
 from parity.report.plots.plot import Plots, Section
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from parity.panels.clause import Obstacle
+from parity.report.panels.clause import Obstacle
 
 TITLES: Mapping[Obstacle, str] = MappingProxyType(
     {

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from parity.baseline.surroundings import Difference
 from parity.numerics.ulp import NO_DISTANCE
-from parity.panels.beside import Beside, Course, Standing
-from parity.panels.side_by_side import Group, Only, SideBySide
 from parity.report.figures import steps_text, ulp_text
 from parity.report.markup import escape, table
+from parity.report.panels.beside import Beside, Course, Standing
+from parity.report.panels.side_by_side import Group, Only, SideBySide
 
 SIDES = ("A", "B")
 

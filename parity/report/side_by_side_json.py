@@ -7,8 +7,8 @@ from typing import Any
 
 from parity.baseline.surroundings import Difference
 from parity.engine.record import Run
-from parity.panels.beside import Beside, Course, Standing
-from parity.panels.side_by_side import Only, SideBySide
+from parity.report.panels.beside import Beside, Course, Standing
+from parity.report.panels.side_by_side import Only, SideBySide
 from parity.report.side_by_side import SIDES, sentence, warnings
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from parity.case.expectation import Kind
 from parity.engine.matrix import WORST_FIRST
 from parity.engine.record import Run
-from parity.expectation import Kind
 
 HEAD = ("verdict", "pairs", "as expected", "elements compared")
 

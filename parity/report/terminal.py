@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from parity.case.expectation import Kind
 from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
 from parity.engine.accounts import count_answers
@@ -15,7 +16,6 @@ from parity.engine.matrix import build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import Outcome
-from parity.expectation import Kind
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import on_screen
 

@@ -13,8 +13,8 @@ from parity.adam.arithmetic import plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.epsilon import CONVENTIONS, convention_named, convert, root_correction
 from parity.adam.step import initial_state, step
-from parity.errors import UsageError
-from parity.hyper import Hyper
+from parity.core.errors import UsageError
+from parity.core.hyper import Hyper
 from parity.implementations.registry import shipped_implementations
 
 OUTSIDE, HAT, INSIDE = Epsilon.OUTSIDE, Epsilon.HAT, Epsilon.INSIDE

@@ -11,7 +11,7 @@ from parity.adam.convention import Epsilon
 from parity.adam.epsilon import root_correction
 from parity.adam.epsilon_conversion import best_constant, conversion, largest_gap, settled_step, shown_steps
 from parity.adam.epsilon_gap import Curve, curve, lobes, ranges_above
-from parity.errors import UsageError
+from parity.core.errors import UsageError
 
 OUTSIDE, HAT, INSIDE = Epsilon.OUTSIDE, Epsilon.HAT, Epsilon.INSIDE
 PAIRS = [(one, other) for one in Epsilon for other in Epsilon if one is not other]

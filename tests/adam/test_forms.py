@@ -10,7 +10,7 @@ import pytest
 from parity.adam.convention import Epsilon
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
 from parity.adam.kernels import FUNCTIONS, compiled
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 
 HYPERS = [Hyper(weight_decay=0.01), Hyper(lr=0.3, beta1=0.2, beta2=0.4, eps=0.05, weight_decay=0.1)]
 EXACT = 1e-50

@@ -16,7 +16,7 @@ from parity.adam.lock_step import Rows
 from parity.adam.stages import programs
 from parity.adam.step import initial_state, step
 from parity.adam.twins import TWINS
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS, to_bits
 
 STEPS = 9

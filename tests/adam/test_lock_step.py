@@ -12,8 +12,8 @@ from parity.adam.convention import Convention, Epsilon
 from parity.adam.forms import DecayGradient, FirstMoment, SecondMoment, Update
 from parity.adam.lock_step import BLOCK, Rows, lock_step
 from parity.adam.step import initial_state, step
-from parity.errors import ParityError
-from parity.hyper import Hyper
+from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS, to_bits
 
 HYPERS = {

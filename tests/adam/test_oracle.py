@@ -12,7 +12,7 @@ from parity.adam.arithmetic import Arithmetic
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
 from parity.adam.oracle import Block, Oracle, orbits
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS
 
 SIZES = (3, 2)

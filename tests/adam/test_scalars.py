@@ -10,7 +10,7 @@ import pytest
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.forms import Factors
 from parity.adam.scalars import scalars
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS
 
 BETAS = Hyper(beta1=0.9, beta2=0.999)

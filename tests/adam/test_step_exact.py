@@ -11,7 +11,7 @@ import pytest
 from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.step import initial_state, step
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS, Format
 
 STEPS = 4

@@ -12,8 +12,8 @@ from parity.adam.convention import Convention, Epsilon
 from parity.adam.rounding import rounded
 from parity.adam.step import initial_state, step, step_in_place
 from parity.adam.workspace import Workspace
-from parity.errors import ParityError
-from parity.hyper import Hyper
+from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS, format_of, to_bits
 
 SHAPES = {

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.step import counted, initial_state, step
-from parity.errors import ParityError
-from parity.hyper import Hyper
+from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS
 
 EACH = Rounding.EACH_OPERATION

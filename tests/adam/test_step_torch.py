@@ -8,7 +8,7 @@ import pytest
 from parity.adam.arithmetic import plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.step import initial_state, step
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 
 HYPERS = [
     Hyper(),

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from parity.baseline.cache import cache_folder
-from parity.baseline.installer import run_installer
-from parity.baseline.installs import READY, build_environment
-from parity.errors import ParityError
+from parity.baseline.environments.cache import cache_folder
+from parity.baseline.environments.installer import run_installer
+from parity.baseline.environments.installs import READY, build_environment
+from parity.core.errors import ParityError
 
-BUILD = "import sys; from parity.baseline.installs import build_environment; build_environment(sys.argv[1:])"
+BUILD = (
+    "import sys; from parity.baseline.environments.installs import build_environment; build_environment(sys.argv[1:])"
+)
 
 
 def shelf():
@@ -160,8 +162,8 @@ def test_a_cache_that_cannot_be_written(index, tmp_path):
 
 LIMITED = """
 import resource, sys
-from parity.baseline.installs import build_environment
-from parity.errors import ParityError
+from parity.baseline.environments.installs import build_environment
+from parity.core.errors import ParityError
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
 try:
     build_environment(sys.argv[1:])

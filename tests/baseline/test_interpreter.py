@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from parity.baseline.installs import build_environment
-from parity.baseline.interpreter import check_interpreter, find_interpreter, runnable_under, unmet_under
+from parity.baseline.environments.installs import build_environment
+from parity.baseline.environments.interpreter import check_interpreter, find_interpreter, runnable_under, unmet_under
+from parity.core.errors import ParityError
 from parity.engine.candidates import shipped_candidates
-from parity.errors import ParityError
 
 CANDIDATES = shipped_candidates()
 
@@ -75,7 +75,7 @@ def test_what_is_no_python(program, tmp_path):
 
 
 def test_one_that_never_answers(program, monkeypatch):
-    monkeypatch.setattr("parity.baseline.interpreter._SECONDS", 0.2)
+    monkeypatch.setattr("parity.baseline.environments.interpreter._SECONDS", 0.2)
     line = refused(check_interpreter, program("#!/bin/sh\nexec sleep 60\n"), "--after-python")
     assert line.endswith("is no Python interpreter (no answer in 0.2 s)")
 

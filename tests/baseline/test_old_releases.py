@@ -6,12 +6,12 @@ import tempfile
 
 import pytest
 
-from parity.api import select_cases
-from parity.baseline.installs import build_environment
-from parity.baseline.interpreter import runnable_under
+from parity.api.front import select_cases
+from parity.baseline.environments.installs import build_environment
+from parity.baseline.environments.interpreter import runnable_under
 from parity.baseline.recorded import record_under
+from parity.comparison.trace import read_trace
 from parity.engine.candidates import shipped_candidates
-from parity.trace import read_trace
 
 KERAS_3 = ("keras.adam.eager", "keras.adam.function", "keras.adam.xla", "tensorflow.adam.kernel")
 KERAS_2 = ("tensorflow.adam.kernel", "tf_keras.adam.legacy", "tf_keras.adam.new")

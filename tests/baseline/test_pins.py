@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parity.baseline.pins import beside, is_exact, normal, parse_pins
+from parity.baseline.environments.pins import beside, is_exact, normal, parse_pins
 
 
 def parsed(*pins):

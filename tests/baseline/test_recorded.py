@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.api import select_cases
-from parity.baseline.installs import build_environment
+from parity.api.front import select_cases
+from parity.baseline.environments.installs import build_environment
 from parity.baseline.recorded import record_under
-from parity.catalogue import load_case_file
+from parity.case.catalogue import load_case_file
+from parity.comparison.trace import read_trace
 from parity.engine.candidates import describe_plugin, shipped_candidates, under
 from parity.engine.plan import Cell, Plan
 from parity.engine.run import Options, execute, load_part
-from parity.trace import read_trace
 
 NUMPY = [one for one in shipped_candidates() if one.worker == "numpy"]
 DTYPES = ("float64", "float32", "float16", "bfloat16")

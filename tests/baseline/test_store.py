@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from parity.adam.twins import TWINS
+from parity.api.baselines import save_baseline
 from parity.baseline.drift import Status, drift
 from parity.baseline.entry import kept_steps, restore
 from parity.baseline.packed import pack, unpack
 from parity.baseline.predicted import Foreign, twin_from_json, twin_to_json
 from parity.baseline.store import INDEX, baselines_in, check_files, read_baseline, write_baseline
-from parity.baselines import save_baseline
-from parity.catalogue import load_case_file, shipped_cases
-from parity.errors import NothingCompared, ParityError
+from parity.case.catalogue import load_case_file, shipped_cases
+from parity.core.errors import NothingCompared, ParityError
 from parity.explain.inputs import Inputs
 from parity.numerics.formats import FORMATS, format_named
 
@@ -200,7 +200,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from parity.baseline.store import read_baseline, write_baseline
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 old = read_baseline(Path(sys.argv[1]))
 from dataclasses import replace
 cells = [tuple(replace(one, known=False) for one in old.entries(*cell).values()) for cell in old.cells]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parity.cli.main import COMMANDS
-from parity.version import VERSION
+from parity.core.version import VERSION
 
 PAIR = ("-i", "numpy.adam.hat", "-i", "numpy.adam.outside")
 ROWS = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from parity.comparison.distance import Distance, First, Worst, distance_of, fold, merge
 from parity.comparison.divergence import measure_batch
-from parity.layout import Layout, Parameter
+from parity.core.layout import Layout, Parameter
 
 LAYOUT = Layout((Parameter("a", (2,)), Parameter("empty", (0,)), Parameter("b", (3,))))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from parity.case.expectation import Expectation, Kind
+from parity.comparison.trace import read_trace
 from parity.comparison.traces import compare_traces
-from parity.expectation import Expectation, Kind
-from parity.trace import read_trace
 
 ROWS = np.random.default_rng(0).standard_normal((4, 12))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from parity.case.expectation import Expectation, Kind
 from parity.comparison.distance import Distance, First, Reach, Worst
 from parity.comparison.verdict import judge, judge_failure
-from parity.expectation import Expectation, Kind
 
 BOTH = (True, True)
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import parity
-from parity.expectation import Kind
+from parity.case.expectation import Kind
 
 TIMEOUT = 6.0
 

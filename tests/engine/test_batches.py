@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import parity
-from parity.trace import read_trace
+from parity.comparison.trace import read_trace
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 PARAMETERS = [

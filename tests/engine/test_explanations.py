@@ -7,9 +7,9 @@ import math
 
 import pytest
 
-from parity.digest import digest_of
+from parity.core.digest import digest_of
+from parity.core.errors import ParityError
 from parity.engine.explanations import SCHEMA, Document, check_document, read_document, write_document
-from parity.errors import ParityError
 
 DOCUMENT = Document("too large", ({"case": "a", "figures": [1 / 3, 1, None]}, {"case": "b", "figures": []}))
 

@@ -13,8 +13,8 @@ import time
 import pytest
 
 import parity
+from parity.core.errors import ParityError, UsageError
 from parity.engine.record import SCHEMA, read_run
-from parity.errors import ParityError, UsageError
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from parity.case.expectation import Kind
 from parity.engine.process import WorkerFailed, WorkerProcess
-from parity.expectation import Kind
 
 KILL_SIBLINGS = """\
 if t == 2 and not Path('{flag}').exists():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import parity
-from parity.api import make_plan
-from parity.errors import NothingCompared, ParityError
-from parity.expectation import Kind
+from parity.api.front import make_plan
+from parity.case.expectation import Kind
+from parity.core.errors import NothingCompared, ParityError
 
 ANY = {
     "actual": "numpy.*",

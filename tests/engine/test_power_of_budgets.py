@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import parity
-from parity.catalogue import load_catalogue, shipped_cases
+from parity.case.catalogue import load_catalogue, shipped_cases
+from parity.case.expectation import Budget
+from parity.core.errors import ParityError
 from parity.engine.findings import find
 from parity.engine.power import FILE, UNKNOWN_CASE, Power, budget_digest, powers_of, read_power, write_power
-from parity.errors import ParityError
-from parity.expectation import Budget
 
 sys.path.append(str(Path(__file__).parents[1] / "faults"))
 from power import budgets_of, power_of_cell, wrongs
@@ -181,7 +181,7 @@ def test_what_is_no_table_is_refused(tmp_path, content):
 
 def test_a_run_refuses_it_before_it_begins(command, tmp_path, monkeypatch, write_case):
     folder = doctored(tmp_path, more_caught)
-    monkeypatch.setattr("parity.api.shipped_cases", lambda: folder)
+    monkeypatch.setattr("parity.api.front.shipped_cases", lambda: folder)
     code, _, err = command("run", write_case(), "-i", "numpy.adam.*", "-o", tmp_path / "run")
     assert code != 0
     assert len(err.strip().splitlines()) == 1

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
+from parity.core.errors import ParityError
 from parity.engine.record import SCHEMA, read_run, write_run
 from parity.engine.seal import SEAL, seal_of
-from parity.errors import ParityError
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 

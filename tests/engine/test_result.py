@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 import parity
+from parity.case.expectation import Expectation, Kind
 from parity.engine.result import judge_pair
-from parity.expectation import Expectation, Kind
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from parity.core.errors import ParityError
 from parity.engine.square_root import SMALLEST, LibrarySquareRoot
-from parity.errors import ParityError
 from parity.numerics.formats import FORMATS
 from parity.numerics.ulp import ulp_distance
 

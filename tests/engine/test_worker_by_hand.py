@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from parity.hyper import Hyper
-from parity.layout import Layout, Parameter
+from parity.comparison.trace import create_rows, hyper_to_json
+from parity.core.hyper import Hyper
+from parity.core.layout import Layout, Parameter
 from parity.numerics.formats import FORMATS
-from parity.trace import create_rows, hyper_to_json
 
 LAYOUT = Layout((Parameter("a", (2,)), Parameter("b", ())))
 FLOAT = FORMATS["float64"]

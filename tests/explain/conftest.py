@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from parity.adam.twins import TWINS
-from parity.api import select_cases
+from parity.api.front import select_cases
+from parity.comparison.trace import read_trace
 from parity.engine.run import Options
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam
 from parity.explain.split import Side
 from parity.numerics.formats import FORMATS
-from parity.trace import read_trace
 
 WITH_NONE = [
     {"name": "kernel", "shape": [3, 4], "gradients": {"kind": "bell", "scale": 0.1, "none_every": 3}},

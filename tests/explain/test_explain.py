@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from parity.errors import UsageError
+from parity.core.errors import UsageError
 from parity.explain.causes import SENTENCES, Family
 from parity.explain.explain import explain_traces, shown_steps
 from parity.explain.explanation import Answer, percent

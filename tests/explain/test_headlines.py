@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 import parity
+from parity.core.errors import ParityError
 from parity.engine.candidates import shipped_candidates
 from parity.engine.explanations import read_document
 from parity.engine.run import explanations_path
-from parity.errors import ParityError
 from parity.explain.explain import explain_traces
 from parity.explain.explanation import Answer, Explanation
 from parity.explain.headlines import LADDERS, Headlines, choose_ladders, read_headlines
@@ -43,7 +43,7 @@ def test_a_run_keeps_what_explain_says(run_small, folder, tmp_path):
     run = run_small(*PAIR, options=parity.Options(keep_traces=True), **SHARP)
     document = kept_in(folder, run)
     (found,) = map(Explanation.from_json, document.explanations)
-    (case,) = parity.api.select_cases([tmp_path / "small.toml"])
+    (case,) = parity.api.front.select_cases([tmp_path / "small.toml"])
     assert found == explain_traces(*(folder / "traces" / "small" / "float32" / name for name in PAIR), case)
     assert document.reason == ""
     assert found.ladder[0].differing > found.ladder[-1].differing == 0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from parity.comparison.trace import open_rows
 from parity.explain.causes import Family
 from parity.explain.choices import form_family
 from parity.explain.explain import explain_traces
 from parity.explain.explanation import Answer
 from parity.explain.ladder import ladder
 from parity.explain.noise import next_ulp, noise
-from parity.trace import open_rows
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.errors import ParityError
+from parity.comparison.trace import open_rows
+from parity.core.errors import ParityError
 from parity.explain.inputs import BLOCK, Inputs
 from parity.explain.residual import residual
-from parity.trace import open_rows
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 
@@ -82,7 +82,7 @@ def test_hidden_moments_are_run_from_the_start(traced, adam_of, write_adam):
 
 
 def test_a_trace_of_another_question_is_refused(traced, adam_of, write_case):
-    from parity.api import select_cases
+    from parity.api.front import select_cases
 
     inputs, traces = traced(*PAIR)
     (other,) = select_cases([write_case("other", seed=8)])

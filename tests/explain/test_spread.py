@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from parity.comparison.trace import read_trace
 from parity.explain.spread import NONE, ZERO, exponent_of, spreads
 from parity.numerics.formats import FORMATS, from_bits, to_bits
-from parity.trace import read_trace
 
 STEPS = 60
 

@@ -31,18 +31,18 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.case import Case
-from parity.catalogue import load_catalogue, shipped_cases
+from parity.case.case import Case
+from parity.case.catalogue import load_catalogue, shipped_cases
+from parity.case.expectation import Expectation
+from parity.case.gradients import fill_gradients, fill_weights
 from parity.comparison.distance import Distance, Reach, fold, reach_of
 from parity.comparison.divergence import measure_batch, measure_standstill
 from parity.comparison.verdict import judge
+from parity.core.hyper import Hyper
+from parity.core.state import QUANTITIES
 from parity.engine.power import FILE, CasePower, Figure, budget_digest, budget_name, reference_of, write_power
-from parity.expectation import Expectation
-from parity.gradients import fill_gradients, fill_weights
-from parity.hyper import Hyper
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import Format, format_named
-from parity.state import QUANTITIES
 
 sys.path.append(str(Path(__file__).parent))
 from benign_adams import WIDER

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import parity
-from parity.catalogue import load_case_file
-from parity.errors import ParityError
+from parity.case.catalogue import load_case_file
+from parity.core.errors import ParityError
 from parity.identify.from_trace import read_observation
 
 NAME = "numpy.adam.outside"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from parity.core.errors import ParityError
 from parity.engine.candidates import describe_plugin, shipped_candidates
-from parity.errors import ParityError
 from parity.identify.probes import probes
 from parity.identify.probing import probe
 from parity.implementations.registry import shipped_implementations

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from parity.errors import Unsupported
-from parity.hyper import Hyper
+from parity.core.errors import Unsupported
+from parity.core.hyper import Hyper
+from parity.core.state import State
 from parity.implementations import keras_
 from parity.implementations.implementation import Implementation
 from parity.implementations.tensorflow_memory import aligned, tensor_on
 from parity.numerics.formats import FORMATS, to_bits
-from parity.state import State
 
 pytestmark = pytest.mark.frameworks
 
@@ -384,8 +384,8 @@ def test_importing_the_file_imports_no_framework() -> None:
 def test_keras_with_another_backend_is_unsupported() -> None:
     program = """
 import keras, numpy as np
-from parity.errors import Unsupported
-from parity.hyper import Hyper
+from parity.core.errors import Unsupported
+from parity.core.hyper import Hyper
 from parity.implementations.keras_ import IMPLEMENTATIONS
 try:
     next(IMPLEMENTATIONS[0].states({"w": np.ones(1)}, [{"w": np.ones(1)}], Hyper()))

@@ -8,7 +8,7 @@ import pytest
 from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.step import initial_state, step
-from parity.hyper import Hyper
+from parity.core.hyper import Hyper
 from parity.implementations.numpy_ import IMPLEMENTATIONS
 from parity.numerics.formats import FORMATS, to_bits
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from parity.errors import Unsupported
-from parity.hyper import Hyper
+from parity.core.errors import Unsupported
+from parity.core.hyper import Hyper
+from parity.core.state import State
 from parity.implementations import torch_
 from parity.implementations.implementation import Implementation
 from parity.numerics.formats import FORMATS, to_bits
-from parity.state import State
 
 pytestmark = [
     pytest.mark.frameworks,

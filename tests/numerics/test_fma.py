@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 from parity.numerics import fma as fma_module
 from parity.numerics.fma import fma
 from parity.numerics.formats import FORMATS, Format, from_bits

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 from parity.numerics.formats import FORMATS, Format, from_bits
 from parity.numerics.ulp import NO_DISTANCE, ordered_keys, ulp_distance
 

@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from parity.case.expectation import Kind
 from parity.engine.power import Power
-from parity.expectation import Kind
-from parity.panels.certifying import certify
 from parity.report import certified
 from parity.report.certificate import file_stem, render_certificate
 from parity.report.html.certificate import render_certificate_page
+from parity.report.panels.certifying import certify
 
 SAME = ("user.two", "user.one")
 NEAR = ("user.one", "numpy.adam.outside")

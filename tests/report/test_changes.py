@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from parity.panels.changes import changes_of
-from parity.panels.reading import document_of
 from parity.report.changes import answer, details, ranged, section
 from parity.report.html import changing
 from parity.report.html.changes import render_changes
+from parity.report.panels.changes import changes_of
+from parity.report.panels.reading import document_of
 
 NASTY = "</script><script>alert('a & b')</script><b/x/y>"
 KINDS = ("upgrade", "matrix", "bisect", "baseline")

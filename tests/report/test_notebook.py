@@ -12,7 +12,8 @@ import pytest
 import parity
 from parity.adam.convention import Epsilon
 from parity.adam.epsilon_conversion import conversion
-from parity.api import select_cases
+from parity.api.baselines import check_baseline, save_baseline, the_baseline
+from parity.api.front import select_cases
 from parity.baseline.bisected import Bisected, Range
 from parity.baseline.bisection import Answer as Turn
 from parity.baseline.bisection import Decision
@@ -20,17 +21,16 @@ from parity.baseline.judging import standing
 from parity.baseline.release_matrix import Column, ReleaseMatrix
 from parity.baseline.side import saved_side
 from parity.baseline.upgrade import hold_sides
-from parity.baselines import check_baseline, save_baseline, the_baseline
+from parity.case.expectation import Kind
+from parity.core.shown import Shown, html_of
 from parity.engine.record import read_run
-from parity.expectation import Kind
 from parity.identify.answer import Answer, Finding
-from parity.panels.certifying import certify
-from parity.panels.panels import read_panels
 from parity.report.certified import reason_title
 from parity.report.html import card as cards
 from parity.report.html.card import MOST_ROWS, TONES, rows_of
 from parity.report.html.notebook import card_of, show
-from parity.shown import Shown, html_of
+from parity.report.panels.certifying import certify
+from parity.report.panels.panels import read_panels
 
 formatters = pytest.importorskip("IPython.core.formatters", reason="IPython is not installed")
 

@@ -12,17 +12,17 @@ from html.parser import HTMLParser
 import pytest
 
 import parity
-from parity.api import prepare_output
+from parity.api.front import prepare_output
+from parity.case.expectation import Kind
 from parity.engine.findings import Finding, Severity
 from parity.engine.record import read_run
-from parity.expectation import Kind
-from parity.panels.panels import read_panels
 from parity.report.html import page
 from parity.report.html.bundle import island, packed
 from parity.report.html.commands import finding_command, finding_script
 from parity.report.html.method import worker_rows
 from parity.report.html.page import render_page
 from parity.report.html.wording import field_kinds
+from parity.report.panels.panels import read_panels
 
 HAT = ("numpy.adam.hat", "numpy.adam.outside")
 SEEN = {"eps": 1e-3}

@@ -16,14 +16,14 @@ import pytest
 from markdown_it import MarkdownIt
 
 import parity
-from parity import api
+from parity.api import front as api
 from parity.engine.record import read_run
 from parity.explain.headlines import read_headlines
-from parity.panels.curve import Curve, Curves
-from parity.panels.heat import HeatMap
-from parity.panels.panels import read_panels
 from parity.report.markdown import render
 from parity.report.markup import image
+from parity.report.panels.curve import Curve, Curves
+from parity.report.panels.heat import HeatMap
+from parity.report.panels.panels import read_panels
 from parity.report.plots import draw as drawing
 from parity.report.plots.canvas import look, one_line
 from parity.report.plots.decades import decades_of
@@ -165,7 +165,7 @@ def test_drawing_leaves_the_settings_of_a_user_alone(common):
 
 
 def test_nobody_but_a_report_loads_matplotlib():
-    code = "import sys, parity.api, parity.report.plots.draw; print('matplotlib' in sys.modules)"
+    code = "import sys, parity.api.front, parity.report.plots.draw; print('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 

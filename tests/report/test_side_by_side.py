@@ -9,8 +9,8 @@ import pytest
 
 import parity
 from parity.engine.record import read_run, write_run
-from parity.panels.side_by_side import side_by_side
 from parity.report.html.side_by_side import render_comparison
+from parity.report.panels.side_by_side import side_by_side
 from parity.report.side_by_side import MOST_GROUPS, MOST_ROWS, render_side_by_side, sentence, warnings
 from parity.report.side_by_side_json import side_by_side_to_json
 

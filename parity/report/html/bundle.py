@@ -8,11 +8,11 @@ import zlib
 from typing import Any
 
 from parity.numerics.formats import format_named
-from parity.panels.density import density_of, histogram_of
-from parity.panels.shares import shares_of
-from parity.panels.view import View
 from parity.report.explanation import TERMS
 from parity.report.figures import class_text
+from parity.report.panels.density import density_of, histogram_of
+from parity.report.panels.shares import shares_of
+from parity.report.panels.view import View
 
 LEVEL = 9
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isfinite
 
 from parity.adam.epsilon_conversion import Candidate, Conversion
-from parity.case import Case
+from parity.case.case import Case
 from parity.comparison.distance import Distance
 from parity.comparison.traces import Divergence
 from parity.comparison.verdict import Verdict
@@ -16,8 +16,6 @@ from parity.explain.explanation import Answer as Explained
 from parity.explain.explanation import Explanation
 from parity.identify.answer import Answer
 from parity.numerics.formats import FORMATS
-from parity.panels.certificate import Certificate
-from parity.panels.heat import Field, HeatMap, heat_map
 from parity.report import certified
 from parity.report.accounts import answer_line
 from parity.report.certified_rows import bound_rows
@@ -26,6 +24,8 @@ from parity.report.html import explained
 from parity.report.html.card import Card, Rows, rows_of
 from parity.report.html.wording import SYMBOLS, TONES, field_kinds
 from parity.report.identity import answer_rows, sentence_about
+from parity.report.panels.certificate import Certificate
+from parity.report.panels.heat import Field, HeatMap, heat_map
 
 MOST_UNEXPECTED = 15
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from parity.panels.certificate import Certificate
 from parity.report import certified, certified_rows
 from parity.report.certificate import MARK
 from parity.report.html.templates import asset, templates
+from parity.report.panels.certificate import Certificate
 
 
 def render_certificate_page(one: Certificate) -> str:

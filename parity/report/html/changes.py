@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from parity.panels.changes import Changes
+from parity.core.version import VERSION
 from parity.report.html.templates import asset, templates
-from parity.version import VERSION
+from parity.report.panels.changes import Changes
 
 
 def render_changes(changes: Changes) -> str:

@@ -10,15 +10,15 @@ from parity.baseline.check import Checked
 from parity.baseline.drift import Drift
 from parity.baseline.release_matrix import ReleaseMatrix
 from parity.baseline.upgrade import Upgraded
-from parity.case import Case
+from parity.case.case import Case
 from parity.comparison.traces import Divergence
 from parity.comparison.verdict import Verdict
 from parity.engine.record import PairVerdict, Run
 from parity.explain.explanation import Explanation
 from parity.identify.answer import Answer
-from parity.panels.certificate import Certificate
 from parity.report.html import cards, drift_cards
 from parity.report.html.card import Card, render_card
+from parity.report.panels.certificate import Certificate
 
 
 def show(value: object) -> str | None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from parity.engine.findings import Severity
 from parity.engine.record import Run
 from parity.numerics.formats import FORMATS
-from parity.panels.heat import Spot
-from parity.panels.panels import Panels
-from parity.panels.view import View
 from parity.report import accounts
 from parity.report.html import bundle, wording
 from parity.report.html.method import budget_rows, worker_rows
 from parity.report.html.templates import asset, lacking, templates
+from parity.report.panels.heat import Spot
+from parity.report.panels.panels import Panels
+from parity.report.panels.view import View
 
 if TYPE_CHECKING:
     from jinja2 import Environment

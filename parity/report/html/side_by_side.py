@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from parity.panels.side_by_side import SideBySide
 from parity.report import side_by_side as told
 from parity.report.html.templates import asset, templates
+from parity.report.panels.side_by_side import SideBySide
 
 
 def render_comparison(found: SideBySide) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from parity.case.expectation import Kind
 from parity.engine.record import Run
-from parity.expectation import Kind
 from parity.explain.causes import Family
 from parity.explain.explanation import sentence_of
 from parity.numerics.ulp import NO_DISTANCE
-from parity.panels.conclusion import Conclusion, InDtype
 from parity.report.figures import steps_text, ulp_text
+from parity.report.panels.conclusion import Conclusion, InDtype
 
 SYMBOLS = {
     Kind.IDENTICAL: "=",
@@ -130,7 +130,7 @@ def _placement(conclusion: Conclusion) -> str:
         "sqrt(1 - beta2^t), which is exact for every gradient"
     )
     frameworks = {name.partition(".")[0] for name in places.values()}
-    bridge = ", or use parity.bridge.KerasAdam in torch, parity.bridge.TorchAdam in Keras"
+    bridge = ", or use parity.live.bridge.KerasAdam in torch, parity.live.bridge.TorchAdam in Keras"
     return f"{told}{bridge if frameworks in BRIDGED else ''}."
 
 

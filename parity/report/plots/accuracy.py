@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from parity.panels.accuracy import Accuracy, Error
 from parity.report.figures import counted, number_text
+from parity.report.panels.accuracy import Accuracy, Error
 from parity.report.plots import canvas
 from parity.report.plots.plot import Plot, Section
 

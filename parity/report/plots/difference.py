@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from parity.panels.curve import Curves
-from parity.panels.view import View
 from parity.report.figures import steps_text
+from parity.report.panels.curve import Curves
+from parity.report.panels.view import View
 from parity.report.plots import canvas
 from parity.report.plots.decades import Decades, decades_of, power_text
 from parity.report.plots.plot import Plot, Section

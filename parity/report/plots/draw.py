@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from parity.panels.panels import Panels
-from parity.panels.view import View
+from parity.report.panels.panels import Panels
+from parity.report.panels.view import View
 from parity.report.plots.accuracy import MOST_ROWS as MOST_IMPLEMENTATIONS
 from parity.report.plots.accuracy import draw_accuracy
 from parity.report.plots.canvas import look

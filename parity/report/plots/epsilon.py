@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.panels.epsilon_map import EPS, EpsilonMap
+from parity.report.panels.epsilon_map import EPS, EpsilonMap
 from parity.report.plots.canvas import svg_of
 from parity.report.plots.grid import Grid, Row, Square, draw_grid
 from parity.report.plots.plot import Plot, Section

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from parity.files import write_atomically
+from parity.core.files import write_atomically
 from parity.report.plots.plot import FOLDER, Plots
 
 OWN = ("matrix.svg", "difference-*.svg", "accuracy.svg", "epsilon-*.svg")

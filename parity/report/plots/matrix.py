@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from parity.engine.matrix import Entry
-from parity.panels.heat import Field, HeatMap
-from parity.panels.panels import Panels
 from parity.report.figures import counted, number_text
 from parity.report.html.wording import field_kinds
+from parity.report.panels.heat import Field, HeatMap
+from parity.report.panels.panels import Panels
 from parity.report.plots.canvas import one_line, svg_of
 from parity.report.plots.grid import Grid, Row, Square, draw_grid
 from parity.report.plots.plot import Plot, Section

@@ -11,7 +11,7 @@ import tempfile
 
 import pytest
 
-from parity.baseline.installer import choose_installer, installer_environment
+from parity.baseline.environments.installer import choose_installer, installer_environment
 from parity.baseline.store import baselines_in
 
 KERAS_3 = {"keras.adam.eager", "keras.adam.function", "keras.adam.xla"}

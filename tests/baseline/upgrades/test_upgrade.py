@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from parity.errors import ParityError
-from parity.panels.reading import read_document
+from parity.core.errors import ParityError
+from parity.report.panels.reading import read_document
 
 
 @pytest.fixture

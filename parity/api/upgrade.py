@@ -1,0 +1,77 @@
+"""One release held against another, each in an environment of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from parity.api.baselines import OnDone, the_baseline, unheard
+from parity.api.changes import PAGE, leave_page
+from parity.api.question import OnBuild, asked_for, cells_of, counted, unseen, with_candidates
+from parity.baseline.command import placing, selecting
+from parity.baseline.document import FILES, Document, head
+from parity.baseline.place import Place, check_place, pinned, settle
+from parity.baseline.room import make_room
+from parity.baseline.side import Side, recorded_side, saved_side
+from parity.baseline.upgrade import Upgraded, hold_sides, selected
+from parity.core.errors import UsageError
+from parity.core.files import write_atomically, write_json
+from parity.report.upgrade import upgrade_lines, upgrade_to_json
+
+RESULT = FILES[Document.UPGRADE]
+SUMMARY = "summary.md"
+SIDES = ("before", "after")
+
+
+def upgrade(
+    before: Place,
+    after: Place,
+    cases: Sequence[Path | str] = (),
+    implementations: Sequence[str] = (),
+    dtypes: Sequence[str] = (),
+    *,
+    keyword: str = "",
+    timeout: float | None = 300.0,
+    output: Path | str = Path("runs/upgrade"),
+    on_build: OnBuild = unseen,
+    on_done: OnDone = unheard,
+) -> Upgraded:
+    """Record the same inputs on both sides, and hold every entry of the one against the other's.
+
+    Cases and dtypes are selected as by `run`; no implementation: those that stand on what is pinned. output: keeps
+    both baselines, the result, a summary and a page. ParityError where a side cannot be had, NothingCompared where the
+    two have nothing in common.
+    """
+    places = dict(zip(SIDES, (before, after), strict=True))
+    check_sides(before, after)
+    asked = asked_for(cases, dtypes, keyword, timeout)
+    saved = {side: the_baseline(place.baseline) for side, place in places.items() if place.baseline is not None}
+    folder = Path(output)
+    make_room(folder, RESULT, (*SIDES, SUMMARY, PAGE), [one.folder for one in saved.values()])
+    command = ("parity", "upgrade", *placing(places.values()), *selecting(cases, implementations, dtypes, keyword))
+    write_json(folder / RESULT, {**head(Document.UPGRADE, command), "finished": False})
+    sites = {side: settle(place, partial(on_build, place.flag)) for side, place in places.items() if side not in saved}
+    pythons = [site.python for site in sites.values()]
+    selection, unmets = with_candidates(asked, implementations, pinned(places.values()), pythons, [*saved.values()])
+    on_cell = counted(cells_of(asked) * len(sites), on_done)
+    sides: dict[str, Side] = {side: saved_side(baseline) for side, baseline in saved.items()}
+    for (side, site), unmet in zip(sites.items(), unmets, strict=True):
+        sides[side] = recorded_side(site, selection, unmet, folder / side, on_cell(side))
+    among = partial(selected, asked, {one.name for one in selection.candidates})
+    found = replace(hold_sides(sides["before"], sides["after"], asked.cases, among), command=command)
+    write_json(folder / RESULT, {"finished": True, **upgrade_to_json(found)})
+    write_atomically(folder / SUMMARY, "".join(f"{line}\n" for line in upgrade_lines(found)))
+    leave_page(folder)
+    return found
+
+
+def check_sides(before: Place, after: Place) -> None:
+    """UsageError or ParityError where two sides cannot be had, or are none; nothing is built for that."""
+    for place in (before, after):
+        check_place(place)
+    if before.baseline is not None and after.baseline is not None:
+        raise UsageError("both sides are saved baselines: 'parity baseline diff' holds them against each other")
+    if before.beside and not before.pins and not after.pins:
+        raise UsageError("--with names packages of an environment that is built, and neither side has pins")

@@ -1,0 +1,1 @@
+"""Isolated environments of other releases: found, built, kept and asked who they are."""

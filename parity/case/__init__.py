@@ -1,0 +1,1 @@
+"""The questions: case files, the catalogue, programs of gradients, recordings, budgets, expectations."""

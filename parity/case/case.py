@@ -1,0 +1,271 @@
+"""The noun: a question put to every Adam."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, LiteralString
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from parity.case.budget import Magnitudes, rounding_budget
+from parity.case.expectation import Expectation, FormatName
+from parity.case.program import Gradients, Recorded, RecordedWeights, Weights
+from parity.case.recording import check_recording
+from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
+from parity.core.layout import Layout, Parameter
+from parity.core.shown import Shown
+from parity.core.state import QUANTITIES
+from parity.numerics.formats import format_named
+
+Default = Literal["default"]
+DEFAULT: Default = "default"
+DIGEST_VERSION = 1
+"""Part of every case digest: another generator of weights or gradients is another question."""
+
+
+def _case_error(template: LiteralString, **values: Any) -> PydanticCustomError:
+    return PydanticCustomError("case", template, values)
+
+
+def _number_or_default(value: Any, *, below_one: bool) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == DEFAULT or (number and 0 <= value < (1 if below_one else math.inf)):
+        return value
+    allowed = "a number in [0, 1)" if below_one else "a finite number of at least 0"
+    raise _case_error('{given} is not allowed; allowed: {allowed}, or "default"', given=repr(value), allowed=allowed)
+
+
+class HyperTable(BaseModel):
+    """What is asked of every Adam; "default" takes each implementation's own.
+
+    lr: step size, one number or one for each step. beta1, beta2: in [0, 1). eps: added to the
+    denominator where the implementation puts it. weight_decay: decoupled, or L2.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    lr: float | tuple[float, ...] | Default = 1e-3
+    beta1: float | Default = 0.9
+    beta2: float | Default = 0.999
+    eps: float | Default = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    decoupled: bool = False
+    amsgrad: bool = False
+
+    @field_validator("beta1", "beta2", mode="before")
+    @classmethod
+    def _decay_rate(cls, value: Any) -> Any:
+        return _number_or_default(value, below_one=True)
+
+    @field_validator("eps", mode="before")
+    @classmethod
+    def _epsilon(cls, value: Any) -> Any:
+        return _number_or_default(value, below_one=False)
+
+    @field_validator("lr", mode="before")
+    @classmethod
+    def _step_size(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return _number_or_default(value, below_one=False)
+        for step, one in enumerate(value, start=1):
+            if one == DEFAULT or one != _number_or_default(one, below_one=False):
+                raise _case_error("no step size {given} at step {step}", given=repr(one), step=step)
+        return tuple(float(one) for one in value)
+
+
+class CaseParameter(BaseModel):
+    """A tensor of a case: its name, shape (() is 0-d, a 0 is empty), and where its numbers come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    shape: tuple[Annotated[int, Field(ge=0)], ...]
+    weights: Weights
+    gradients: Gradients
+
+
+class Case(Shown, BaseModel):
+    """Parameters, initial weights, gradient sequence, hyperparameters, steps, dtypes, expectations.
+
+    name: the file's stem, with the swept values in brackets for a member of a sweep. summary: one
+    sentence. why: what it shows and which failures it catches. expect: first match wins; the last
+    `inherited` of them come from the base file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    summary: Annotated[str, Field(min_length=10)]
+    why: Annotated[str, Field(min_length=10)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    steps: Annotated[int, Field(ge=1)]
+    dtypes: Annotated[tuple[FormatName, ...], Field(min_length=1)]
+    hyper: HyperTable = HyperTable()
+    parameters: Annotated[tuple[CaseParameter, ...], Field(min_length=1)]
+    expect: tuple[Expectation, ...] = ()
+    inherited: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Case:
+        names = Counter(parameter.name for parameter in self.parameters)
+        for name, times in names.items():
+            if times > 1:
+                raise _case_error("parameters: the name {name} is given {times} times", name=repr(name), times=times)
+        if isinstance(self.hyper.lr, tuple) and len(self.hyper.lr) != self.steps:
+            raise _case_error(
+                "hyper.lr: {given} step sizes for {steps} steps; allowed: one number, or one for each step",
+                given=len(self.hyper.lr),
+                steps=self.steps,
+            )
+        if self.layout().size == 0:
+            raise _case_error("parameters: every tensor is empty, nothing would be compared")
+        return self
+
+    def layout(self) -> Layout:
+        """The parameters, packed into rows."""
+        return Layout(tuple(Parameter(one.name, one.shape) for one in self.parameters))
+
+    def digest(self) -> str:
+        """SHA-256 of everything that determines the answers; of no name, prose, dtype or expectation."""
+        parameters = [one.model_dump(mode="json") for one in self.parameters]
+        for told, parameter in zip(parameters, self.parameters, strict=True):
+            if isinstance(parameter.weights, RecordedWeights):
+                told["weights"]["folder"] = parameter.weights.recording().weights_digest
+            if isinstance(parameter.gradients, Recorded):
+                told["gradients"]["folder"] = parameter.gradients.recording().gradients_digest
+        question = {
+            "version": DIGEST_VERSION,
+            "seed": self.seed,
+            "steps": self.steps,
+            "hyper": self.hyper.model_dump(mode="json"),
+            "parameters": parameters,
+        }
+        text = json.dumps(_hex_floats(question), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def hyper_for(self, defaults: Hyper) -> Hyper:
+        """The hyperparameters of one run: an entry "default" is the implementation's own."""
+        asked = dict(self.hyper)
+        own = {name: getattr(defaults, name) for name, value in asked.items() if value == DEFAULT}
+        return replace(Hyper(), **{**asked, **own})
+
+    def compares(self, actual: str, expected: str, dtype: str) -> bool:
+        """Whether an expectation speaks of this pair."""
+        return _place(self, actual, expected, dtype) is not None
+
+    def expectation_for(self, actual: str, expected: str, dtype: str) -> Expectation | None:
+        """What this pair has to come to, its budgets filled in; None where it is not to be compared."""
+        place = _place(self, actual, expected, dtype)
+        if place is None or self.expect[place].rounding is None:
+            return None if place is None else self.expect[place]
+        expectation = self.expect[place]
+        magnitudes = Magnitudes(
+            weight=max(one.weights.largest() for one in self.parameters),
+            smallest=min(one.gradients.smallest() for one in self.parameters),
+            largest=max(one.gradients.largest() for one in self.parameters),
+        )
+        derived = rounding_budget(
+            format_named(dtype),
+            self.hyper_for(Hyper()),
+            self.steps,
+            magnitudes,
+            expectation.rounding or "operations",
+        )
+        within = {**derived, **(expectation.within or {})}
+        unbounded = () if "*" in within else tuple(name for name in QUANTITIES if name not in within)
+        return expectation.model_copy(update={"within": within, "unbounded": unbounded})
+
+
+def check_recorded(case: Case) -> None:
+    """ParityError where a case asks a recording for what it does not hold, or the recording is damaged."""
+    checked: set[Path] = set()
+    for place, parameter in enumerate(case.parameters):
+        for key, program in (("weights", parameter.weights), ("gradients", parameter.gradients)):
+            if not isinstance(program, RecordedWeights | Recorded):
+                continue
+            recording = program.recording()
+            if recording.folder not in checked:
+                check_recording(recording)
+                checked.add(recording.folder)
+            shape = recording.parameter(parameter.name).shape
+            if shape != parameter.shape:
+                raise ParityError(
+                    f"parameters.{place}.shape: {parameter.name!r} was recorded in {recording.folder.name!r} "
+                    f"as {list(shape)}, not as {list(parameter.shape)}"
+                )
+            if key == "gradients" and case.steps > recording.steps:
+                raise ParityError(
+                    f"steps: {case.steps} asked, recording {recording.folder.name!r} holds {recording.steps}"
+                )
+
+
+def unmatched_expectations(
+    case: Case, pairs: list[tuple[str, str]], dtypes: tuple[str, ...] | None = None
+) -> tuple[Expectation, ...]:
+    """The case's own expectations that no (actual, expected) pair comes to: stale, or hidden by another.
+
+    pairs: every pair of known implementations. dtypes: those looked at, by default the case's.
+    """
+    used = used_expectations(case, pairs, dtypes)
+    return tuple(one for place, one in enumerate(own_expectations(case)) if place not in used)
+
+
+def used_expectations(
+    case: Case, pairs: list[tuple[str, str]], dtypes: tuple[str, ...] | None = None
+) -> frozenset[int]:
+    """Places in `case.expect` that are the first match of at least one pair in at least one dtype."""
+    places = {
+        _place(case, actual, expected, dtype)
+        for dtype in (case.dtypes if dtypes is None else dtypes)
+        for actual, expected in pairs
+    }
+    return frozenset(place for place in places if place is not None)
+
+
+def _place(case: Case, actual: str, expected: str, dtype: str) -> int | None:
+    """Where the first expectation stands that speaks of a pair; one that restates needs a later one."""
+    first = None
+    for place, expectation in enumerate(case.expect):
+        if expectation.matches(actual, expected, dtype):
+            first = place if first is None else first
+            if not expectation.restates:
+                return first
+    return None
+
+
+def own_expectations(case: Case) -> tuple[Expectation, ...]:
+    """The expectations that stand in the case's own file."""
+    return case.expect[: len(case.expect) - case.inherited]
+
+
+def unused_base_expectations(cases: tuple[Case, ...], pairs: list[tuple[str, str]]) -> tuple[Expectation, ...]:
+    """Expectations of base files that no case of a whole catalogue comes to: stale."""
+    inherited: dict[str, Expectation] = {}
+    used: set[str] = set()
+    for case in cases:
+        places = used_expectations(case, pairs)
+        for place in range(len(case.expect) - case.inherited, len(case.expect)):
+            text = case.expect[place].model_dump_json()
+            inherited[text] = case.expect[place]
+            if place in places:
+                used.add(text)
+    return tuple(expectation for text, expectation in inherited.items() if text not in used)
+
+
+def _hex_floats(value: Any) -> Any:
+    match value:
+        case float():
+            return value.hex()
+        case dict():
+            return {key: _hex_floats(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_hex_floats(one) for one in value]
+        case _:
+            return value

@@ -1,0 +1,191 @@
+"""Case files into cases: what a user wrote is checked here, and a mistake is one line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parity.case.case import Case, HyperTable, check_recorded
+from parity.case.expectation import Expectation, FormatName
+from parity.case.problems import problems
+from parity.case.program import Gradients, Step, Weights
+from parity.core.errors import ParityError
+
+Numbers = Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FileParameter(_Table):
+    """A tensor; weights and gradients not given here are those of the whole file."""
+
+    name: str
+    shape: tuple[Annotated[int, Field(ge=0)], ...]
+    weights: Weights | None = None
+    gradients: Gradients | None = None
+
+
+class Sweep(_Table):
+    """Hyperparameters with several values each; every combination is a case of its own."""
+
+    lr: Numbers = ()
+    beta1: Numbers = ()
+    beta2: Numbers = ()
+    eps: Numbers = ()
+    weight_decay: Numbers = ()
+
+    def members(self) -> Iterator[dict[str, float]]:
+        """One table of hyperparameters for every combination."""
+        swept = {name: values for name, values in self if values}
+        for combination in itertools.product(*swept.values()):
+            yield dict(zip(swept, combination, strict=True))
+
+
+class CaseFile(_Table):
+    """A case file; a file whose name starts with an underscore is a base that cases extend.
+
+    Keys of the case win over keys of its base, `hyper` one by one; its expectations come first.
+    """
+
+    extends: str | None = Field(None, description="Base file, relative to this one.")
+    summary: str | None = Field(None, description="One sentence.")
+    why: str | None = Field(None, description="What it shows, and which failures it catches.")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    steps: Step | None = None
+    dtypes: Annotated[tuple[FormatName, ...], Field(min_length=1)] | None = None
+    hyper: HyperTable | None = None
+    sweep: Sweep | None = None
+    weights: Weights | None = Field(None, description="Of every parameter that has none of its own.")
+    gradients: Gradients | None = Field(None, description="Of every parameter that has none of its own.")
+    parameters: Annotated[tuple[FileParameter, ...], Field(min_length=1)] | None = None
+    expect: tuple[Expectation, ...] = ()
+
+
+def shipped_cases() -> Path:
+    """The catalogue's folder: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "cases", package.parent / "cases"):
+        if (folder / "schema.json").is_file():
+            return folder
+    raise ParityError(f"the shipped cases are missing: neither in {package} nor beside it")
+
+
+def schema_text() -> str:
+    """The JSON Schema of a case file, as committed in cases/schema.json."""
+    schema = CaseFile.model_json_schema()
+    schema |= {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "parity case file"}
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+
+
+def load_catalogue(folder: Path) -> tuple[Case, ...]:
+    """Every case of a folder, sorted by name; ParityError with a line for every problem of every file."""
+    if not folder.is_dir():
+        raise ParityError(f"{folder}: no such folder of cases")
+    files = sorted(file for file in folder.glob("*.toml") if not file.name.startswith("_"))
+    if not files:
+        raise ParityError(f"{folder}: no case file (*.toml) in this folder")
+    cases: list[Case] = []
+    lines: list[str] = []
+    for file in files:
+        try:
+            cases.extend(load_case_file(file))
+        except ParityError as error:
+            lines.extend(line for line in str(error).splitlines() if line not in lines)
+    if lines:
+        raise ParityError("\n".join(lines))
+    return tuple(sorted(cases, key=lambda case: case.name))
+
+
+def load_case_file(path: Path) -> tuple[Case, ...]:
+    """The case of a file, or the members of its sweep; ParityError with one line for every problem."""
+    own = _read(path)
+    base: dict[str, Any] = {}
+    base_path = path
+    if "extends" in own:
+        base_path = path.parent / own["extends"]
+        base = _read(base_path, said_by=path)
+        if "extends" in base:
+            raise ParityError(f"{base_path}: extends: a base cannot extend another file")
+    merged = _merged(own, base, path, base_path)
+    sweep = Sweep.model_validate(_frozen({**base, **own}.get("sweep", {})))
+    cases = tuple(_case(path, merged, member) for member in sweep.members())
+    names = [case.name for case in cases]
+    for name in names:
+        if names.count(name) > 1:
+            raise ParityError(f"{path}: sweep: {name} occurs {names.count(name)} times")
+    try:
+        check_recorded(cases[0])
+    except ParityError as error:
+        raise ParityError(f"{path}: {error}") from None
+    return cases
+
+
+def _read(path: Path, said_by: Path | None = None) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except tomllib.TOMLDecodeError as error:
+        raise ParityError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ParityError(f"{path}: not valid TOML: not UTF-8 at byte {error.start}") from None
+    except OSError as error:
+        where = f"{path}" if said_by is None else f"{said_by}: extends: {path.name}"
+        raise ParityError(f"{where}: cannot be read ({error.strerror})") from None
+    try:
+        CaseFile.model_validate(_frozen(table))
+    except ValidationError as error:
+        raise ParityError("\n".join(f"{path}: {line}" for line in problems(error, CaseFile))) from None
+    return table
+
+
+def _merged(own: dict[str, Any], base: dict[str, Any], path: Path, base_path: Path) -> dict[str, Any]:
+    merged = {**base, **own}
+    for table, file in ((base, base_path), (own, path)):
+        for key in ("weights", "gradients"):
+            _place_folder(table.get(key), file)
+            for parameter in table.get("parameters", ()):
+                _place_folder(parameter.get(key), file)
+    merged["parameters"] = [
+        {key: merged[key] for key in ("weights", "gradients") if key in merged} | parameter
+        for parameter in merged.get("parameters", ())
+    ]
+    merged["hyper"] = {**base.get("hyper", {}), **own.get("hyper", {})}
+    merged["expect"] = [*own.get("expect", ()), *base.get("expect", ())]
+    merged["inherited"] = len(base.get("expect", ()))
+    for key in ("extends", "sweep", "weights", "gradients"):
+        merged.pop(key, None)
+    return merged
+
+
+def _place_folder(program: dict[str, Any] | None, file: Path) -> None:
+    if program is not None and "folder" in program:
+        program["folder"] = str((file.parent / program["folder"]).absolute())
+
+
+def _case(path: Path, merged: dict[str, Any], member: dict[str, float]) -> Case:
+    suffix = ",".join(f"{name}={float(value)!r}" for name, value in member.items())
+    name = f"{path.stem}[{suffix}]" if member else path.stem
+    table = {**merged, "name": name, "hyper": {**merged["hyper"], **member}}
+    try:
+        return Case.model_validate(_frozen(table))
+    except ValidationError as error:
+        raise ParityError("\n".join(f"{path}: {line}" for line in problems(error, Case))) from None
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, all the way down: a strict tuple takes nothing else."""
+    match value:
+        case dict():
+            return {key: _frozen(one) for key, one in value.items()}
+        case list():
+            return tuple(_frozen(one) for one in value)
+        case _:
+            return value

@@ -1,0 +1,116 @@
+"""What a case expects of a pair: data with a reason."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Kind(StrEnum):
+    """How two implementations stand to each other in one case and dtype."""
+
+    IDENTICAL = "IDENTICAL"
+    WITHIN = "WITHIN"
+    EXPLAINED = "EXPLAINED"
+    DIVERGED = "DIVERGED"
+    NOT_COMPARABLE = "NOT_COMPARABLE"
+    CRASHED = "CRASHED"
+    SKIPPED = "SKIPPED"
+
+
+Rounding = Literal["operations", "scalars", "betas", "store", "moments"]
+"""Where two runs of one formula may round differently.
+
+operations: in every operation; scalars (lr, bias corrections) are formed in double and rounded once.
+scalars: there, and one side rounds lr and the betas to float32 and takes powers there. betas: as
+scalars, and 1 - beta of the moments is formed from betas so rounded, or rounded to the dtype. store:
+in float32, and once more when m, v and w are stored. moments: as operations for m and v, and no
+statement about w, as between formulas that differ in epsilon only.
+"""
+
+Quantity = Literal["w", "m", "v", "vmax", "*"]
+FormatName = Literal["float64", "float32", "float16", "bfloat16"]
+Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Budget(BaseModel):
+    """The most that one quantity may differ at any step; every limit that is given has to hold.
+
+    max_abs, rms_abs: in units of the quantity. max_rel: relative to the expected value. max_ulp,
+    p99_ulp: units in the last place of the stored dtype. max_steps: of the weights, in units of lr.
+    differing: number of elements that differ.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    differing: Limit | None = None
+    max_abs: Limit | None = None
+    max_rel: Limit | None = None
+    max_ulp: Limit | None = None
+    p99_ulp: Limit | None = None
+    rms_abs: Limit | None = None
+    max_steps: Limit | None = None
+
+    def limits(self) -> dict[str, float]:
+        """The limits that are given, by the name of their metric."""
+        return {name: value for name, value in self if value is not None}
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Budget:
+        if not self.limits():
+            raise ValueError("a budget has to limit at least one metric")
+        return self
+
+
+class Expectation(BaseModel):
+    """The verdict that pairs have to get, and why.
+
+    actual, expected: names or shell patterns of implementations, alternatives parted by ``|``;
+    every pair they match is compared. dtypes: where it holds. verdict: the kind that has to come
+    out; WITHIN needs budgets, one for each quantity that both sides show: `within` states them
+    (w, m, v, vmax; "*" for those not named), `rounding` derives those that `within` does not state
+    from what rounding can do at most (see `parity.case.budget`). unbounded: quantities for which nobody can
+    promise a limit, so that DIVERGED in them alone is as expected too; `rounding` fills it in.
+    nonfinite: NaN or inf may occur in the
+    states. moves: the weights of both sides have to move; false says that at least one side stands
+    still. restates: it speaks only of pairs that a later expectation names too, and adds none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    actual: str
+    expected: str
+    dtypes: tuple[FormatName, ...] = ("float64", "float32", "float16", "bfloat16")
+    verdict: Literal["IDENTICAL", "WITHIN", "DIVERGED", "NOT_COMPARABLE", "CRASHED", "SKIPPED"]
+    within: dict[Quantity, Budget] | None = None
+    rounding: Rounding | None = None
+    unbounded: tuple[str, ...] = ()
+    nonfinite: bool = False
+    moves: bool = True
+    restates: bool = False
+    because: Annotated[str, Field(min_length=10)]
+    link: str | None = None
+
+    @model_validator(mode="after")
+    def _budget_belongs_to_within(self) -> Expectation:
+        if (self.verdict == "WITHIN") != (self.within is not None or self.rounding is not None):
+            raise ValueError("'within' and 'rounding' belong to the verdict WITHIN, and WITHIN needs one")
+        return self
+
+    def matches(self, actual: str, expected: str, dtype: str) -> bool:
+        """Whether it speaks of this pair in this dtype; no implementation is a pair with itself."""
+        return (
+            actual != expected
+            and dtype in self.dtypes
+            and _named(actual, self.actual)
+            and _named(expected, self.expected)
+        )
+
+
+@cache
+def _named(name: str, patterns: str) -> bool:
+    return any(fnmatchcase(name, pattern.strip()) for pattern in patterns.split("|"))

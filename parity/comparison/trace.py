@@ -1,0 +1,221 @@
+"""The trace folder: the bits of w, m, v after every step; the only thing that crosses processes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from parity.core.digest import digest_of
+from parity.core.errors import ParityError
+from parity.core.files import write_json
+from parity.core.hyper import Hyper
+from parity.core.layout import Layout, Parameter
+from parity.core.state import QUANTITIES
+from parity.numerics.formats import Format, format_named
+
+SCHEMA = 1
+HEADER = "trace.json"
+SEAL = "seal"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The orbit of one implementation on one case in one dtype.
+
+    folder: holds trace.json and w.npy, m.npy, v.npy (vmax.npy), each of shape (steps + 1, size),
+    row 0 the initial state, unsigned integer bits of the dtype's width. case, case_digest,
+    input_digest: the question; two traces can be compared where the input digests are equal.
+    digests: per quantity, one per row. environment: of the process that made it.
+    """
+
+    folder: Path
+    case: str
+    case_digest: str
+    input_digest: str
+    implementation: str
+    format: Format
+    hyper: Hyper
+    layout: Layout
+    steps: int
+    digests: dict[str, tuple[str, ...]]
+    environment: dict[str, Any]
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Those that are stored, in the order in which a step computes them."""
+        return tuple(quantity for quantity in QUANTITIES if quantity in self.digests)
+
+    def array(self, quantity: str) -> np.ndarray:
+        """(steps + 1, size) in the trace's dtype, memory-mapped, read-only."""
+        return open_rows(self.folder, quantity, "r").view(self.format.dtype)
+
+
+def hyper_to_json(hyper: Hyper) -> dict[str, Any]:
+    """Hyperparameters with every float as a hex float, so that no bit is lost."""
+    lr = [value.hex() for value in hyper.lr] if isinstance(hyper.lr, tuple) else float(hyper.lr).hex()
+    return {
+        "lr": lr,
+        "beta1": float(hyper.beta1).hex(),
+        "beta2": float(hyper.beta2).hex(),
+        "eps": float(hyper.eps).hex(),
+        "weight_decay": float(hyper.weight_decay).hex(),
+        "decoupled": hyper.decoupled,
+        "amsgrad": hyper.amsgrad,
+    }
+
+
+def hyper_from_json(fields: dict[str, Any]) -> Hyper:
+    """The inverse of hyper_to_json."""
+    lr = fields["lr"]
+    return Hyper(
+        lr=tuple(map(float.fromhex, lr)) if isinstance(lr, list) else float.fromhex(lr),
+        beta1=float.fromhex(fields["beta1"]),
+        beta2=float.fromhex(fields["beta2"]),
+        eps=float.fromhex(fields["eps"]),
+        weight_decay=float.fromhex(fields["weight_decay"]),
+        decoupled=bool(fields["decoupled"]),
+        amsgrad=bool(fields["amsgrad"]),
+    )
+
+
+def layout_to_json(layout: Layout) -> list[dict[str, Any]]:
+    """Names, shapes and offsets of a row's parameters."""
+    return [
+        {"name": parameter.name, "shape": list(parameter.shape), "offset": place.start}
+        for parameter, place in layout.slices()
+    ]
+
+
+def layout_from_json(fields: list[dict[str, Any]]) -> Layout:
+    """The inverse of layout_to_json."""
+    return Layout(tuple(Parameter(field["name"], tuple(field["shape"])) for field in fields))
+
+
+def create_rows(folder: Path, quantity: str, rows: int, layout: Layout, format: Format) -> np.ndarray:
+    """A new array file of zero bits, (rows, layout.size), mapped for writing; sparse until written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{quantity}.npy"
+    mapped = np.lib.format.open_memmap(path, mode="w+", dtype=format.unsigned, shape=(rows, layout.size))
+    return mapped.view(np.ndarray)
+
+
+def open_rows(folder: Path, quantity: str, mode: Literal["r", "r+", "c"]) -> np.ndarray:
+    """Map an array file: 'r' to read, 'r+' to write, 'c' for private changes that nobody sees."""
+    rows: np.ndarray = np.load(folder / f"{quantity}.npy", mmap_mode=mode, allow_pickle=False)
+    # As a plain array: every slice of a np.memmap pays for its subclass.
+    return rows.view(np.ndarray)
+
+
+def write_header(
+    folder: Path,
+    *,
+    case: str,
+    case_digest: str,
+    input_digest: str,
+    implementation: str,
+    format: Format,
+    hyper: Hyper,
+    layout: Layout,
+    steps: int,
+    quantities: tuple[str, ...],
+    environment: dict[str, Any],
+) -> Trace:
+    """Digest the rows that are there and seal the folder with trace.json, its own digest in it."""
+    digests = {quantity: row_digests(open_rows(folder, quantity, "r")) for quantity in quantities}
+    header = {
+        "schema": SCHEMA,
+        "case": case,
+        "case_digest": case_digest,
+        "input_digest": input_digest,
+        "implementation": implementation,
+        "dtype": format.name,
+        "hyper": hyper_to_json(hyper),
+        "parameters": layout_to_json(layout),
+        "steps": steps,
+        "digests": digests,
+        "environment": environment,
+    }
+    write_json(folder / HEADER, {**header, SEAL: _seal(header)})
+    return _trace(folder, header)
+
+
+def _seal(header: dict[str, Any]) -> str:
+    """Digest of everything in a header but the seal, as JSON with sorted keys and no spaces."""
+    unsealed = {key: value for key, value in header.items() if key != SEAL}
+    return digest_of(json.dumps(unsealed, sort_keys=True, separators=(",", ":")).encode())
+
+
+def row_digests(rows: np.ndarray) -> list[str]:
+    """One digest per row of bits."""
+    return [digest_of(np.ascontiguousarray(row)) for row in rows]
+
+
+def read_trace(folder: Path) -> Trace:
+    """Read and check a trace folder.
+
+    ParityError, one line naming the file, where it is missing, from a newer schema, truncated, or
+    altered (a row's digest differs).
+    """
+    path = folder / HEADER
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParityError(f"{folder}: no trace here, {HEADER} is missing") from None
+    except (ValueError, OSError) as error:
+        raise ParityError(f"{path}: cannot be read ({error})") from None
+    schema = header.get("schema") if isinstance(header, dict) else None
+    if schema != SCHEMA:
+        raise ParityError(f"{path}: schema {schema!r}; this parity reads schema {SCHEMA}")
+    if header.get(SEAL) != _seal(header):
+        raise ParityError(f"{path}: altered (its content does not belong to its seal)")
+    try:
+        trace = _trace(folder, header)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ParityError(
+            f"{path}: altered, {error.args[0] if error.args else error!r} is missing or malformed"
+        ) from None
+    if "w" not in trace.digests:
+        raise ParityError(f"{path}: altered, the digests of w are missing")
+    for quantity in trace.digests:
+        _check_rows(trace, quantity)
+    return trace
+
+
+def _trace(folder: Path, header: dict[str, Any]) -> Trace:
+    return Trace(
+        folder=folder,
+        case=str(header["case"]),
+        case_digest=str(header["case_digest"]),
+        input_digest=str(header["input_digest"]),
+        implementation=str(header["implementation"]),
+        format=format_named(header["dtype"]),
+        hyper=hyper_from_json(header["hyper"]),
+        layout=layout_from_json(header["parameters"]),
+        steps=int(header["steps"]),
+        digests={quantity: tuple(digests) for quantity, digests in header["digests"].items()},
+        environment=dict(header["environment"]),
+    )
+
+
+def _check_rows(trace: Trace, quantity: str) -> None:
+    path = trace.folder / f"{quantity}.npy"
+    shape = (trace.steps + 1, trace.layout.size)
+    try:
+        rows = open_rows(trace.folder, quantity, "r")
+    except FileNotFoundError:
+        raise ParityError(f"{path}: missing, though {HEADER} lists it") from None
+    except Exception as error:  # An altered header leads NumPy into its tokenizer: errors of any kind.
+        raise ParityError(f"{path}: truncated or altered ({' '.join(str(error).split())})") from None
+    if rows.shape != shape or rows.dtype != trace.format.unsigned:
+        raise ParityError(f"{path}: {rows.dtype} {rows.shape} where {trace.format.unsigned} {shape} was written")
+    if len(trace.digests[quantity]) != trace.steps + 1:
+        raise ParityError(
+            f"{trace.folder / HEADER}: {len(trace.digests[quantity])} digests of {quantity}, {trace.steps + 1} expected"
+        )
+    for step, digest in enumerate(row_digests(rows)):
+        if digest != trace.digests[quantity][step]:
+            raise ParityError(f"{path}: altered at step {step} (its digest differs from {HEADER})")

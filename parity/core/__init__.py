@@ -1,0 +1,1 @@
+"""Nouns and helpers that every room shares; the standard library and NumPy only."""

@@ -1,0 +1,1 @@
+"""What touches a user's own process: optimizers that take another framework's convention."""

@@ -1,1 +1,0 @@
-"""The library's front for what another release changes: upgrade, bisect, matrix."""

@@ -1,0 +1,120 @@
+"""Every claim of `parity.adam.twins` on every shipped case: 0 differing bits of m, v, vmax and w at every step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import parity
+from parity.adam.twins import TWINS
+from parity.api.front import select_cases
+from parity.implementations.registry import shipped_implementations
+from parity.numerics.formats import FORMATS
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400)]
+
+LONG_STEPS = 1000
+
+NEVER_COMPARED = {"numpy.adam.hat.store", "numpy.adam.inside.store"}
+"""Rows that no shipped case names: they are there for a user's own."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """All shipped cases on all shipped implementations."""
+    return parity.run(output=tmp_path_factory.mktemp("twins") / "run", options=parity.Options(timeout=900))
+
+
+def held(run, name, dtype):
+    return [
+        (cell, one)
+        for cell in run.cells
+        if cell.dtype == dtype
+        for one in cell.account.held
+        if one.implementation == name
+    ]
+
+
+def test_every_implementation_has_a_claim_in_every_dtype():
+    for name, implementation in shipped_implementations().items():
+        assert set(implementation.dtypes) <= set(TWINS[name])
+
+
+def test_everything_was_explained(run):
+    assert run.exit_code == 0
+    assert [cell.account.reason for cell in run.cells if cell.account.reason] == []
+    assert {cell.case for cell in run.cells} == {case.name for case in select_cases()}
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_has_every_bit(run, name, dtype):
+    if dtype not in shipped_implementations()[name].dtypes or name in NEVER_COMPARED:
+        assert not held(run, name, dtype)
+        return
+    found = held(run, name, dtype)
+    broken = [
+        f"{cell.case}: {one.differing} of {one.compared}, up to {one.max_ulp} ULP"
+        for cell, one in found
+        if one.differing and not one.covered
+    ]
+    assert broken == []
+    assert {one.source for _, one in found} == {"claimed"}
+    closed = [(cell, one) for cell, one in found if not one.differing]
+    assert max(cell.steps for cell, _ in closed) >= LONG_STEPS
+    assert any(cell.elements % 2 for cell, _ in closed)
+    assert all(one.compared >= 3 * cell.steps * cell.elements for cell, one in found)
+
+
+def test_what_is_left_open_is_left_open_for_a_reason_and_is_small(run):
+    """Only without eps, in what XLA compiles; a claim that turns out to hold there would be stale."""
+    opened = [(cell, one) for cell in run.cells for one in cell.account.held if one.differing]
+    assert {one.implementation for _, one in opened} == {"keras.adam.xla", "optax.adam.jit"}
+    assert {cell.case for cell, _ in opened} == {"epsilon-zero"}
+    assert all(one.max_ulp <= 16 for _, one in opened)
+
+
+def test_no_right_adam_is_called_another_formula(run):
+    """float64 and float32: variants of one framework differ by rounding only, and are said to."""
+    formula = {"epsilon-placement", "epsilon-value", "bias-correction", "step-count", "weight-decay", "unexplained"}
+    variants = [
+        why
+        for cell in run.cells
+        if cell.dtype in ("float64", "float32") and cell.case != "epsilon-zero"
+        for why in cell.account.pairs
+        if why.actual.rpartition(".")[0] == why.expected.rpartition(".")[0] != "numpy.adam"
+        and "legacy" not in why.actual
+    ]
+    assert len(variants) > 50
+    for why in variants:
+        assert not {family for family, _ in why.families} & formula, why
+
+
+def test_a_changed_bit_is_a_broken_claim(tmp_path):
+    """An Adam that claims to be torch's and has one operation in another order is found out, and named."""
+    plugin = tmp_path / "other.py"
+    plugin.write_text(
+        "from dataclasses import replace\n"
+        "from parity.implementations.torch_ import IMPLEMENTATIONS\n"
+        "import numpy as np\n"
+        "from parity import State\n"
+        "def run(weights, gradients, hyper):\n"
+        "    for step, state in enumerate(IMPLEMENTATIONS[2].states(weights, gradients, hyper), start=1):\n"
+        "        if step == 7:\n"
+        "            v = {name: array.copy() for name, array in state.v.items()}\n"
+        "            v['bias'].view(np.uint32)[5] ^= 1\n"
+        "            state = State(state.w, state.m, v)\n"
+        "        yield state\n"
+    )
+    run = parity.run(
+        implementations=[f"{plugin}:run", "numpy.adam.outside"],
+        dtypes=["float32"],
+        keyword="same",
+        output=tmp_path / "run",
+    )
+    (cell,) = run.cells
+    (one,) = [one for one in cell.account.held if one.implementation == "user.other"]
+    assert one.differing
+    (why,) = cell.account.pairs
+    assert why.answer == "unexplained"
+    assert np.isfinite(one.error_ulp)

@@ -1,0 +1,164 @@
+"""Recorded gradients: read as they were written, refused where a bit has changed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parity.case.catalogue import load_case_file, shipped_cases
+from parity.case.gradients import fill_gradients, fill_weights
+from parity.case.recording import check_recording, read_recording
+from parity.core.errors import ParityError
+from parity.numerics.formats import FORMATS
+
+RECORDED = shipped_cases() / "recorded"
+NAMES = ("dense-one", "dense-softmax", "digits-mlp")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(RECORDED / "dense-one", tmp_path / "dense-one"))
+
+
+def complaint(folder: Path) -> str:
+    with pytest.raises(ParityError) as error:
+        check_recording(read_recording(folder))
+    assert error.value.exit_code == 4
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shipped_recordings_are_whole_and_alive(name: str) -> None:
+    recording = read_recording(RECORDED / name)
+    check_recording(recording)
+    assert recording.steps == 100
+    gradients = np.array(
+        [
+            np.concatenate([recording.gradients(one.name, step) for one in recording.layout.parameters])
+            for step in range(1, 101)
+        ]
+    )
+    assert np.isfinite(gradients).all()
+    assert len({row.tobytes() for row in gradients}) == 100
+    assert float(abs(gradients).max()) == recording.largest
+    assert float(abs(gradients[gradients != 0]).min()) == recording.smallest
+
+
+def test_recordings_are_small_and_name_no_place() -> None:
+    assert sum(file.stat().st_size for file in RECORDED.rglob("*") if file.is_file()) < 4_000_000
+    for name in NAMES:
+        told = (RECORDED / name / "recording.json").read_text(encoding="utf-8")
+        assert not re.search(r'"/|[A-Z]:\\|/work|/home|/tmp', told)
+        assert {"trained", "command", "packages", "python"} <= set(json.loads(told)["provenance"])
+
+
+def test_the_first_gradients_are_those_of_the_loss() -> None:
+    # MSE of w x + b against 2 x at x = 1, 2, 3: dL/dw = 2 mean(x (w x + b - 2 x)), dL/db likewise.
+    recording = read_recording(RECORDED / "dense-one")
+    weight, bias = float(recording.weights("kernel")[0]), float(recording.weights("bias")[0])
+    x = np.array([1.0, 2.0, 3.0])
+    residual = weight * x + bias - 2 * x
+    assert float(recording.gradients("kernel", 1)[0]) == pytest.approx(2 * (x * residual).mean(), rel=1e-6)
+    assert float(recording.gradients("bias", 1)[0]) == pytest.approx(2 * residual.mean(), rel=1e-6)
+
+
+def test_a_case_gets_the_recorded_bits() -> None:
+    (case,) = load_case_file(shipped_cases() / "digits-mlp.toml")
+    recording = read_recording(RECORDED / "digits-mlp")
+    row = np.zeros(case.layout().size, np.uint32)
+    assert fill_gradients(case, FORMATS["float32"], 100, row) == ()
+    np.testing.assert_array_equal(row, np.load(RECORDED / "digits-mlp" / "gradients.npy")[99])
+    fill_weights(case, FORMATS["float32"], row)
+    np.testing.assert_array_equal(row, np.load(RECORDED / "digits-mlp" / "weights.npy"))
+    wide = np.zeros(case.layout().size, np.uint64)
+    fill_gradients(case, FORMATS["float64"], 7, wide)
+    first = recording.layout.parameters[0]
+    expected = recording.gradients(first.name, 7).astype(np.float64)
+    np.testing.assert_array_equal(wide[: first.size].view(np.float64), expected)
+
+
+@pytest.mark.parametrize("array", ["weights.npy", "gradients.npy"])
+def test_one_changed_bit_is_noticed(folder: Path, array: str) -> None:
+    whole = bytearray((folder / array).read_bytes())
+    whole[-3] ^= 1
+    (folder / array).write_bytes(whole)
+    assert f"{array}: altered since it was recorded" in complaint(folder)
+
+
+@pytest.mark.parametrize("array", ["weights.npy", "gradients.npy"])
+@pytest.mark.parametrize("left", [0, 40, -4])
+def test_a_file_cut_short_is_noticed(folder: Path, array: str, left: int) -> None:
+    (folder / array).write_bytes((folder / array).read_bytes()[:left])
+    assert f"{array}: not a readable array, perhaps cut short" in complaint(folder)
+
+
+@pytest.mark.parametrize("array", ["weights.npy", "gradients.npy"])
+def test_a_missing_array_is_noticed(folder: Path, array: str) -> None:
+    (folder / array).unlink()
+    assert f"{array}: recorded data is missing" in complaint(folder)
+
+
+def test_another_dtype_or_shape_is_noticed(folder: Path) -> None:
+    np.save(folder / "weights.npy", np.zeros(2, np.float32))
+    assert "holds float32 (2,), recording.json says uint32 (2,)" in complaint(folder)
+    np.save(folder / "weights.npy", np.zeros((2, 1), np.uint32))
+    assert "holds uint32 (2, 1), recording.json says uint32 (2,)" in complaint(folder)
+
+
+def test_pickles_are_not_opened(folder: Path) -> None:
+    np.save(folder / "weights.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
+    assert "weights.npy: not a readable array" in complaint(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("schema_version", 2, "schema version 2 cannot be read; allowed: 1"),
+        ("dtype", "float64", "dtype 'float64' cannot be read; allowed: float32"),
+        ("steps", None, "not a readable recording (TypeError: "),
+        ("parameters", [{}], "not a readable recording (KeyError: 'name')"),
+        ("weights_sha256", "00", "weights.npy: altered since it was recorded"),
+        ("steps", 99, "gradients.npy: holds uint32 (100, 2), recording.json says uint32 (99, 2)"),
+    ],
+)
+def test_a_wrong_description_is_noticed(folder: Path, key: str, value: object, told: str) -> None:
+    file = folder / "recording.json"
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), key: value}), encoding="utf-8")
+    assert told in complaint(folder)
+
+
+def test_a_missing_or_broken_description_is_noticed(folder: Path) -> None:
+    (folder / "recording.json").write_text("{", encoding="utf-8")
+    assert "recording.json: not a readable recording (" in complaint(folder)
+    (folder / "recording.json").unlink()
+    assert "recording 'dense-one' has no recording.json" in complaint(folder)
+
+
+def test_a_damaged_recording_stops_the_case(tmp_path: Path) -> None:
+    shutil.copytree(shipped_cases(), tmp_path / "cases")
+    (tmp_path / "cases" / "recorded" / "dense-one" / "gradients.npy").unlink()
+    with pytest.raises(ParityError, match=r"tutorial-dense-one\.toml: .*gradients\.npy: recorded data is missing"):
+        load_case_file(tmp_path / "cases" / "tutorial-dense-one.toml")
+
+
+def test_what_was_not_recorded_is_refused() -> None:
+    recording = read_recording(RECORDED / "dense-one")
+    with pytest.raises(ParityError, match="step 101 was not recorded; allowed: 1 to 100"):
+        recording.gradients("kernel", 101)
+    with pytest.raises(ParityError, match=r"no parameter 'kernle' in recording .*did you mean 'kernel'"):
+        recording.weights("kernle")
+
+
+def test_the_script_imports_frameworks_in_functions_only() -> None:
+    tree = ast.parse((RECORDED / "record.py").read_text(encoding="utf-8"))
+    top = {alias.name.split(".")[0] for node in tree.body if isinstance(node, ast.Import) for alias in node.names} | {
+        (node.module or "").split(".")[0] for node in tree.body if isinstance(node, ast.ImportFrom)
+    }
+    assert not top & {"torch", "keras", "tensorflow", "sklearn"}
