@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from parity.baseline.environments.cache import cache_folder
 from parity.baseline.environments.installer import run_installer
 from parity.baseline.environments.installs import READY, build_environment
+from parity.core.cache import cache_folder
 from parity.core.errors import ParityError
 
 BUILD = (

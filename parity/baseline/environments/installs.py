@@ -19,10 +19,10 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from parity.baseline.environments.cache import VARIABLE, cache_folder
 from parity.baseline.environments.installer import InstallFailed, OnLine, choose_installer, run_installer
 from parity.baseline.environments.interpreter import Interpreter, check_interpreter, find_interpreter
 from parity.baseline.environments.pins import beside, is_exact, normal, parse_pins
+from parity.core.cache import VARIABLE, cache_folder
 from parity.core.digest import digest_of
 from parity.core.errors import ParityError
 from parity.core.files import write_json

@@ -1,4 +1,4 @@
-"""Where environments are kept from one command to the next."""
+"""Where environments and compiled code are kept from one command to the next."""
 
 from __future__ import annotations
 
