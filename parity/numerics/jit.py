@@ -93,7 +93,8 @@ def from_bits(typing_context: Any, value: Any) -> Any:
 
 
 def _dispatcher(function: Callable[..., Any], text: str) -> Kernel:
-    kernel: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    decorator: Any = numba.njit(nogil=True, error_model="numpy")
+    kernel = decorator(function)
     kernel._cache = _Kept(_digest(function, text))
     made: Kernel = kernel
     return made
