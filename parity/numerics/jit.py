@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from parity.core.cache import cache_folder
 from parity.core.errors import ParityError
@@ -93,8 +93,7 @@ def from_bits(typing_context: Any, value: Any) -> Any:
 
 
 def _dispatcher(function: Callable[..., Any], text: str) -> Kernel:
-    decorator: Any = numba.njit(nogil=True, error_model="numpy")
-    kernel = decorator(function)
+    kernel = cast(Any, numba.njit(nogil=True, error_model="numpy")(function))
     kernel._cache = _Kept(_digest(function, text))
     made: Kernel = kernel
     return made
