@@ -24,7 +24,6 @@ try:
     from numba import extending
     from numba.core import serialize, types
     from numba.core.compiler import CompileResult
-    from numba.core.dispatcher import Dispatcher
 except Exception as error:
     raise ParityError(f"numba cannot be imported ({error}); allowed: an installed numba>=0.63") from None
 
@@ -104,8 +103,9 @@ def _digest(function: Any, text: str) -> str:
     found = hashlib.sha256(text.encode())
     for name in sorted(_names(function.__code__)):
         value = function.__globals__.get(name)
-        if isinstance(value, Dispatcher):
-            found.update(f"{name} {value._cache.digest}".encode())
+        kept = getattr(value, "_cache", None)
+        if isinstance(kept, _Kept):
+            found.update(f"{name} {kept.digest}".encode())
         elif hasattr(value, "_defn"):
             found.update(f"{name} {inspect.getsource(value._defn)}".encode())
         elif not inspect.ismodule(value) and not callable(value):
