@@ -131,6 +131,11 @@ class _Kept:
     def __init__(self, digest: str) -> None:
         self.digest = digest
 
+    @property
+    def cache_path(self) -> str:
+        """What the compiler's own statistics name."""
+        return str(kernel_folder())
+
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The compiled code, None where none is kept."""
         # The compiler's own types have to be registered before they are read.
