@@ -2,130 +2,142 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from parity.adam.kernels import Program
-from parity.numerics.double_double import DoubleDouble, as_double_double, from_double, sqrt
-from parity.numerics.error_free import fast_two_sum, two_product, two_sum
+from parity.numerics.double_double import (
+    DoubleDouble,
+    add,
+    divide,
+    from_double,
+    larger,
+    maximum,
+    multiply,
+    power,
+    square_root,
+)
+from parity.numerics.jit import Kernel, compiled_text
 
 Values = dict[str, DoubleDouble]
 
+TILE = 64
+"""Elements that run through a program together: what all its operations make of them stays in the first cache."""
 
-def run_exactly(program: Program, values: Values, aliases: Mapping[str, str] | None = None) -> None:
-    """Runs a program; targets and intermediate results become entries of `values`.
+_RESULTS = {
+    "add": "add(high[x, i], low[x, i], high[y, i], low[y, i])",
+    "subtract": "add(high[x, i], low[x, i], -high[y, i], -low[y, i])",
+    "multiply": "multiply(high[x, i], low[x, i], high[y, i], low[y, i])",
+    "divide": "divide(high[x, i], low[x, i], high[y, i], low[y, i])",
+    "negative": "-high[x, i], -low[x, i]",
+    "copy": "high[x, i], low[x, i]",
+    "sqrt": "square_root(high[x, i], low[x, i])",
+    "maximum": "maximum(high[x, i], low[x, i], high[y, i], low[y, i])",
+    "larger": "larger(high[x, i], low[x, i], high[y, i], low[y, i])",
+    "power": "power(high[x, i], low[x, i], high[y, i])",
+}
+"""What each operation makes of element i of its operands x and y."""
 
-    values: by name, shapes that broadcast; aliases: names of operands that stand for others. Every operation has a
-    relative error of some 2**-104 (see `DoubleDouble`; products below 2**-960 an absolute one of 2**-1074); fma and
-    lerp are what they are in real numbers.
+_CODES = {name: code for code, name in enumerate(_RESULTS)}
+_CODES |= {"repeated": _CODES["power"], "squaring": _CODES["power"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Programs as numbers: one engine runs them all, so that no formula has to be compiled.
+
+    operations: int64 (operations, 4): code, rows of both operands, row of the result, each row written once.
+    inputs: names of the first rows, numbers among them. ends: rows in which every name stands at the end.
     """
-    before = dict(values)
-    with np.errstate(all="ignore"):
-        _run(program, values, aliases or {}, QUICK)
-        targets = {operation.result for operation in program.operations if operation.ends_line}
-        if all(np.isfinite(values[name].low).all() for name in targets):
-            return
-    values.clear()
-    values.update(before)
-    _run(program, values, aliases or {}, CAREFUL)
+
+    operations: np.ndarray
+    inputs: tuple[str | float, ...]
+    ends: Mapping[str, int]
+
+    @property
+    def rows(self) -> int:
+        """Of memory that it needs."""
+        return len(self.inputs) + len(self.operations)
 
 
-def _run(program: Program, values: Values, aliases: Mapping[str, str], operations: Operations) -> None:
-    for operation in program.operations:
-        operands = [
-            from_double(one) if isinstance(one, float) else values[aliases.get(one, one)] for one in operation.operands
-        ]
-        values[operation.result] = operations[operation.name](*operands)
+@cache
+def assembled(programs: tuple[Program, ...], aliases: tuple[tuple[str, str], ...] = ()) -> Code:
+    """The code of programs run one after another; aliases: names of operands that stand for others.
+
+    fma and lerp are what they are in real numbers.
+    """
+    renamed = dict(aliases)
+    lines: list[tuple[str, list[str | float], str]] = []
+    for operation in (one for program in programs for one in program.operations):
+        operands = [renamed.get(one, one) if isinstance(one, str) else one for one in operation.operands]
+        lines += _real(operation.name, operands, operation.result)
+    inputs: list[str | float] = []
+    written: set[str] = set()
+    for _, operands, result in lines:
+        inputs += [one for one in operands if one not in written and one not in inputs]
+        written.add(result)
+    rows: dict[str | float, int] = {name: row for row, name in enumerate(inputs)}
+    made = []
+    for place, (name, operands, result) in enumerate(lines, start=len(inputs)):
+        made.append([_CODES[name], rows[operands[0]], rows[operands[-1]], place])
+        rows[result] = place
+    ends = {name: row for name, row in rows.items() if isinstance(name, str) and not name.startswith("%")}
+    return Code(np.array(made, np.int64), tuple(inputs), ends)
 
 
-def quick_add(x: DoubleDouble, y: DoubleDouble) -> DoubleDouble:
-    """As ``x + y`` of finite numbers; NaN in low where one is not, and zeros without their sign."""
-    total, error = two_sum(x.high, y.high)
-    low, low_error = two_sum(x.low, y.low)
-    total, error = fast_two_sum(total, error + low)
-    return DoubleDouble(*fast_two_sum(total, low_error + error))
+def _real(name: str, operands: Sequence[str | float], result: str) -> list[tuple[str, list[str | float], str]]:
+    match name:
+        case "fma":
+            a, b, c = operands
+            return [("multiply", [a, b], "%product"), ("add", ["%product", c], result)]
+        case "lerp":
+            start, _, weight, difference = operands
+            return [("multiply", [weight, difference], "%product"), ("add", [start, "%product"], result)]
+        case "rsqrt":
+            return [("sqrt", [operands[0]], "%root"), ("divide", [1.0, "%root"], result)]
+    return [(name, list(operands), result)]
 
 
-def quick_multiply(x: DoubleDouble, y: DoubleDouble) -> DoubleDouble:
-    """As ``x * y``, likewise."""
-    product, error = two_product(x.high, y.high)
-    return DoubleDouble(*fast_two_sum(product, error + (x.high * y.low + x.low * y.high)))
+def run_exactly(code: Code, values: Mapping[str, np.ndarray]) -> Values:
+    """What every name is at the end; values: float64 (size,) each, read as exact numbers.
+
+    Every operation has a relative error of some 2**-104; see `parity.numerics.double_double` for its range.
+    """
+    size = len(next(iter(values.values())))
+    high, low = np.zeros((2, code.rows, size))
+    for row, name in enumerate(code.inputs):
+        high[row] = values[name] if isinstance(name, str) else name
+    execute(code.operations, high, low, size)
+    given = {name: from_double(one) for name, one in values.items()}
+    return given | {name: DoubleDouble(high[row], low[row]) for name, row in code.ends.items()}
 
 
-def quick_divide(x: DoubleDouble, y: DoubleDouble) -> DoubleDouble:
-    """As ``x / y``, likewise."""
-    quotient = x.high / y.high
-    product, error = two_product(y.high, quotient)
-    product, low = fast_two_sum(product, y.low * quotient)
-    product, low = fast_two_sum(product, low + error)
-    return DoubleDouble(*fast_two_sum(quotient, ((x.high - product) + (x.low - low)) / y.high))
+def _rows_of(name: str) -> Kernel:
+    """One operation on rows; apart from all others, so that the loop becomes vector instructions."""
+    text = f"""
+def {name}_rows(high, low, x, y, into, width):
+    for i in range(width):
+        high[into, i], low[into, i] = {_RESULTS[name]}
+"""
+    return compiled_text(text, f"{name}_rows", **_PAIRS)
 
 
-def quick_sqrt(x: DoubleDouble) -> DoubleDouble:
-    """As `sqrt`, likewise."""
-    root = np.sqrt(x.high)
-    square, error = two_product(root, root)
-    remainder = ((x.high - square) - error) + x.low
-    return DoubleDouble(*fast_two_sum(root, np.where(root > 0, remainder / (2 * root), root)))
+_PAIRS = {one.__name__: one for one in (add, multiply, divide, square_root, maximum, larger, power)}
 
-
-def maximum(x: DoubleDouble, y: DoubleDouble) -> DoubleDouble:
-    """The greater of each two; NaN where one of them is."""
-    first = np.isnan(x.high) | (x.high > y.high) | ((x.high == y.high) & (x.low >= y.low))
-    return DoubleDouble(np.where(first, x.high, y.high), np.where(first, x.low, y.low))
-
-
-def larger(x: DoubleDouble, y: DoubleDouble) -> DoubleDouble:
-    """y where x is less, else x; a NaN is not less."""
-    second = (x.high < y.high) | ((x.high == y.high) & (x.low < y.low))
-    return DoubleDouble(np.where(second, y.high, x.high), np.where(second, y.low, x.low))
-
-
-def power(base: DoubleDouble, exponent: DoubleDouble) -> DoubleDouble:
-    """``base ** exponent`` for whole exponents of at least 0, by squaring."""
-    counts = exponent.high.astype(np.int64)
-    shape = np.broadcast_shapes(base.high.shape, counts.shape)
-    result, square = as_double_double(np.ones(shape)), base
-    while counts.any():
-        product = result * square
-        odd = (counts & 1).astype(bool)
-        result = DoubleDouble(np.where(odd, product.high, result.high), np.where(odd, product.low, result.low))
-        counts, square = counts >> 1, square * square
-    return result
-
-
-Operations = Mapping[str, Callable[..., DoubleDouble]]
-
-
-def _operations(
-    add: Callable[..., DoubleDouble],
-    multiply: Callable[..., DoubleDouble],
-    divide: Callable[..., DoubleDouble],
-    root: Callable[..., DoubleDouble],
-) -> Operations:
-    return {
-        "add": add,
-        "subtract": lambda x, y: add(x, -y),
-        "multiply": multiply,
-        "divide": divide,
-        "negative": lambda x: -x,
-        "copy": lambda x: x,
-        "fma": lambda x, y, z: add(multiply(x, y), z),
-        "lerp": lambda start, end, weight, difference: add(start, multiply(weight, difference)),
-        "sqrt": root,
-        "rsqrt": lambda x: divide(from_double(1.0), root(x)),
-        "maximum": maximum,
-        "larger": larger,
-        "power": power,
-        "repeated": power,
-        "squaring": power,
-    }
-
-
-CAREFUL = _operations(operator.add, operator.mul, operator.truediv, sqrt)
-"""Those of `DoubleDouble`: right for inf, NaN and all that is very small or large."""
-
-QUICK = _operations(quick_add, quick_multiply, quick_divide, quick_sqrt)
-"""The same without looking at what came out: a third of the time."""
+execute = compiled_text(
+    """
+def execute(operations, high, low, width):
+    for place in range(operations.shape[0]):
+        code, x, y, into = operations[place]
+"""
+    + "".join(
+        f"        if code == {code}:\n            {name}_rows(high, low, x, y, into, width)\n"
+        for code, name in enumerate(_RESULTS)
+    ),
+    "execute",
+    **{f"{name}_rows": _rows_of(name) for name in _RESULTS},
+)
+"""Carries out operations (operations, 4) on the first `width` elements of rows; high, low: (rows, at least width)."""

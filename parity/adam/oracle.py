@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, plain
 from parity.adam.convention import Convention, Epsilon, Maximum, StepCount
-from parity.adam.exact import Values, run_exactly
+from parity.adam.exact import TILE, Values, assembled, execute, run_exactly
 from parity.adam.forms import DecayWeights, Update
 from parity.adam.kernels import Program, compiled
 from parity.adam.scalars import scalars
@@ -20,6 +22,7 @@ from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.numerics.double_double import DoubleDouble, from_double
 from parity.numerics.formats import Format
+from parity.numerics.jit import compiled as machine_code
 
 EXACT = """
     b1 = beta1; b2 = beta2; c1 = 1 - beta1; c2 = 1 - beta2
@@ -28,6 +31,11 @@ EXACT = """
     back = -lr; decay = lr * wd; shrink = 1 - lr * wd
 """
 """The scalars of a step in real numbers; names as in `parity.adam.forms`."""
+
+_LONG = 1 << 18
+"""Elements of a block, of all its steps and oracles, from which on they are shared out to threads."""
+
+_GRADIENT, _FACTOR = -1, -2
 
 _SCALARS = ("b1", "b2", "c1", "c2", "k1", "k2", "i1", "i2", "r2", "step", "alpha", "back", "decay", "shrink")
 
@@ -94,94 +102,121 @@ def orbits(
     scalars of an oracle with an arithmetic are rounded. A parameter without gradient stays as it is; steps are counted
     as in `parity.adam.step`. Every operation has a relative error of some 2**-104; see `DoubleDouble` for its range.
     """
-    grouped: dict[tuple[Program, ...], list[Oracle]] = defaultdict(list)
-    for oracle in dict.fromkeys(oracles):
-        grouped[oracle.programs(format)].append(oracle)
-    groups = [_Group(texts, members, weights, sizes, format) for texts, members in grouped.items()]
+    runs = {one: _Run(one, weights, sizes, format) for one in oracles}
     for block in blocks:
-        found: dict[Oracle, Truth] = {}
-        for group in groups:
-            found |= group.advance(block)
-        yield found
-
-
-class _Group:
-    """Oracles that run the same programs, side by side: state arrays are (oracles, size)."""
-
-    def __init__(
-        self,
-        texts: tuple[Program, ...],
-        members: list[Oracle],
-        weights: np.ndarray,
-        sizes: Sequence[int],
-        format: Format,
-    ) -> None:
-        self._programs, self._members, self._sizes, self._format = texts, members, np.array(sizes), format
-        shape = (len(members), weights.size)
-        amsgrad = members[0].hyper.amsgrad
-        self._quantities = ("w", "m", "v", "vmax") if amsgrad else ("w", "m", "v")
-        self._aliases = {"x": "vmax" if amsgrad else "v"}
-        self._state: Values = {name: from_double(np.zeros(shape)) for name in self._quantities}
-        self._state["w"] = from_double(np.broadcast_to(weights.astype(np.float64), shape).copy())
-        self._counts = {one: np.zeros(len(sizes), np.int64) for one in members}
-
-    def advance(self, block: Block) -> dict[Oracle, Truth]:
         gradients = block.gradients.astype(np.float64)
-        factors = self._factors(block)
-        shape = (len(self._members), *gradients.shape)
-        rows = {name: DoubleDouble(np.empty(shape), np.empty(shape)) for name in self._quantities}
-        for place in range(len(block.steps)):
-            self._step(from_double(gradients[place]), {name: _at(one, place) for name, one in factors.items()})
-            if not block.present[place].all():
-                self._restore(rows, place, np.repeat(block.present[place], self._sizes))
-            for name in self._quantities:
-                rows[name].high[:, place], rows[name].low[:, place] = self._state[name].high, self._state[name].low
-            self._before = dict(self._state)
-        return {one: Truth(**{name: _at(row, index, 0) for name, row in rows.items()})
-                for index, one in enumerate(self._members)}  # fmt: skip
+        pieces = [piece for run in runs.values() for piece in run.pieces(block)]
+        # What is short is done before another thread has woken up.
+        if gradients.size * len(runs) < _LONG:
+            for piece in pieces:
+                _advanced(gradients, piece)
+        else:
+            with ThreadPoolExecutor(os.cpu_count()) as threads:
+                list(threads.map(partial(_advanced, gradients), pieces))
+        yield {one: run.truth() for one, run in runs.items()}
 
-    def _step(self, gradient: DoubleDouble, factors: Values) -> None:
-        self._before = dict(self._state)
-        values = {**factors, **self._state, "g": gradient}
-        for program in self._programs:
-            run_exactly(program, values, self._aliases)
-        self._state = {name: values[name] for name in self._quantities}
 
-    def _restore(self, rows: Values, place: int, present: np.ndarray) -> None:
-        for name, old in self._before.items():
-            new = self._state[name]
-            self._state[name] = DoubleDouble(np.where(present, new.high, old.high), np.where(present, new.low, old.low))
+def _advanced(gradients: np.ndarray, piece: tuple[object, ...]) -> None:
+    _advance(gradients, *piece)
 
-    def _factors(self, block: Block) -> Values:
-        """By name, (oracles, steps, 1), or (oracles, steps, size) where parameters count apart."""
-        found = [self._factors_of(one, block) for one in self._members]
-        names = set.intersection(*(set(one) for one in found))
-        width = max(value.high.shape[1] for one in found for value in one.values())
 
-        def stacked(name: str) -> DoubleDouble:
-            shape = (len(block.steps), width)
-            parts = [(np.broadcast_to(one[name].high, shape), np.broadcast_to(one[name].low, shape)) for one in found]
-            return DoubleDouble(np.stack([high for high, _ in parts]), np.stack([low for _, low in parts]))
+class _Run:
+    """One oracle on its way: the states after the steps of the last block, and what they are made of.
 
-        return {name: stacked(name) for name in names}
+    rows: (quantities, steps + 1, size), the state before the block first. sources: for each input of the code the
+    quantity that it reads, or `_GRADIENT`, or `_FACTOR`; ends: rows in which the quantities stand after a step.
+    """
 
-    def _factors_of(self, oracle: Oracle, block: Block) -> Values:
-        every = oracle.convention.step_count is StepCount.GLOBAL
-        counts = self._counts[oracle] + np.cumsum(block.present | every, axis=0, dtype=np.int64)
-        self._counts[oracle] = counts[-1]
-        lr = [oracle.hyper.lr_at(step) for step in block.steps]
-        columns, which = np.unique(counts, axis=1, return_inverse=True)
-        made = [scalars_of(oracle, lr, column.tolist(), self._format) for column in columns.T]
-        if len(made) == 1:
-            return {name: DoubleDouble(one.high[:, None], one.low[:, None]) for name, one in made[0].items()}
-        places = np.repeat(which.reshape(-1), self._sizes)
-        return {
-            name: DoubleDouble(
-                np.stack([one[name].high for one in made], axis=1)[:, places],
-                np.stack([one[name].low for one in made], axis=1)[:, places],
-            )
-            for name in made[0]
-        }
+    def __init__(self, oracle: Oracle, weights: np.ndarray, sizes: Sequence[int], format: Format) -> None:
+        names = ("w", "m", "v", "vmax") if oracle.hyper.amsgrad else ("w", "m", "v")
+        self._oracle, self._format = oracle, format
+        self._code = assembled(oracle.programs(format), (("x", names[-1]),))
+        places = {"g": _GRADIENT, **{name: place for place, name in enumerate(names)}}
+        self._sources = np.array([places.get(str(one), _FACTOR) for one in self._code.inputs])
+        self._ends = np.array([self._code.ends[name] for name in names])
+        self._stops = np.cumsum(sizes)
+        self._counts = np.zeros(len(sizes), np.int64)
+        self._rows = from_double(np.zeros((len(names), 1, weights.size)))
+        self._rows.high[0] = weights
+
+    def pieces(self, block: Block) -> Iterator[tuple[object, ...]]:
+        """What `_advance` takes beside the gradients, for every piece of the row that counts its steps alike."""
+        shape = (len(self._ends), len(block.steps) + 1, self._rows.high.shape[-1])
+        before, self._rows = self._rows, DoubleDouble(np.empty(shape), np.empty(shape))
+        self._rows.high[:, 0], self._rows.low[:, 0] = before.high[:, -1], before.low[:, -1]
+        every = self._oracle.convention.step_count is StepCount.GLOBAL
+        counts = self._counts + np.cumsum(block.present | every, axis=0, dtype=np.int64)
+        self._counts = counts[-1]
+        lr = [self._oracle.hyper.lr_at(step) for step in block.steps]
+        alike = np.vstack([counts, block.present])
+        firsts = [0, *(np.flatnonzero((alike[:, 1:] != alike[:, :-1]).any(axis=0)) + 1)]
+        for first, last in zip(firsts, [*firsts[1:], counts.shape[1]], strict=True):
+            factors = self._factors(lr, counts[:, first].tolist())
+            start, stop = self._stops[first - 1] if first else 0, self._stops[last - 1]
+            width = max(TILE, -(-(stop - start) // (TILE * (os.cpu_count() or 1))) * TILE)
+            for place in range(start, stop, width):
+                yield (*self._rows, *factors, block.present[:, first], self._sources, self._ends,
+                       self._code.operations, place, min(place + width, stop))  # fmt: skip
+
+    def truth(self) -> Truth:
+        """The states after the steps that were made last."""
+        high, low = self._rows
+        return Truth(*(DoubleDouble(high[place, 1:], low[place, 1:]) for place in range(len(high))))
+
+    def _factors(self, lr: Sequence[float], counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Scalars and numbers of every step, (steps, inputs) high and low; 0 for inputs that are something else."""
+        named = scalars_of(self._oracle, lr, counts, self._format)
+        high, low = np.zeros((2, len(lr), len(self._code.inputs)))
+        for place, one in enumerate(self._code.inputs):
+            if isinstance(one, float):
+                high[:, place] = one
+            elif self._sources[place] == _FACTOR:
+                high[:, place], low[:, place] = named[one]
+        return high, low
+
+
+@machine_code
+def _advance(
+    gradients: np.ndarray,
+    high: np.ndarray,
+    low: np.ndarray,
+    factors_high: np.ndarray,
+    factors_low: np.ndarray,
+    present: np.ndarray,
+    sources: np.ndarray,
+    ends: np.ndarray,
+    operations: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
+    """Elements from start to stop through all steps of a block, tile by tile; arrays as in `_Run`."""
+    rows = sources.size + operations.shape[0]
+    work_high, work_low = np.empty((rows, TILE)), np.empty((rows, TILE))
+    for left in range(start, stop, TILE):
+        width = min(TILE, stop - left)
+        for step in range(gradients.shape[0]):
+            if not present[step]:
+                for place in range(ends.size):
+                    for i in range(left, left + width):
+                        high[place, step + 1, i], low[place, step + 1, i] = high[place, step, i], low[place, step, i]
+                continue
+            for row in range(sources.size):
+                source = sources[row]
+                for i in range(width):
+                    if source == _FACTOR:
+                        work_high[row, i], work_low[row, i] = factors_high[step, row], factors_low[step, row]
+                    elif source == _GRADIENT:
+                        work_high[row, i], work_low[row, i] = gradients[step, left + i], 0.0
+                    else:
+                        work_high[row, i], work_low[row, i] = high[source, step, left + i], low[source, step, left + i]
+            execute(operations, work_high, work_low, width)
+            for place in range(ends.size):
+                row = ends[place]
+                for i in range(width):
+                    high[place, step + 1, left + i], low[place, step + 1, left + i] = (
+                        work_high[row, i],
+                        work_low[row, i],
+                    )
 
 
 def scalars_of(oracle: Oracle, lr: Sequence[float], counts: Sequence[int], format: Format) -> Values:
@@ -190,21 +225,10 @@ def scalars_of(oracle: Oracle, lr: Sequence[float], counts: Sequence[int], forma
     if oracle.arithmetic is not None:
         rounded = scalars(hyper, convention, oracle.arithmetic.factors, lr, counts, format)
         return {name: from_double(one) for name, one in rounded.items()}
-    size = len(counts)
     asked = {"beta1": hyper.beta1, "beta2": hyper.beta2, "eps": hyper.eps, "wd": hyper.weight_decay}
-    values = {name: from_double(np.full(size, float(value))) for name, value in asked.items()}
-    values |= {"lr": from_double(np.array(lr, np.float64)), "t": from_double(np.array(counts, np.float64))}
+    values = {name: np.full(len(counts), float(value)) for name, value in asked.items()}
+    values |= {"lr": np.array(lr, np.float64), "t": np.array(counts, np.float64)}
     text = EXACT
     if not convention.bias_correction:
         text = text.replace("power(beta1, t)", "0").replace("power(beta2, t)", "0")
-    run_exactly(compiled(text, _SCALARS), values)
-    named = {name: one for name, one in values.items() if not name.startswith("%")}
-    return {
-        name: DoubleDouble(np.broadcast_to(one.high, size), np.broadcast_to(one.low, size))
-        for name, one in named.items()
-    }
-
-
-def _at(x: DoubleDouble, place: int, axis: int = 1) -> DoubleDouble:
-    index = (place,) if axis == 0 else (slice(None), place)
-    return DoubleDouble(x.high[index], x.low[index])
+    return run_exactly(assembled((compiled(text, _SCALARS),)), values)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -14,8 +15,9 @@ from parity.adam.twins import Twin
 from parity.comparison.trace import Trace
 from parity.core.hyper import Hyper
 from parity.explain.inputs import Inputs
-from parity.numerics.double_double import DoubleDouble, from_double
+from parity.numerics.double_double import DoubleDouble, add, from_double
 from parity.numerics.formats import Format
+from parity.numerics.jit import bits_of, compiled, from_bits
 
 
 class Term(StrEnum):
@@ -78,34 +80,6 @@ Key = tuple[object, object, str]
 """(what, minus what, quantity); what: an Oracle, or the name of a trace."""
 
 
-@dataclass
-class _Growing:
-    """A series that grows block by block."""
-
-    parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)
-
-    def add(self, difference: np.ndarray, spacing: np.ndarray) -> None:
-        finite = np.isfinite(difference)
-        lost = np.count_nonzero(~finite, axis=1)
-        size = np.abs(difference if finite.all() else np.where(finite, difference, 0.0))
-        kept = np.maximum(size.shape[1] - lost, 1)
-        in_ulp = size / spacing
-
-        def rms(rows: np.ndarray) -> np.ndarray:
-            # Squares of small differences would underflow.
-            top = rows.max(axis=1, initial=0.0)
-            scale = np.where(top > 0, top, 1.0)
-            root: np.ndarray = scale * np.sqrt(np.sum(np.square(rows / scale[:, None]), axis=1) / kept)
-            return root
-
-        self.parts.append(
-            (size.max(axis=1, initial=0.0), rms(size), in_ulp.max(axis=1, initial=0.0), rms(in_ulp), lost)
-        )
-
-    def series(self) -> Series:
-        return Series(*(np.concatenate(column) for column in zip(*self.parts, strict=True)))
-
-
 @dataclass(frozen=True, slots=True)
 class PairSplit:
     """A pair's terms by quantity, their total, and each side's error against the truth of its own convention."""
@@ -154,18 +128,6 @@ def differences(actual: Side, expected: Side) -> dict[Term, tuple[object, object
     return found
 
 
-def terms(actual: Side, expected: Side, rows: Mapping[object, DoubleDouble]) -> dict[Term, DoubleDouble]:
-    """The terms themselves, element by element; they add up to actual - expected.
-
-    rows: one quantity of every orbit in `differences`, any one shape. Each term has a relative error of 2**-104.
-    """
-    turned = (Term.SCALARS_EXPECTED, Term.ROUNDING_EXPECTED)
-    return {
-        term: rows[right] - rows[left] if term in turned else rows[left] - rows[right]
-        for term, (left, right) in differences(actual, expected).items()
-    }
-
-
 def split(pairs: Iterable[tuple[Side, Side]], inputs: Inputs) -> Split:
     """Measures the terms of all pairs of one cell in one pass over its steps; every orbit is made once."""
     pairs = tuple(pairs)
@@ -181,7 +143,7 @@ def split(pairs: Iterable[tuple[Side, Side]], inputs: Inputs) -> Split:
                 asked[_name(side), side.exact, quantity] = (quantity, side.exact)
     sides = {_name(side): side for pair in pairs for side in pair}
     oracles = [one for key in asked for one in (*key[:2], asked[key][1]) if isinstance(one, Oracle)]
-    growing = {key: _Growing() for key in asked}
+    growing: dict[Key, list[np.ndarray]] = {key: [] for key in asked}
     arrays = {(name, quantity): side.trace.array(quantity) for name, side in sides.items()
               for quantity in side.trace.quantities}  # fmt: skip
     sizes = [parameter.size for parameter in inputs.layout.parameters]
@@ -195,24 +157,121 @@ def split(pairs: Iterable[tuple[Side, Side]], inputs: Inputs) -> Split:
     with np.errstate(all="ignore"):
         for truths in orbits(oracles, inputs.weights(), sizes, blocks(), inputs.format):  # type: ignore[arg-type]
             steps = pending.pop()
-            spacings: dict[tuple[object, str], np.ndarray] = {}
-            for (left, right, quantity), grown in growing.items():
-                at = (asked[left, right, quantity][1], quantity)
-                if at not in spacings:
-                    spacings[at] = spacing(_rows(truths[at[0]], quantity).high, inputs.format)  # type: ignore[index]
-                both = (_orbit(one, quantity, truths, arrays, steps) for one in (left, right))
-                x, y = both
-                grown.add((x - y).high, spacings[at])
-    return Split({key: grown.series() for key, grown in growing.items()})
+            for (left, right, quantity), parts in growing.items():
+                x, y = (_orbit(one, quantity, truths, arrays, steps) for one in (left, right))
+                truth = _rows(truths[asked[left, right, quantity][1]], quantity)  # type: ignore[index]
+                parts.append(sizes_of_differences(*x, *y, truth.high, *_spacing_of(inputs.format)))
+    return Split({key: Series(*np.hstack(parts)) for key, parts in growing.items()})
 
 
-def spacing(values: np.ndarray, format: Format) -> np.ndarray:
-    """Distance of neighbours of the format around doubles, as double; the smallest one below its normal range."""
-    smallest = 3 - 2 ** (format.exponent_bits - 1)
-    # The exponent that frexp gives to 0 is that of 1/2.
-    exponents = np.where(values == 0, smallest, np.maximum(np.frexp(values)[1], smallest))
-    distances: np.ndarray = np.ldexp(1.0, exponents - format.precision)
-    return distances
+def _spacing_of(format: Format) -> tuple[int, int]:
+    """The format's digits, and the exponent of its least normal number as frexp has it."""
+    return format.precision, 3 - 2 ** (format.exponent_bits - 1)
+
+
+@compiled
+def sizes_of_differences(
+    x_high: np.ndarray,
+    x_low: np.ndarray,
+    y_high: np.ndarray,
+    y_low: np.ndarray,
+    truth: np.ndarray,
+    precision: int,
+    least: int,
+) -> np.ndarray:
+    """What `Series` says of ``x - y``, (5, steps); all arrays (steps, size), truth: where the spacing is that of."""
+    steps, size = x_high.shape
+    found = np.zeros((5, steps))
+    differences, in_ulp = np.empty(size), np.empty(size)
+    for step in range(steps):
+        for i in range(size):
+            high, _ = add(x_high[step, i], x_low[step, i], -y_high[step, i], -y_low[step, i])
+            differences[i] = abs(high)
+        lost = 0
+        for i in range(size):
+            if not differences[i] < np.inf:
+                differences[i] = 0.0
+                lost += 1
+            in_ulp[i] = differences[i] / spacing(truth[step, i], precision, least)
+        kept = max(size - lost, 1)
+        found[0, step], found[1, step] = _largest_and_rms(differences, kept)
+        found[2, step], found[3, step] = _largest_and_rms(in_ulp, kept)
+        found[4, step] = lost
+    return found
+
+
+@compiled
+def _largest_and_rms(sizes: np.ndarray, kept: int) -> tuple[float, float]:
+    """Of numbers of at least 0, which are overwritten."""
+    top = 0.0
+    for i in range(sizes.size):
+        top = max(top, sizes[i])
+    # Squares of small differences would underflow.
+    scale = top if top > 0 else 1.0
+    for i in range(sizes.size):
+        part = sizes[i] / scale
+        sizes[i] = part * part
+    return top, scale * math.sqrt(pairwise_sum(sizes) / kept)
+
+
+@compiled
+def pairwise_sum(values: np.ndarray) -> float:
+    """The sum of numbers (size,), in the order of `numpy.sum`: halves of halves, down to eight sums side by side."""
+    # A tree walked with a stack: compiled code that calls itself cannot be kept on disk.
+    starts, sizes, turns, lefts = np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64)
+    sizes[0] = values.size
+    total, depth = 0.0, 0
+    while depth >= 0:
+        start, size, turn = starts[depth], sizes[depth], turns[depth]
+        half = size // 2 - size // 2 % 8
+        if size <= 128:
+            total = _short_sum(values, start, size)
+        elif turn == 1:
+            lefts[depth] = total
+        elif turn == 2:
+            total = lefts[depth] + total
+        if size <= 128 or turn == 2:
+            depth -= 1
+        else:
+            turns[depth] += 1
+            depth += 1
+            starts[depth], sizes[depth], turns[depth] = start + turn * half, half if turn == 0 else size - half, 0
+    return total
+
+
+@compiled
+def _short_sum(values: np.ndarray, start: int, size: int) -> float:
+    """Of so many elements from `start` on."""
+    total = 0.0
+    whole = start
+    if size >= 8:
+        whole = start + size - size % 8
+        a, b, c, d = values[start], values[start + 1], values[start + 2], values[start + 3]
+        e, f, g, h = values[start + 4], values[start + 5], values[start + 6], values[start + 7]
+        for i in range(start + 8, whole, 8):
+            a, b, c, d = a + values[i], b + values[i + 1], c + values[i + 2], d + values[i + 3]
+            e, f, g, h = e + values[i + 4], f + values[i + 5], g + values[i + 6], h + values[i + 7]
+        total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for i in range(whole, start + size):
+        total += values[i]
+    return total
+
+
+@compiled
+def spacing(value: float, precision: int, least: int) -> float:
+    """Distance of neighbours of a format around a number; the smallest one below its normal range.
+
+    precision: bits of the format, the leading one included; least: exponent of its smallest normal number, one more
+    than that of the power of two (as frexp has it).
+    """
+    field = int(np.int64(bits_of(value)) >> 52) & 0x7FF
+    # What is said at inf and NaN does not matter: they are left out.
+    exponent = max(least, field - 1022 if field < 0x7FF else 0)
+    # The field of a double that is 2**(exponent - precision), or the place of its only bit where that is subnormal.
+    power = exponent - precision + 1023
+    bits = power << 52 if power > 0 else 1 << max(0, power + 51)
+    distance: float = from_bits(np.uint64(bits))
+    return distance
 
 
 def _orbit(

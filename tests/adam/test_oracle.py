@@ -149,3 +149,28 @@ def test_a_zero_gradient_leaves_no_nan():
     found = orbit(Oracle(Hyper(), Convention()), format, rows=np.zeros((STEPS, sum(SIZES)), format.dtype))
     assert (found["w"][0] == weights(format)).all()
     assert not any(np.isnan(part).any() for pair in found.values() for part in pair)
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_threads_tiles_and_pieces_change_no_bit(monkeypatch, present):
+    """1,000 elements in one parameter of every element's own, and in pieces, on threads and on none."""
+    generator = np.random.default_rng(8)
+    sizes, format = (700, 0, 299, 1), FORMATS["float32"]
+    rows = (generator.standard_normal((STEPS, 1000)) * 0.1).astype(np.float32)
+    weight = generator.standard_normal(1000).astype(np.float32)
+    given = np.ones((STEPS, len(sizes)), bool)
+    given[2, 2] = present
+    oracle = Oracle(Hyper(amsgrad=True, weight_decay=0.1), Convention(step_count=StepCount.PER_PARAMETER))
+
+    def states(places, sizes, given):
+        block = Block(range(1, STEPS + 1), np.ascontiguousarray(rows[:, places]), given)
+        (found,) = orbits([oracle], weight[places], sizes, [block], format)
+        return np.stack([part for one in found[oracle] for part in one])
+
+    expected = states(slice(None), sizes, given)
+    assert not np.isnan(expected).any()
+    monkeypatch.setattr("parity.adam.oracle._LONG", 1)
+    assert (states(slice(None), sizes, given) == expected).all()
+    for place in (0, 699, 700, 999):
+        own = given[:, [0 if place < 700 else 2 if place < 999 else 3]]
+        assert (states(slice(place, place + 1), (1,), own) == expected[..., place : place + 1]).all()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from parity.adam.oracle import Oracle, orbits
-from parity.explain.split import Term, differences, spacing, split, terms
-from parity.numerics.double_double import from_double
+from parity.explain.split import Term, differences, pairwise_sum, sizes_of_differences, spacing, split
+from parity.numerics.double_double import add, from_double
 from parity.numerics.formats import FORMATS
 from parity.numerics.ulp import ordered_keys
 
@@ -35,11 +35,15 @@ def test_the_terms_add_up_element_by_element(traced, side_of, dtype, quantity):
     inputs, traces = traced(*PAIR, dtype=dtype, hyper={"eps": 1e-3})
     actual, expected = (side_of(traces[name]) for name in PAIR)
     rows = rows_of(actual, expected, quantity, inputs)
-    parts = terms(actual, expected, rows)
+    parts = differences(actual, expected)
     assert len(parts) == 5
+    turned = (Term.SCALARS_EXPECTED, Term.ROUNDING_EXPECTED)
     total = actual.trace.array(quantity)[1:].astype(np.float64), expected.trace.array(quantity)[1:].astype(np.float64)
     for place in np.ndindex(total[0].shape):
-        added = sum((Fraction(one.high[place]) + Fraction(one.low[place]) for one in parts.values()), Fraction(0))
+        added = Fraction(0)
+        for term, (left, right) in parts.items():
+            x, y = (rows[one] for one in ((right, left) if term in turned else (left, right)))
+            added += sum(map(Fraction, add(x.high[place], x.low[place], -y.high[place], -y.low[place])))
         assert abs(added - (Fraction(total[0][place]) - Fraction(total[1][place]))) <= EXACT
 
 
@@ -82,7 +86,40 @@ def test_one_pass_serves_every_pair(traced, side_of, monkeypatch):
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 def test_spacing_is_one_ulp(format):
-    values = np.array([1.0, 1.5, 3e-5, 2.0**-30, 0.0]).astype(format.dtype)
-    keys = ordered_keys(values) + 1
+    emax = (1 << (format.exponent_bits - 1)) - 1
+    least = 2.0 ** (1 - emax)
+    values = np.array([1.0, 1.5, 3e-5, 2.0**-30, 0.0, -3.0, least, least * 1.5, least / 2, 2.0**emax]).astype(
+        format.dtype
+    )
+    keys = ordered_keys(np.abs(values)) + 1
     above = keys.astype(format.unsigned).view(format.dtype).astype(np.float64)
-    np.testing.assert_array_equal(spacing(values.astype(np.float64), format), above - values.astype(np.float64))
+    # Above the greatest power of two the neighbour may be the largest number, not beyond.
+    for value, neighbour in zip(values.astype(np.float64).tolist(), above.tolist(), strict=True):
+        assert spacing(value, format.precision, 2 - emax) == neighbour - abs(value)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 63, 64, 127, 128, 129, 135, 136, 1000, 1060, 4097, 70001])
+def test_sums_are_those_of_numpy_bit_for_bit(size):
+    values = np.random.default_rng(size).standard_normal(size)
+    assert pairwise_sum(values) == np.sum(values)
+
+
+def test_sizes_are_those_of_the_slow_version():
+    random = np.random.default_rng(2)
+    x, y = (random.standard_normal((5, 300)) * 1e-3 for _ in range(2))
+    x[1, 7], x[1, 9], y[2, 0], x[3], y[3] = np.inf, np.nan, -np.inf, 0.0, 0.0
+    x[4], y[4] = 1e-200, 2e-200
+    low = np.zeros_like(x)
+    truth = np.where(np.isfinite(y), y, 1.0)
+    format = FORMATS["float32"]
+    found = sizes_of_differences(x, low, y, low, truth, format.precision, -125)
+    for step in range(5):
+        with np.errstate(invalid="ignore"):
+            gaps = np.abs(x[step] - y[step])
+        kept = gaps[np.isfinite(gaps)]
+        units = np.array([spacing(one, 24, -125) for one in truth[step][np.isfinite(gaps)]])
+        expected = [kept.max(), np.sqrt(np.mean(np.square(kept / kept.max()))) * kept.max() if kept.any() else 0.0]
+        in_ulp = kept / units
+        expected += [in_ulp.max(), np.sqrt(np.mean(np.square(in_ulp)))]
+        np.testing.assert_allclose(found[:4, step], expected, rtol=1e-14)
+        assert found[4, step] == 300 - len(kept)
