@@ -13,11 +13,9 @@ import pytest
 
 import parity
 from parity.api.baselines import save_baseline
-from parity.baseline.bisected import Bisected, Range
-from parity.baseline.bisection import Answer, Decision, Suspects
-from parity.baseline.release_matrix import Column, ReleaseMatrix
+from parity.baseline.bisection import Answer, Bisected, Decision, Range, Suspects
 from parity.baseline.side import saved_side
-from parity.baseline.upgrade import hold_sides
+from parity.baseline.upgrade import Column, ReleaseMatrix, hold_sides
 from parity.case.catalogue import load_case_file
 from parity.cli.main import exit_code
 from parity.comparison.trace import create_rows, write_header

@@ -9,11 +9,9 @@ from itertools import count
 from pathlib import Path
 
 from parity.api.front import select_cases
-from parity.baseline.check import Checked, check, choose_baseline
-from parity.baseline.command import selecting
-from parity.baseline.held import hold
-from parity.baseline.recorded import Recorded
-from parity.baseline.saving import Selection, save
+from parity.baseline.check import Checked, check, choose_baseline, hold
+from parity.baseline.document import selecting
+from parity.baseline.saving import Recorded, Selection, save
 from parity.baseline.store import Baseline, baselines_in, check_files, obtained_beside
 from parity.core.environment import describe_environment
 from parity.core.errors import NothingCompared, UsageError

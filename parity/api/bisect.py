@@ -11,17 +11,27 @@ from parity.api.baselines import OnDone, unheard
 from parity.api.changes import PAGE, leave_page
 from parity.api.question import OnBuild, asked_for, unseen
 from parity.api.release import RELEASES, Line, release_side, release_site
-from parity.baseline.bisected import Bisected, Range
-from parity.baseline.bisection import Answer, Decision
-from parity.baseline.command import repeated, selecting
-from parity.baseline.document import FILES, Document
+from parity.baseline.bisection import (
+    Answer,
+    Bisected,
+    Decision,
+    Judge,
+    NoChange,
+    OnDecided,
+    Range,
+    append,
+    changed_places,
+    decide,
+    read_journal,
+    run_check,
+    search,
+    standing,
+    start_journal,
+)
+from parity.baseline.document import FILES, Document, make_room, repeated, selecting
 from parity.baseline.environments.releases import between, check_release, releases_of
-from parity.baseline.journal import append, read_journal, start_journal
-from parity.baseline.judging import Judge, NoChange, OnDecided, changed_places, decide, search, standing
-from parity.baseline.room import make_room
 from parity.baseline.side import Side
 from parity.baseline.upgrade import hold_sides
-from parity.baseline.user_check import run_check
 from parity.core.errors import UsageError
 from parity.core.files import write_json
 from parity.report.bisect import bisected_to_json

@@ -12,14 +12,11 @@ from parity.api.baselines import OnDone, the_baseline, unheard
 from parity.api.changes import PAGE, leave_page
 from parity.api.question import OnBuild, asked_for, unseen
 from parity.api.release import RELEASES, Line, release_side
-from parity.baseline.command import repeated, selecting
-from parity.baseline.document import FILES, Document, head
+from parity.baseline.document import FILES, Document, head, make_room, repeated, selecting
 from parity.baseline.environments.releases import in_order
-from parity.baseline.release_matrix import Column, ReleaseMatrix
-from parity.baseline.room import make_room
 from parity.baseline.saving import Selection
 from parity.baseline.side import Side, saved_side
-from parity.baseline.upgrade import Upgraded, hold_sides, selected
+from parity.baseline.upgrade import Column, ReleaseMatrix, Upgraded, hold_sides, selected
 from parity.core.errors import NothingCompared, ParityError, UsageError
 from parity.core.files import write_atomically, write_json
 from parity.report.release_matrix import matrix_lines, matrix_to_json

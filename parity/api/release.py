@@ -8,11 +8,9 @@ from pathlib import Path
 
 from parity.api.baselines import OnDone, the_baseline
 from parity.api.question import OnBuild, cells_of, counted
-from parity.baseline.chosen import candidates_for
 from parity.baseline.environments.interpreter import unmet_under
-from parity.baseline.place import Place, Site, settle
 from parity.baseline.saving import Selection
-from parity.baseline.side import Side, recorded_side, saved_side
+from parity.baseline.side import Place, Side, Site, candidates_for, recorded_side, saved_side, settle
 from parity.baseline.store import INDEX
 
 RELEASES = "releases"

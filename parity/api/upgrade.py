@@ -10,11 +10,8 @@ from pathlib import Path
 from parity.api.baselines import OnDone, the_baseline, unheard
 from parity.api.changes import PAGE, leave_page
 from parity.api.question import OnBuild, asked_for, cells_of, counted, unseen, with_candidates
-from parity.baseline.command import placing, selecting
-from parity.baseline.document import FILES, Document, head
-from parity.baseline.place import Place, check_place, pinned, settle
-from parity.baseline.room import make_room
-from parity.baseline.side import Side, recorded_side, saved_side
+from parity.baseline.document import FILES, Document, head, make_room, placing, selecting
+from parity.baseline.side import Place, Side, check_place, pinned, recorded_side, saved_side, settle
 from parity.baseline.upgrade import Upgraded, hold_sides, selected
 from parity.core.errors import UsageError
 from parity.core.files import write_atomically, write_json

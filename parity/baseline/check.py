@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parity.baseline.drift import GREEN, Drift, Status, drift
 from parity.baseline.entry import Entry, shortened
-from parity.baseline.recorded import Recorded
-from parity.baseline.saving import OnCell, RecordedCell, Selection, kept, recorded_cells
+from parity.baseline.saving import OnCell, Recorded, RecordedCell, Selection, kept, recorded_cells
 from parity.baseline.store import Baseline, write_baseline
-from parity.baseline.surroundings import Difference, nearest_environment
+from parity.case.case import Case
 from parity.comparison.trace import Trace, read_trace
+from parity.core.environment import Difference, nearest_environment
 from parity.core.errors import NothingCompared
 from parity.core.shown import Shown
 from parity.engine.plan import Candidate
@@ -172,3 +172,37 @@ def _unused(
         among = case in cases and dtype in selection.dtypes and name in names
         if (case, dtype, name) not in asked and (whole or among):
             yield Drift(case, dtype, name, Status.UNUSED, "nothing asked for it")
+
+
+def hold(before: Baseline, after: Baseline, cases: Mapping[str, Case]) -> Checked:
+    """What became of every entry of the first baseline in the second.
+
+    cases: by name, those there are; a change in another case is told without its size. Entries that only the second
+    has are missing in the first, those that only the first has are unused. NothingCompared where no two entries are
+    of the same case, dtype and implementation.
+    """
+    drifts = tuple(one for cell in sorted({*before.cells, *after.cells}) for one in _cell(before, after, cell, cases))
+    _, environment = nearest_environment([before.environments], after.environments[0])
+    if not any(one.status in (Status.IDENTICAL, Status.CHANGED, Status.INPUTS_CHANGED) for one in drifts):
+        raise NothingCompared(f"nothing was compared: {before.folder} and {after.folder} have no entry in common")
+    return Checked(before, drifts, environment, None)
+
+
+def _cell(before: Baseline, after: Baseline, cell: tuple[str, str], cases: Mapping[str, Case]) -> Iterator[Drift]:
+    old, new = before.entries(*cell), after.entries(*cell)
+    inputs = None
+    for name in sorted({*old, *new}):
+        if name not in new:
+            yield Drift(*cell, name, Status.UNUSED, "only the first has it")
+        elif name not in old:
+            yield Drift(*cell, name, Status.MISSING, "only the second has it")
+        else:
+            inputs = inputs or _inputs(new[name], cases)
+            yield drift(old[name], new[name], inputs)
+
+
+def _inputs(entry: Entry, cases: Mapping[str, Case]) -> Inputs | None:
+    case = cases.get(entry.case)
+    if case is None or case.digest() != entry.case_digest:
+        return None
+    return Inputs(case, format_named(entry.dtype))

@@ -1,17 +1,173 @@
-"""One side of an upgrade: what was recorded there, and why the rest was not."""
+"""One side of an upgrade: where it comes from, which implementations can run there, and what was recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from parity.baseline.chosen import Unmet, able
-from parity.baseline.place import Site
-from parity.baseline.recorded import Recorded
-from parity.baseline.saving import OnCell, Selection, save
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from parity.baseline.environments.installer import OnLine
+from parity.baseline.environments.installs import build_environment
+from parity.baseline.environments.interpreter import check_interpreter
+from parity.baseline.environments.pins import TENSORFLOWS, is_exact, parse_pins
+from parity.baseline.saving import OnCell, Recorded, Selection, save
 from parity.baseline.store import Baseline
-from parity.core.errors import NothingCompared
+from parity.core.errors import NothingCompared, ParityError, UsageError
+from parity.engine.candidates import describe_plugin, shipped_candidates
+from parity.engine.plan import Candidate
+from parity.implementations.registry import check_target, shipped_implementations
+
+Unmet = Mapping[str, tuple[str, ...]]
+"""By name of an implementation what it lacks under an interpreter, nothing where it can run."""
+
+DESCRIBE_SECONDS = 120.0
+
+RULER = "numpy"
+"""What parity measures with: of no interest in an upgrade, unless it is what is upgraded."""
+
+
+def candidates_for(targets: Sequence[str], pins: Sequence[str], pythons: Sequence[str]) -> tuple[Candidate, ...]:
+    """The implementations that targets name; where none does, the shipped ones that stand on what is pinned.
+
+    pythons: a plug-in is described by the first under which it can be loaded. ParityError where a target means
+    nothing, or its plug-in can be loaded under none.
+    """
+    if not targets:
+        return standing_on(pins)
+    shipped = {candidate.name: candidate for candidate in shipped_candidates()}
+    chosen: dict[str, Candidate] = {}
+    for target in dict.fromkeys(targets):
+        matching = {name: one for name, one in shipped.items() if fnmatchcase(name, target)}
+        if not matching:
+            check_target(target)
+            plugin = _plugin(target, pythons)
+            matching = {plugin.name: plugin}
+        chosen.update(matching)
+    return tuple(chosen.values())
+
+
+def standing_on(pins: Sequence[str]) -> tuple[Candidate, ...]:
+    """The shipped implementations whose framework a pin names; all but NumPy's where no pin names one."""
+    asked = tuple(map(Requirement, pins))
+    standing = tuple(one for one in shipped_candidates() if _stands(one.name, asked))
+    frameworks = {one.worker for one in standing}
+    if frameworks - {RULER}:
+        return tuple(one for one in standing if one.worker != RULER)
+    return standing or tuple(one for one in shipped_candidates() if one.worker != RULER)
+
+
+def able(candidates: Sequence[Candidate], unmet: Unmet) -> tuple[Candidate, ...]:
+    """Those that lack nothing."""
+    return tuple(one for one in candidates if not unmet[one.name])
+
+
+def able_somewhere(
+    candidates: Sequence[Candidate], targets: Sequence[str], unmets: Sequence[Unmet], saved: Collection[str]
+) -> tuple[Candidate, ...]:
+    """Those that can run on a side, or of which a baseline has entries.
+
+    saved: names in baselines. ParityError where nothing is left, or where one that is named in full is not.
+    """
+    left = tuple(one for one in candidates if one.name in saved or any(not unmet[one.name] for unmet in unmets))
+    named = [one for one in candidates if one not in left and (one.plugin or one.name in targets)]
+    for one in named or ([] if left else candidates):
+        lacks = " and ".join(dict.fromkeys(why for unmet in unmets for why in unmet[one.name])) or "is in no baseline"
+        more = "" if left else f" (and {len(candidates) - 1} more cannot run either)" if len(candidates) > 1 else ""
+        raise ParityError(f"{one.name} can run on no side: {lacks}{more}")
+    return left
+
+
+def _stands(name: str, asked: Sequence[Requirement]) -> bool:
+    """Whether a pin brings something that an implementation needs, in a release that serves."""
+    needs = shipped_implementations()[name].needs
+    alternatives = [Requirement(alternative) for need in needs for alternative in need.split("|")]
+    return any(_module(pin.name) == _module(one.name) and _serves(pin, one) for pin in asked for one in alternatives)
+
+
+def _serves(pin: Requirement, need: Requirement) -> bool:
+    return not is_exact(pin) or need.specifier.contains(next(iter(pin.specifier)).version, prereleases=True)
+
+
+def _module(package: str) -> str:
+    name = canonicalize_name(package)
+    return {"jaxlib": "jax", **dict.fromkeys(TENSORFLOWS, "tensorflow")}.get(name, name.replace("-", "_"))
+
+
+def _plugin(target: str, pythons: Sequence[str]) -> Candidate:
+    reasons = []
+    for python in pythons:
+        try:
+            with tempfile.TemporaryDirectory(prefix="parity-") as logs:
+                return describe_plugin(target, Path(logs), DESCRIBE_SECONDS, python)
+        except ParityError as error:
+            reasons.append(str(error))
+    raise ParityError(reasons[0] if reasons else f"implementation {target!r}: there is no interpreter to load it")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One side as it is asked for: by pins, by a path of a Python, or by the folder of a baseline.
+
+    flag: names it in error lines. beside: pins that are the same on every side, only where there are pins.
+    """
+
+    flag: str
+    pins: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    python: str = ""
+    baseline: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An interpreter to record under. packages, notes: as its environment has them, empty where nobody built it."""
+
+    name: str
+    python: str
+    packages: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def check_place(place: Place) -> None:
+    """Look at all that can be looked at before anything is built.
+
+    UsageError where a side is asked for in no way or in several; ParityError where its pins or its interpreter are
+    none.
+    """
+    given = {
+        place.flag: bool(place.pins),
+        f"{place.flag}-python": bool(place.python),
+        f"{place.flag}-baseline": place.baseline is not None,
+    }
+    chosen = [flag for flag, is_given in given.items() if is_given]
+    if len(chosen) != 1:
+        told = "is not given" if not chosen else f"is given {len(chosen)} times ({', '.join(chosen)})"
+        raise UsageError(f"this side {told}; give one of {', '.join(given)}")
+    if place.pins:
+        parse_pins((*place.pins, *place.beside), place.flag)
+    if place.python:
+        check_interpreter(place.python, f"{place.flag}-python")
+
+
+def settle(place: Place, on_line: OnLine) -> Site:
+    """The interpreter of a place that is no baseline; its environment is built where there is none yet."""
+    if place.python:
+        found = check_interpreter(place.python, f"{place.flag}-python")
+        return Site(place.python, found.path, {}, ())
+    built = build_environment((*place.pins, *place.beside), flag=place.flag, on_line=on_line)
+    return Site(" ".join(built.pins), built.python, built.packages, built.notes)
+
+
+def pinned(places: Collection[Place]) -> tuple[str, ...]:
+    """The pins by which places are told apart; those that stand on every side where nothing else is pinned."""
+    own = tuple(pin for place in places for pin in place.pins)
+    return own or tuple(pin for place in places for pin in place.beside)
+
 
 Where = tuple[str, str, str]
 """Case, dtype and implementation."""

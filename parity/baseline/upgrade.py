@@ -1,19 +1,19 @@
-"""What an upgrade changed: one side held against the other, and what only one of them has."""
+"""What an upgrade changed: one side held against the other, and each of several releases against the newest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from packaging.utils import canonicalize_name
 
-from parity.baseline.check import Checked
-from parity.baseline.drift import Drift, Status
-from parity.baseline.held import hold
+from parity.baseline.check import Checked, hold
+from parity.baseline.drift import GREEN, Drift, Status
 from parity.baseline.saving import Selection
 from parity.baseline.side import Side, Where
-from parity.baseline.surroundings import ABSENT, Difference
 from parity.case.case import Case
+from parity.core.environment import ABSENT, Difference
 from parity.core.errors import NothingCompared
 from parity.core.shown import Shown
 
@@ -92,3 +92,50 @@ def _other_packages(before: Side, after: Side, known: tuple[Difference, ...]) ->
         left, right = before.packages.get(name, ABSENT), after.packages.get(name, ABSENT)
         if left != right and name not in told:
             yield Difference(name, left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A release. held: against the reference, None where there is nothing of it; why: then says so."""
+
+    release: str
+    held: Upgraded | None
+    why: str = ""
+
+    def counted(self, implementation: str) -> Mapping[Status, int]:
+        """How many entries of an implementation by what became of them."""
+        drifts = self.held.checked.drifts if self.held is not None else ()
+        return Counter(one.status for one in drifts if one.implementation == implementation)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseMatrix(Shown):
+    """Releases of a package, oldest first.
+
+    reference: what they are held against, a release or a baseline. command: the words that ask it again.
+    """
+
+    package: str
+    reference: str
+    columns: tuple[Column, ...]
+    command: tuple[str, ...] = ()
+
+    @property
+    def implementations(self) -> tuple[str, ...]:
+        """Every one that some release or the reference has."""
+        held = [one.held for one in self.columns if one.held is not None]
+        return tuple(dict.fromkeys(one.implementation for upgraded in held for one in upgraded.checked.drifts))
+
+    @property
+    def compared(self) -> int:
+        """Digests that were compared."""
+        return sum(one.held.checked.compared for one in self.columns if one.held is not None)
+
+    @property
+    def exit_code(self) -> int:
+        """1 where something is not the same, or a release could not be held."""
+        same = all(
+            one.held is not None and all(drift.status in GREEN for drift in one.held.checked.drifts)
+            for one in self.columns
+        )
+        return 0 if same else 1

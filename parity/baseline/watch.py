@@ -10,9 +10,7 @@ from pathlib import Path
 from parity.baseline.check import Checked, choose_baseline, hold_cell, with_news
 from parity.baseline.drift import Drift, Status, drift
 from parity.baseline.entry import Entry
-from parity.baseline.packed import pack, unpack
-from parity.baseline.recorded import Recorded
-from parity.baseline.saving import RecordedCell
+from parity.baseline.saving import Recorded, RecordedCell
 from parity.baseline.store import (
     Baseline,
     baselines_in,
@@ -20,10 +18,11 @@ from parity.baseline.store import (
     distinct_environments,
     holds_baseline,
     obtained_beside,
+    pack,
+    unpack,
     write_baseline,
 )
-from parity.baseline.surroundings import Difference
-from parity.core.environment import describe_environment
+from parity.core.environment import Difference, describe_environment
 from parity.core.errors import NothingCompared
 from parity.core.files import write_atomically, write_json
 from parity.engine.lane import LOGS

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from parity.baseline.check import Checked
-    from parity.baseline.recorded import Recorded
+    from parity.baseline.saving import Recorded
 
 FOLDER = Path("baselines")
 

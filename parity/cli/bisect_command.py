@@ -49,10 +49,8 @@ def command(
     only a range is, or nothing changes at all.
     """
     from parity.api.bisect import bisect, candidates_between
-    from parity.baseline.bisected import Range
-    from parity.baseline.bisection import Decision
-    from parity.cli.console import console, write_answer
-    from parity.cli.kept import show_kept
+    from parity.baseline.bisection import Decision, Range
+    from parity.cli.console import console, show_kept, write_answer
     from parity.cli.watching import watching
     from parity.report.bisect import bisected_summary, bisected_to_json, decision_line
     from parity.report.drift import drift_tables

@@ -51,3 +51,12 @@ def append_markdown(path: Path | None, lines: Iterable[str]) -> None:
     if path is not None:
         with path.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
+
+
+def show_kept(screen: Console, folder: Path) -> None:
+    """The folder, and why there is no page in it where there is none."""
+    from parity.api.changes import PAGE, no_page
+
+    screen.print(f"kept: {folder}", markup=False, style="dim")
+    if not (folder / PAGE).exists():
+        screen.print(no_page(), markup=False, style="dim")

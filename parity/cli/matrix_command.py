@@ -43,8 +43,7 @@ def command(
     Exit code 0 where every bit of every release is the same, 1 where something is not, or a release cannot be had.
     """
     from parity.api.matrix import matrix
-    from parity.cli.console import append_markdown, console, write_answer
-    from parity.cli.kept import show_kept
+    from parity.cli.console import append_markdown, console, show_kept, write_answer
     from parity.cli.watching import watching
     from parity.report.release_matrix import matrix_lines, matrix_summary, matrix_table, matrix_to_json, remarks
 

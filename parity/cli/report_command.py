@@ -1,7 +1,8 @@
-"""``parity report``."""
+"""``parity report``: pages of a run, two runs side by side, certificates."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -45,9 +46,7 @@ def command(
     """
     from parity.api import changes as documents
     from parity.api import front as api
-    from parity.cli.certified import certified
     from parity.cli.console import error_line
-    from parity.cli.two_runs import show_two_runs
     from parity.core.errors import UsageError
     from parity.report.html.templates import lacking_line
 
@@ -72,4 +71,58 @@ def command(
         error_line(lacking_line(api.PAGE, lacking))
     else:
         click.echo(str(run_directory / api.PAGE))
+    return 0
+
+
+def certified(
+    run_directory: Path,
+    pair: tuple[str, str],
+    dtypes: Sequence[str],
+    keyword: str,
+    output: Path,
+    json_file: str | None,
+) -> int:
+    """Certify a pair, write it down, and say so; the exit code of the answer."""
+    from parity.api import front as api
+    from parity.cli.console import error_line, write_answer
+    from parity.report.certificate_files import write_certificate
+    from parity.report.certified import narrowing_command, summary
+    from parity.report.html.templates import lacking_line, missing
+    from parity.report.markup import printable
+
+    found = api.certificate(run_directory, *pair, dtypes, keyword)
+    for path in write_certificate(found, output):
+        click.echo(str(path), err=json_file == "-")
+    if missing():
+        error_line(lacking_line("page in HTML", missing()))
+    if json_file:
+        write_answer(json_file, found.to_json())
+    click.echo(printable(summary(found)), err=json_file == "-")
+    narrower = narrowing_command(found, str(run_directory))
+    if narrower and found.narrowing is not None:
+        told = f"{found.narrowing.cells:,} of {found.narrowing.of:,} cells can be certified: {narrower}"
+        click.echo(printable(told), err=json_file == "-")
+    return found.exit_code
+
+
+def show_two_runs(before: Path, after: Path, output: Path | None, json_file: str | None) -> int:
+    """Write what two run directories come to side by side; paths and one line."""
+    from parity.api import front as api
+    from parity.cli.console import error_line, write_answer
+    from parity.report.comparison import COMPARISON_PAGE
+    from parity.report.html.templates import lacking_line, missing
+    from parity.report.side_by_side import sentence, warnings
+    from parity.report.side_by_side_json import side_by_side_to_json
+
+    found, written = api.report_side_by_side(before, after, output)
+    told_to = json_file == "-"
+    if json_file:
+        write_answer(json_file, side_by_side_to_json(found))
+    for line in warnings(found):
+        error_line(line)
+    for path in written:
+        click.echo(str(path), err=told_to)
+    if len(written) == 1:
+        error_line(lacking_line(COMPARISON_PAGE, missing()))
+    click.echo(f"{sentence(found)}.", err=told_to)
     return 0

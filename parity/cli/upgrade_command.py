@@ -64,9 +64,8 @@ def command(
     stand on what is pinned. Exit code 0 where every bit is the same, 1 where something changed.
     """
     from parity.api.upgrade import upgrade
-    from parity.baseline.place import Place
-    from parity.cli.console import append_markdown, console, write_answer
-    from parity.cli.kept import show_kept
+    from parity.baseline.side import Place
+    from parity.cli.console import append_markdown, console, show_kept, write_answer
     from parity.cli.watching import watching
     from parity.report.drift import drift_tables
     from parity.report.upgrade import WORDING, notes_of, upgrade_lines, upgrade_summary, upgrade_to_json

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parity.baseline.bisected import Bisected
-from parity.baseline.bisection import Answer, Decision
+from parity.baseline.bisection import Answer, Bisected, Decision
 from parity.baseline.document import Document, head
 from parity.report.upgrade import upgraded_to_json
 

@@ -10,10 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from parity.baseline.check import Checked
-from parity.baseline.drift import Change, Drift, Status
-from parity.baseline.groups import FateT, Group, grouped
+from parity.baseline.drift import Change, Drift, FateT, Group, Status, grouped
 from parity.baseline.store import Baseline
-from parity.baseline.surroundings import Difference
+from parity.core.environment import Difference
 from parity.report import markup
 from parity.report.figures import steps_text, ulp_text, value_text
 from parity.report.markup import on_screen

@@ -8,8 +8,8 @@ from parity.baseline.check import Checked
 from parity.baseline.document import Document, head
 from parity.baseline.drift import Drift, Status
 from parity.baseline.store import Baseline
-from parity.baseline.surroundings import Difference
 from parity.comparison.divergence import Measured
+from parity.core.environment import Difference
 
 
 def checked_to_json(checked: Checked) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from parity.baseline.document import Document, head
-from parity.baseline.drift import GREEN, Drift, Status
-from parity.baseline.groups import Group, grouped
-from parity.baseline.release_matrix import Column, ReleaseMatrix
+from parity.baseline.drift import GREEN, Drift, Group, Status, grouped
+from parity.baseline.upgrade import Column, ReleaseMatrix
 from parity.report import markup
 from parity.report.drift import group_text
 from parity.report.markup import on_screen

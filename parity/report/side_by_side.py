@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from parity.baseline.surroundings import Difference
+from parity.core.environment import Difference
 from parity.numerics.ulp import NO_DISTANCE
 from parity.report.figures import steps_text, ulp_text
 from parity.report.markup import escape, table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from parity.baseline.surroundings import Difference
+from parity.core.environment import Difference
 from parity.engine.record import Run
 from parity.report.panels.beside import Beside, Course, Standing
 from parity.report.panels.side_by_side import Only, SideBySide

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from parity.api.changes import leave_page
 from parity.baseline.document import FILES
-from parity.cli.kept import show_kept
+from parity.cli.console import show_kept
 from parity.report.html import templates as pages
 
 HAT = ("numpy.adam.hat", "numpy.adam.outside")

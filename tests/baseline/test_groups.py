@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from parity.baseline.drift import Cause, Change, Drift, Status
-from parity.baseline.groups import grouped
+from parity.baseline.drift import Cause, Change, Drift, Status, grouped
 
 
 def changed(case, *families, sentence="", first=3, dtype="float32"):

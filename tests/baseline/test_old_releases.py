@@ -9,7 +9,7 @@ import pytest
 from parity.api.front import select_cases
 from parity.baseline.environments.installs import build_environment
 from parity.baseline.environments.interpreter import runnable_under
-from parity.baseline.recorded import record_under
+from parity.baseline.saving import record_under
 from parity.comparison.trace import read_trace
 from parity.engine.candidates import shipped_candidates
 

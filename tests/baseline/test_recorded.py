@@ -10,7 +10,7 @@ import pytest
 
 from parity.api.front import select_cases
 from parity.baseline.environments.installs import build_environment
-from parity.baseline.recorded import record_under
+from parity.baseline.saving import record_under
 from parity.case.catalogue import load_case_file
 from parity.comparison.trace import read_trace
 from parity.engine.candidates import describe_plugin, shipped_candidates, under

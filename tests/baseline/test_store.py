@@ -19,9 +19,8 @@ from parity.adam.twins import TWINS
 from parity.api.baselines import save_baseline
 from parity.baseline.drift import Status, drift
 from parity.baseline.entry import kept_steps, restore
-from parity.baseline.packed import pack, unpack
 from parity.baseline.predicted import Foreign, twin_from_json, twin_to_json
-from parity.baseline.store import INDEX, baselines_in, check_files, read_baseline, write_baseline
+from parity.baseline.store import INDEX, baselines_in, check_files, pack, read_baseline, unpack, write_baseline
 from parity.case.catalogue import load_case_file, shipped_cases
 from parity.core.errors import NothingCompared, ParityError
 from parity.explain.inputs import Inputs

@@ -14,13 +14,10 @@ from parity.adam.convention import Epsilon
 from parity.adam.epsilon_conversion import conversion
 from parity.api.baselines import check_baseline, save_baseline, the_baseline
 from parity.api.front import select_cases
-from parity.baseline.bisected import Bisected, Range
 from parity.baseline.bisection import Answer as Turn
-from parity.baseline.bisection import Decision
-from parity.baseline.judging import standing
-from parity.baseline.release_matrix import Column, ReleaseMatrix
+from parity.baseline.bisection import Bisected, Decision, Range, standing
 from parity.baseline.side import saved_side
-from parity.baseline.upgrade import hold_sides
+from parity.baseline.upgrade import Column, ReleaseMatrix, hold_sides
 from parity.case.expectation import Kind
 from parity.core.shown import Shown, html_of
 from parity.engine.record import read_run

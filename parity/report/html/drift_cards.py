@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from parity.baseline.bisected import Bisected
+from parity.baseline.bisection import Bisected
 from parity.baseline.check import Checked
-from parity.baseline.drift import GREEN, Drift
-from parity.baseline.groups import grouped
-from parity.baseline.release_matrix import ReleaseMatrix
-from parity.baseline.surroundings import Difference
-from parity.baseline.upgrade import Upgraded
+from parity.baseline.drift import GREEN, Drift, grouped
+from parity.baseline.upgrade import ReleaseMatrix, Upgraded
+from parity.core.environment import Difference
 from parity.report import release_matrix, upgrade
 from parity.report.bisect import bisected_summary
 from parity.report.drift import BASELINE, Wording, change_rows, group_text, tally

@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import singledispatch
 
 from parity.adam.epsilon_conversion import Conversion
-from parity.baseline.bisected import Bisected
+from parity.baseline.bisection import Bisected
 from parity.baseline.check import Checked
 from parity.baseline.drift import Drift
-from parity.baseline.release_matrix import ReleaseMatrix
-from parity.baseline.upgrade import Upgraded
+from parity.baseline.upgrade import ReleaseMatrix, Upgraded
 from parity.case.case import Case
 from parity.comparison.traces import Divergence
 from parity.comparison.verdict import Verdict

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.baseline.document import Document
-from parity.baseline.drift import Status
-from parity.baseline.groups import Group, grouped
-from parity.baseline.surroundings import Difference
-from parity.core.environment import PACKAGES
+from parity.baseline.drift import Group, Status, grouped
+from parity.core.environment import PACKAGES, Difference
 from parity.numerics.formats import FORMATS
 from parity.report.panels.change_map import (
     ChangeField,

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, NonNegativeInt
 from parity.baseline.bisection import Decision
 from parity.baseline.document import Document
 from parity.baseline.drift import Cause, Status
-from parity.baseline.surroundings import Difference
+from parity.core.environment import Difference
 
 
 def _hexadecimal(text: str) -> str:
@@ -145,7 +145,7 @@ class HeldMatrix:
 
 @dataclass(frozen=True, slots=True)
 class HeldSearch:
-    """A bisection: as `parity.baseline.bisected.Bisected` has it."""
+    """A bisection: as `parity.baseline.bisection.Bisected` has it."""
 
     package: str
     exit_code: int

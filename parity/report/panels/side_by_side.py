@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.baseline.surroundings import Difference, differences
+from parity.core.environment import Difference, differences
 from parity.core.errors import NothingCompared
 from parity.engine.record import Run
 from parity.engine.result import CellResult, Outcome

@@ -9,7 +9,7 @@ from copy import deepcopy
 import pytest
 
 from parity.baseline.drift import Status
-from parity.baseline.surroundings import Difference
+from parity.core.environment import Difference
 from parity.report.panels.change_map import change_field
 from parity.report.panels.changes import changes_of, pins_of, read_changes
 from parity.report.panels.documents import DivergenceRow, EntryChange, HeldEntry
