@@ -102,7 +102,7 @@ def orbits(
     scalars of an oracle with an arithmetic are rounded. A parameter without gradient stays as it is; steps are counted
     as in `parity.adam.step`. Every operation has a relative error of some 2**-104; see `DoubleDouble` for its range.
     """
-    runs = {one: _Run(one, weights, sizes, format) for one in oracles}
+    runs = {one: _Run(one, weights, sizes, format) for one in dict.fromkeys(oracles)}
     for block in blocks:
         gradients = block.gradients.astype(np.float64)
         pieces = [piece for run in runs.values() for piece in run.pieces(block)]

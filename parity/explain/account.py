@@ -32,7 +32,15 @@ def account(cell: Cell, result: CellResult, folder: Path, libraries: Libraries) 
     headlines = [pair for pair in pairs if pair in cell.headlines]
     reason = _too_large(result)
     try:
-        found = explain_cell(cell.case, traces, pairs, claims, libraries, thorough=() if reason else headlines)
+        found = explain_cell(
+            cell.case,
+            traces,
+            pairs,
+            claims,
+            libraries,
+            thorough=() if reason else headlines,
+            brief=[pair for pair in pairs if pair not in headlines],
+        )
     except ParityError as error:
         return Explained(Account(reason=str(error)))
     held = _held(found, traces_hyper={name: trace.hyper for name, trace in traces.items()})

@@ -47,9 +47,9 @@ def causes_from_ladder(rungs: tuple[Rung, ...]) -> tuple[Cause, ...]:
     return tuple(sorted(found, key=lambda cause: -(cause.share or 0.0)))
 
 
-def causes_from_split(actual: Standing, expected: Standing, split: PairSplit, place: int) -> tuple[Cause, ...]:
-    """What the terms of w say at the step with index `place`; share: of the sum of their roots of mean squares."""
-    shares = _shares(split, place)
+def causes_from_split(actual: Standing, expected: Standing, split: PairSplit, step: int) -> tuple[Cause, ...]:
+    """What the terms of w say after a step that was split; share: of the sum of their roots of mean squares."""
+    shares = _shares(split, split.steps.index(step))
     found = [*_formula(actual, expected, shares), *_values(actual, expected, shares)]
     for standing, scalars, rounding in (
         (actual, Term.SCALARS_ACTUAL, Term.ROUNDING_ACTUAL),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,19 @@ import numpy as np
 from parity.case.case import Case
 from parity.comparison.trace import Trace, read_trace
 from parity.core.errors import NothingCompared, ParityError, UsageError
+from parity.core.hyper import Hyper
 from parity.engine.candidates import describe_plugin, shipped_candidates
 from parity.engine.plan import Candidate, Cell, Plan
 from parity.engine.run import Options, execute, traces_path
 from parity.explain.accounting import causes_from_ladder, causes_from_split
 from parity.explain.causes import Cause
 from parity.explain.explanation import Answer, ErrorRow, Explanation, Meaning, SplitRow, Told
-from parity.explain.inputs import Inputs
-from parity.explain.ladder import Rung, ladder
+from parity.explain.inputs import BLOCK, Inputs
+from parity.explain.ladder import Climb, Rung, ladders
 from parity.explain.libraries import Libraries
 from parity.explain.noise import Noise, noise
-from parity.explain.split import PairSplit, Series, split
+from parity.explain.running import in_steps
+from parity.explain.split import PairSplit, Question, Series, quantities_of, split
 from parity.explain.spread import spreads
 from parity.explain.standing import Standing, standing_of
 from parity.implementations.registry import check_target, shipped_implementations
@@ -37,27 +40,35 @@ def explain_cell(
     libraries: Libraries,
     *,
     thorough: Collection[tuple[str, str]],
+    brief: Collection[tuple[str, str]] = (),
 ) -> tuple[Explanation, ...]:
-    """Explains pairs of one case in one dtype; every residual and every oracle is made once for all of them.
+    """Explains pairs of one case in one dtype; every residual, oracle and mixture is made once for all of them.
 
     traces, claims (the place of epsilon that is stated, or None): by name. thorough: the pairs that also get ladder,
-    noise floor and spread, which take free runs or another pass. ParityError where a trace answers another question.
+    noise floor and spread, which take free runs or another pass. brief: those that get answer, causes and meaning, of
+    the rows only those of w after the last step. ParityError where a trace answers another question.
     """
     if not pairs:
         return ()
     inputs = Inputs(case, traces[pairs[0][0]].format)
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     standings = {name: standing_of(traces[name], claims.get(name), inputs, libraries) for name in names}
-    different = [pair for pair in pairs if not _identical(*(traces[name] for name in pair))]
-    measured = split([(standings[a].side, standings[b].side) for a, b in pairs], inputs)
-    floors = {name: noise(standings[name].adam, inputs) for name in {b for a, b in different if (a, b) in thorough}}
-    found = []
-    for pair in pairs:
-        actual, expected = (standings[name] for name in pair)
-        parts = measured.of(actual.side, expected.side)
-        floor = floors[pair[1]] if pair in different and pair in thorough else None
-        found.append(_explanation(actual, expected, parts, inputs, floor, differ=pair in different))
-    return tuple(found)
+    parted = [_Parted(standings[a], standings[b], _apart(traces[a], traces[b])) for a, b in pairs]
+    answers = split([_question(one, case.steps, brief=pair in brief) for pair, one in zip(pairs, parted, strict=True)],
+                    inputs)  # fmt: skip
+    deeper = [pair for pair, one in zip(pairs, parted, strict=True) if one.differs and pair in thorough]
+    worst = {pair: one.worst for pair, one in zip(pairs, parted, strict=True)}
+    floors = {
+        name: noise(standings[name].adam, inputs, {worst[pair] for pair in deeper if pair[1] == name})
+        for name in dict.fromkeys(expected for _, expected in deeper)
+    }
+    climbed = [pair for pair in deeper if standings[pair[0]].known and standings[pair[1]].known]
+    rungs = dict(zip(climbed, ladders([Climb(standings[a].adam, standings[b].adam, traces[b]) for a, b in climbed],
+                                      inputs), strict=True))  # fmt: skip
+    return tuple(
+        _explanation(one, answer, inputs, floors[pair[1]][one.worst] if pair in deeper else None, rungs.get(pair, ()))
+        for pair, one, answer in zip(pairs, parted, answers, strict=True)
+    )
 
 
 def explain_traces(
@@ -128,42 +139,71 @@ def candidate_of(target: str, timeout: float | None = None) -> Candidate:
         return describe_plugin(target, Path(logs), timeout)
 
 
-def _identical(one: Trace, other: Trace) -> bool:
-    shared = [name for name in one.quantities if name in other.quantities]
-    return all(one.digests[name] == other.digests[name] for name in shared)
+@dataclass(frozen=True, slots=True)
+class _Parted:
+    """A pair, and how far its weights are apart after every step, in units of lr; differs: whether a bit does."""
+
+    actual: Standing
+    expected: Standing
+    apart: np.ndarray
+
+    @property
+    def differs(self) -> bool:
+        one, other = self.actual.trace, self.expected.trace
+        return any(one.digests[name] != other.digests[name] for name in one.quantities if name in other.quantities)
+
+    @property
+    def worst(self) -> int:
+        """The step after which they are furthest apart."""
+        return int(np.argmax(self.apart)) + 1
+
+
+def _apart(actual: Trace, expected: Trace) -> np.ndarray:
+    lr = np.array([expected.hyper.lr_at(step) for step in range(1, expected.steps + 1)])
+    one, other = actual.array("w"), expected.array("w")
+    height = max(1, BLOCK // max(1, one.shape[1]))
+    found = []
+    for first in range(1, expected.steps + 1, height):
+        rows = slice(first, first + height)
+        found.append(in_steps(one[rows].astype(np.float64), other[rows].astype(np.float64), lr[first - 1 :][:height]))
+    return np.concatenate(found)
+
+
+def _question(pair: _Parted, steps: int, *, brief: bool) -> Question:
+    """What is asked of a pair: of w where it is furthest apart and at the end, or of everything that is shown."""
+    sides = pair.actual.side, pair.expected.side
+    shown = [steps] if brief else shown_steps(steps)
+    quantities = quantities_of(*sides)
+    return Question(*sides, ("w",) if brief else quantities, tuple(sorted({pair.worst, *shown})))
 
 
 def _explanation(
-    actual: Standing, expected: Standing, parts: PairSplit, inputs: Inputs, floor: Noise | None, *, differ: bool
+    pair: _Parted, parts: PairSplit, inputs: Inputs, floor: Noise | None, rungs: tuple[Rung, ...]
 ) -> Explanation:
     """floor: None where neither it nor ladder and spread are asked for."""
-    lr = np.array([expected.trace.hyper.lr_at(step) for step in range(1, inputs.case.steps + 1)])
-    in_lr = np.where(lr > 0, parts.total["w"].max_abs / np.where(lr > 0, lr, 1.0), 0.0)
-    place = int(np.argmax(in_lr))
-    known = actual.known and expected.known
-    rungs: tuple[Rung, ...] = ()
+    actual, expected = pair.actual, pair.expected
+    known = actual.known and expected.known and (not rungs or rungs[-1].differing == 0)
     causes: tuple[Cause, ...] = ()
-    if differ:
-        if known and floor is not None:
-            rungs = ladder(actual.adam, expected.adam, expected.trace, inputs)
-            known = rungs[-1].differing == 0
-        causes = causes_from_ladder(rungs) if rungs and known else causes_from_split(actual, expected, parts, place)
+    if pair.differs:
+        causes = (
+            causes_from_ladder(rungs) if rungs and known else causes_from_split(actual, expected, parts, pair.worst)
+        )
     return Explanation(
         case=inputs.case.name,
         dtype=inputs.format.name,
         actual=_told(actual),
         expected=_told(expected),
-        answer=Answer.IDENTICAL if not differ else Answer.EXPLAINED if known else Answer.UNEXPLAINED,
+        answer=Answer.IDENTICAL if not pair.differs else Answer.EXPLAINED if known else Answer.UNEXPLAINED,
         causes=causes,
-        split=_split_rows(parts, lr),
-        errors=_error_rows(parts, inputs.case.steps),
+        split=_split_rows(parts, expected.trace.hyper),
+        errors=_error_rows(parts),
         ladder=rungs,
         meaning=Meaning(
-            float(in_lr[place]),
-            place + 1,
-            float(in_lr[-1]),
-            None if floor is None else float(floor.weights_steps[place]),
-            None if floor is None else float(floor.gradient_steps[place]),
+            float(pair.apart[pair.worst - 1]),
+            pair.worst,
+            float(pair.apart[-1]),
+            None if floor is None else floor.weights,
+            None if floor is None else floor.gradient,
         ),
         spread=() if floor is None else spreads(actual.trace, expected.trace),
     )
@@ -187,10 +227,18 @@ def shown_steps(steps: int) -> list[int]:
     return [*(1 << power for power in range(steps.bit_length()) if 1 << power < steps), steps]
 
 
-def _split_rows(parts: PairSplit, lr: np.ndarray) -> tuple[SplitRow, ...]:
-    def row(quantity: str, term: str, series: Series, step: int) -> SplitRow:
-        place = step - 1
-        units = series.max_abs[place] / lr[place] if quantity == "w" and lr[place] > 0 else None
+def _shown(parts: PairSplit) -> Iterator[tuple[str, int, int]]:
+    """Quantity, step, and its place in the series, of every row; the last of `steps` is that of the run."""
+    for quantity in sorted(parts.terms, key=["w", "m", "v", "vmax"].index):
+        for step in shown_steps(parts.steps[-1]):
+            if step in parts.steps:
+                yield quantity, step, parts.steps.index(step)
+
+
+def _split_rows(parts: PairSplit, hyper: Hyper) -> tuple[SplitRow, ...]:
+    def row(quantity: str, term: str, series: Series, step: int, place: int) -> SplitRow:
+        lr = hyper.lr_at(step)
+        units = series.max_abs[place] / lr if quantity == "w" and lr > 0 else None
         return SplitRow(
             quantity,
             step,
@@ -204,21 +252,19 @@ def _split_rows(parts: PairSplit, lr: np.ndarray) -> tuple[SplitRow, ...]:
         )
 
     return tuple(
-        row(quantity, str(term), series, step)
-        for quantity in sorted(parts.terms, key=["w", "m", "v", "vmax"].index)
-        for step in shown_steps(len(lr))
+        row(quantity, str(term), series, step, place)
+        for quantity, step, place in _shown(parts)
         for term, series in (*parts.terms[quantity].items(), ("total", parts.total[quantity]))
     )
 
 
-def _error_rows(parts: PairSplit, steps: int) -> tuple[ErrorRow, ...]:
+def _error_rows(parts: PairSplit) -> tuple[ErrorRow, ...]:
     return tuple(
         ErrorRow(
             quantity,
             step,
-            *(float(getattr(one[quantity], name)[step - 1])
+            *(float(getattr(one[quantity], name)[place])
               for one in (parts.actual_error, parts.expected_error) for name in ("max_ulp", "rms_ulp")),
         )
-        for quantity in sorted(parts.terms, key=["w", "m", "v", "vmax"].index)
-        for step in shown_steps(steps)
+        for quantity, step, place in _shown(parts)
     )  # fmt: skip

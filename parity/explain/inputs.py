@@ -43,12 +43,16 @@ class Inputs:
 
     def blocks(self, last: int | None = None) -> Iterator[Block]:
         """The gradients of all steps, or of those to `last`, as many at a time as make a block; not to be written."""
-        if last is None and self.layout.size * self.case.steps * self.format.dtype.itemsize <= KEPT:
-            if not self._kept:
-                self._kept.extend(self._made(self.case.steps))
-            yield from self._kept
-        else:
-            yield from self._made(self.case.steps if last is None else min(last, self.case.steps))
+        end = self.case.steps if last is None else min(last, self.case.steps)
+        if self.layout.size * self.case.steps * self.format.dtype.itemsize > KEPT:
+            yield from self._made(end)
+            return
+        if not self._kept:
+            self._kept.extend(self._made(self.case.steps))
+        for block in self._kept:
+            cut = slice(max(0, end + 1 - block.steps[0]))
+            if block.steps[cut]:
+                yield Block(block.steps[cut], block.gradients[cut], block.present[cut])
 
     def _made(self, last: int) -> Iterator[Block]:
         layout = self.layout

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from parity.comparison.trace import Trace
+from parity.core.hyper import Hyper
+from parity.core.layout import Layout
+from parity.core.state import QUANTITIES
 from parity.explain.causes import Family
 from parity.explain.choices import Switch, switches
-from parity.explain.inputs import Inputs
+from parity.explain.inputs import BLOCK, Inputs
 from parity.explain.residual import Difference, Tally
-from parity.explain.running import Adam, Rows, free_run
+from parity.explain.running import Adam, Rows, free_run, in_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,69 +81,108 @@ class Rung:
 _RUNG = TypeAdapter(Rung)
 
 
-@dataclass
-class _Climber:
-    """A mixture on its way: what it changed, and what it leaves."""
+class Climb(NamedTuple):
+    """What a ladder is asked for: from one Adam to another, and the trace that this one is to end at."""
 
-    switch: Switch | None
-    left: list[Tally]
-    changed: list[Tally]
-    moved: float = 0.0
-    max_steps: float = 0.0
+    actual: Adam
+    expected: Adam
+    trace: Trace
 
-    def rung(self) -> Rung:
-        switch = self.switch
-        return Rung(
+
+MOST_ROWS = 1 << 28
+"""Bytes of the rows of all orbits that run side by side; a ladder that alone has more runs alone."""
+
+
+def ladders(climbs: Sequence[Climb], inputs: Inputs) -> list[tuple[Rung, ...]]:
+    """Free-running orbits of mixtures of two Adams, each held against expected's recorded trace.
+
+    The first rung is actual, the last is expected: where its twin is right, 0 elements differ there. Mixtures that
+    several ladders share run once. All run side by side, so memory holds one block of each.
+    """
+    for climb in climbs:
+        inputs.check(climb.trace)
+    found: list[tuple[Rung, ...]] = []
+    batch: list[tuple[Climb, list[Switch]]] = []
+    adams: set[Adam] = set()
+    most = MOST_ROWS // (len(QUANTITIES) * max(BLOCK, inputs.layout.size) * inputs.format.dtype.itemsize)
+    for climb in climbs:
+        switched = list(switches(climb.actual, climb.expected, inputs.format, inputs.case.steps))
+        own = {climb.actual, *(one.adam for one in switched)}
+        if batch and len(adams | own) > most:
+            found += _climbed(batch, inputs)
+            batch, adams = [], set()
+        batch.append((climb, switched))
+        adams |= own
+    return found + _climbed(batch, inputs)
+
+
+def _climbed(batch: Sequence[tuple[Climb, list[Switch]]], inputs: Inputs) -> list[tuple[Rung, ...]]:
+    gaps: dict[tuple[Adam, Adam | str, Hyper], _Gap] = {}
+    for climb, switched in batch:
+        steps = [climb.actual, *(one.adam for one in switched)]
+        pairs: list[tuple[Adam, Adam | str]] = [*((one, climb.trace.implementation) for one in steps),
+                                                *itertools.pairwise(reversed(steps))]  # fmt: skip
+        for left, right in pairs:
+            gaps.setdefault((left, right, climb.expected.hyper), _Gap(_quantities(climb), inputs.layout))
+    adams = list(dict.fromkeys(left for left, _, _ in gaps))
+    traces = {climb.trace.implementation: climb.trace for climb, _ in batch}
+    weights = inputs.weights()
+    feeds = itertools.tee(inputs.blocks(), len(adams))
+    runs = [free_run(adam, weights, inputs.layout, feed) for adam, feed in zip(adams, feeds, strict=True)]
+    with np.errstate(all="ignore"):
+        for made in zip(*runs, strict=True):
+            steps_now = made[0][0].steps
+            rows: dict[Adam | str, _Wide] = {adam: _Wide(one) for adam, (_, one) in zip(adams, made, strict=True)}
+            for name, trace in traces.items():
+                place = slice(steps_now[0], steps_now[-1] + 1)
+                rows[name] = _Wide({quantity: np.array(trace.array(quantity)[place]) for quantity in trace.quantities})
+            for (left, right, hyper), gap in gaps.items():
+                lr = np.array([hyper.lr_at(step) for step in steps_now])
+                gap.add(steps_now, rows[left], rows[right], lr)
+    return [tuple(_rungs(climb, switched, gaps)) for climb, switched in batch]
+
+
+def _rungs(
+    climb: Climb, switched: Sequence[Switch], gaps: Mapping[tuple[Adam, Adam | str, Hyper], _Gap]
+) -> Iterator[Rung]:
+    hyper, before = climb.expected.hyper, climb.actual
+    for switch in (None, *switched):
+        adam = climb.actual if switch is None else switch.adam
+        left = gaps[adam, climb.trace.implementation, hyper]
+        moved = None if switch is None else gaps[adam, before, hyper]
+        yield Rung(
             choice="" if switch is None else switch.choice,
             family=None if switch is None else switch.family,
             detail="" if switch is None else switch.detail,
-            changed=sum(one.differing for one in self.changed),
-            moved=self.moved,
-            differences=tuple(one.difference for one in self.left),
-            max_steps=self.max_steps,
+            changed=0 if moved is None else sum(one.differing for one in moved.tallies),
+            moved=0.0 if moved is None else moved.largest,
+            differences=tuple(one.difference for one in left.tallies),
+            max_steps=left.largest,
         )
+        before = adam
 
 
-def ladder(actual: Adam, expected: Adam, trace: Trace, inputs: Inputs) -> tuple[Rung, ...]:
-    """Free-running orbits of mixtures of two Adams, each held against expected's recorded trace.
-
-    The first rung is actual, the last is expected: where its twin is right, 0 elements differ there. All run side by
-    side, so memory holds one block of each.
-    """
-    inputs.check(trace)
-    switched = list(switches(actual, expected, inputs.format, inputs.case.steps))
-    quantities = [name for name in ("m", "v", *(["vmax"] if expected.hyper.amsgrad else []), "w")
-                  if name in trace.quantities]  # fmt: skip
-
-    def tallies() -> list[Tally]:
-        return [Tally(name, inputs.layout) for name in quantities]
-
-    climbers = [_Climber(one, tallies(), tallies()) for one in (None, *switched)]
-    adams = [actual, *(one.adam for one in switched)]
-    feeds = itertools.tee(inputs.blocks(), len(adams))
-    weights = inputs.weights()
-    runs = [free_run(adam, weights, inputs.layout, feed) for adam, feed in zip(adams, feeds, strict=True)]
-    arrays = {name: trace.array(name) for name in quantities}
-    with np.errstate(all="ignore"):
-        for made in zip(*runs, strict=True):
-            steps = made[0][0].steps
-            lr = np.array([expected.hyper.lr_at(step) for step in steps])
-            recorded = {name: array[steps[0] : steps[-1] + 1] for name, array in arrays.items()}
-            before: Rows | None = None
-            for climber, (_, rows) in zip(climbers, made, strict=True):
-                for tally in climber.left:
-                    tally.add(steps, rows[tally.quantity], recorded[tally.quantity])
-                climber.max_steps = max(climber.max_steps, in_steps(rows["w"], recorded["w"], lr))
-                if before is not None:
-                    for tally in climber.changed:
-                        tally.add(steps, rows[tally.quantity], before[tally.quantity])
-                    climber.moved = max(climber.moved, in_steps(rows["w"], before["w"], lr))
-                before = rows
-    return tuple(climber.rung() for climber in climbers)
+def _quantities(climb: Climb) -> list[str]:
+    has = ("m", "v", "vmax", "w") if climb.expected.hyper.amsgrad else ("m", "v", "w")
+    return [name for name in has if name in climb.trace.quantities]
 
 
-def in_steps(actual: np.ndarray, expected: np.ndarray, lr: np.ndarray) -> float:
-    """Largest finite ``|actual - expected| / lr`` of rows (steps, size); lr: (steps,), where 0 does not count."""
-    gaps = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
-    largest = np.where(np.isfinite(gaps), gaps, 0.0).max(axis=1, initial=0.0)
-    return float(np.max(np.where(lr > 0, largest / np.where(lr > 0, lr, 1.0), 0.0), initial=0.0))
+class _Wide:
+    """Rows of a block, and those of w as doubles."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.w = np.array(rows["w"], np.float64)
+
+
+class _Gap:
+    """What lies between two orbits; largest: of w, in units of lr."""
+
+    def __init__(self, quantities: Sequence[str], layout: Layout) -> None:
+        self.tallies = [Tally(name, layout) for name in quantities]
+        self.largest = 0.0
+
+    def add(self, steps: range, left: _Wide, right: _Wide, lr: np.ndarray) -> None:
+        for tally in self.tallies:
+            tally.add(steps, left.rows[tally.quantity], right.rows[tally.quantity])
+        self.largest = max(self.largest, float(in_steps(left.w, right.w, lr).max(initial=0.0)))

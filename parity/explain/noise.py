@@ -3,52 +3,46 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from parity.adam.oracle import Block
 from parity.explain.inputs import Inputs
-from parity.explain.running import Adam, free_run
+from parity.explain.running import Adam, free_run, in_steps
 from parity.numerics.formats import Format, format_of, to_bits
-from parity.numerics.ulp import NO_DISTANCE, ulp_distance
 
 
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """Largest change of w at every step, arrays (steps,): in units of lr, and in ULP.
+class Noise(NamedTuple):
+    """Largest change of w after a step, in units of lr.
 
-    weights: every initial weight moved by 1 ULP, away from zero. gradient: every gradient of the first step likewise.
+    weights: where every initial weight was moved by 1 ULP, away from zero. gradient: every gradient of the first step.
     """
 
-    weights_steps: np.ndarray
-    weights_ulp: np.ndarray
-    gradient_steps: np.ndarray
-    gradient_ulp: np.ndarray
+    weights: float
+    gradient: float
 
 
-def noise(adam: Adam, inputs: Inputs) -> Noise:
-    """Three free runs of one Adam: as it is, and with either change."""
+def noise(adam: Adam, inputs: Inputs, steps: Collection[int]) -> dict[int, Noise]:
+    """After each of some steps; three free runs of one Adam to the last of them: as it is, and with either change."""
     weights = inputs.weights()
-    plain, moved, changed = itertools.tee(inputs.blocks(), 3)
+    plain, moved, changed = itertools.tee(inputs.blocks(max(steps, default=0)), 3)
     runs = zip(
         free_run(adam, weights, inputs.layout, plain),
         free_run(adam, next_ulp(weights), inputs.layout, moved),
         free_run(adam, weights, inputs.layout, _first_changed(changed)),
         strict=True,
     )
-    found: list[list[np.ndarray]] = [[], [], [], []]
+    found: dict[int, Noise] = {}
     with np.errstate(all="ignore"):
-        for (block, base), (_, by_weights), (_, by_gradient) in runs:
-            lr = np.array([adam.hyper.lr_at(step) for step in block.steps])
-            for place, rows in ((0, by_weights["w"]), (2, by_gradient["w"])):
-                gaps = np.abs(rows.astype(np.float64) - base["w"].astype(np.float64))
-                largest = np.where(np.isfinite(gaps), gaps, 0.0).max(axis=1)
-                found[place].append(np.where(lr > 0, largest / np.where(lr > 0, lr, 1.0), 0.0))
-                distance = ulp_distance(rows, base["w"])
-                found[place + 1].append(np.where(distance == NO_DISTANCE, 0, distance).max(axis=1))
-    return Noise(*(np.concatenate(one) for one in found))
+        for (block, base), *others in runs:
+            for step in sorted(set(steps) & set(block.steps)):
+                place = slice(step - block.steps[0], step - block.steps[0] + 1)
+                lr = np.array([adam.hyper.lr_at(step)])
+                row, *changes = (rows["w"][place].astype(np.float64) for rows in (base, *(rows for _, rows in others)))
+                found[step] = Noise(*(float(in_steps(one, row, lr)[0]) for one in changes))
+    return found
 
 
 def next_ulp(values: np.ndarray) -> np.ndarray:

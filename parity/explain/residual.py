@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
 from parity.explain.inputs import Inputs, counts_in
 from parity.explain.running import Adam, Rows, free_run
-from parity.numerics.formats import to_bits
-from parity.numerics.ulp import ulp_distance
+from parity.numerics.formats import format_of, to_bits
+from parity.numerics.jit import compiled
+from parity.numerics.ulp import NO_DISTANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +74,16 @@ class Tally:
     differing: int = 0
     max_ulp: int = 0
     first: Place | None = None
-    differing_at: list[int] = field(default_factory=list)
 
     def add(self, steps: range, actual: np.ndarray, expected: np.ndarray) -> None:
-        """Rows (steps, size) of both sides, in one dtype."""
+        """Rows (steps, size) of both sides, in one dtype, C-contiguous and writeable."""
         self.compared += actual.size
-        left, right = to_bits(np.ascontiguousarray(actual)), to_bits(np.ascontiguousarray(expected))
-        differs = left != right
-        if differs.any():
-            differs &= ~((actual != actual) & (expected != expected))
-        each = np.count_nonzero(differs, axis=1).tolist()
-        self.differing_at += each
-        self.differing += sum(each)
-        if not any(each):
-            return
-        self.max_ulp = max(self.max_ulp, int(ulp_distance(actual[differs], expected[differs]).max()))
-        if self.first is None:
-            place = next(place for place, number in enumerate(each) if number)
-            column = int(np.argmax(differs[place]))
+        format = format_of(actual)
+        limits = np.uint64(format.sign_bit - 1), np.uint64(format.infinity_bits)
+        differing, max_ulp, place, column = differing_bits(to_bits(actual), to_bits(expected), *limits)
+        self.differing += differing
+        self.max_ulp = max(self.max_ulp, int(max_ulp))
+        if differing and self.first is None:
             name, start = next(
                 (parameter.name, where.start) for parameter, where in self.layout.slices() if column < where.stop
             )
@@ -101,6 +94,39 @@ class Tally:
     def difference(self) -> Difference:
         """The sum."""
         return Difference(self.quantity, self.compared, self.differing, self.max_ulp, self.first)
+
+
+@compiled
+def differing_bits(
+    left: np.ndarray, right: np.ndarray, magnitude: np.uint64, infinity: np.uint64
+) -> tuple[int, np.uint64, int, int]:
+    """Elements with other bits, their largest distance in ULP, row and column of the first; NaN is NaN.
+
+    left, right: unsigned bits (rows, columns); magnitude: all bits but the sign; infinity: those of inf.
+    """
+    differing, row, column, largest = 0, 0, 0, np.uint64(0)
+    for i in range(left.shape[0]):
+        for j in range(left.shape[1]):
+            one, other = np.uint64(left[i, j]), np.uint64(right[i, j])
+            if one == other or ((one & magnitude) > infinity and (other & magnitude) > infinity):
+                continue
+            if differing == 0:
+                row, column = i, j
+            differing += 1
+            largest = max(largest, distance(one, other, magnitude, infinity))
+    return differing, largest, row, column
+
+
+@compiled
+def distance(one: np.uint64, other: np.uint64, magnitude: np.uint64, infinity: np.uint64) -> np.uint64:
+    """As `parity.numerics.ulp.ulp_distance` has it, of bits."""
+    left, right = one & magnitude, other & magnitude
+    high, low = max(left, right), min(left, right)
+    if one == other or low > infinity:
+        return np.uint64(0)
+    if high >= infinity:
+        return np.uint64(NO_DISTANCE)
+    return high - low if (one ^ other) <= magnitude else high + low
 
 
 def residual(trace: Trace, inputs: Inputs, adam: Adam, steps: int | None = None) -> Residual:
@@ -122,7 +148,7 @@ def residual(trace: Trace, inputs: Inputs, adam: Adam, steps: int | None = None)
     )
     for block, rows in made:
         for name, tally in tallies.items():
-            tally.add(block.steps, arrays[name][block.steps[0] : block.steps[-1] + 1], rows[name])
+            tally.add(block.steps, np.array(arrays[name][block.steps[0] : block.steps[-1] + 1]), rows[name])
     return Residual(trace.implementation, locked, tuple(tally.difference for tally in tallies.values()))
 
 

@@ -16,6 +16,7 @@ from parity.adam.twins import Twin
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 from parity.explain.inputs import counts_in
+from parity.numerics.jit import compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +79,22 @@ def _steps(
         setting,
     )
     return {name: getattr(made, name) for name in start}
+
+
+def in_steps(actual: np.ndarray, expected: np.ndarray, lr: np.ndarray) -> np.ndarray:
+    """Largest finite ``|actual - expected| / lr`` of every row, (steps,); float64 (steps, size); 0 where lr is 0."""
+    gaps: np.ndarray = largest_gaps(actual, expected)
+    return np.where(lr > 0, gaps / np.where(lr > 0, lr, 1.0), 0.0)
+
+
+@compiled
+def largest_gaps(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Largest finite ``|actual - expected|`` of every row, 0 where there is none; float64 (steps, size)."""
+    found = np.zeros(actual.shape[0])
+    for step in range(actual.shape[0]):
+        largest = 0.0
+        for i in range(actual.shape[1]):
+            gap = abs(actual[step, i] - expected[step, i])
+            largest = gap if largest < gap < np.inf else largest
+        found[step] = largest
+    return found

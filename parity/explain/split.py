@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,7 +17,6 @@ from parity.comparison.trace import Trace
 from parity.core.hyper import Hyper
 from parity.explain.inputs import Inputs
 from parity.numerics.double_double import DoubleDouble, add, from_double
-from parity.numerics.formats import Format
 from parity.numerics.jit import bits_of, compiled, from_bits
 
 
@@ -63,7 +63,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """How large a difference is at every step: arrays (steps,).
+    """How large a difference is after each step that was asked for: arrays (steps,).
 
     max_abs, rms: over the elements, in the quantity's own unit; max_ulp, rms_ulp: in units of the format's
     spacing at the truth. nonfinite: elements left out because a side is inf or NaN.
@@ -81,35 +81,33 @@ Key = tuple[object, object, str]
 
 
 @dataclass(frozen=True, slots=True)
-class PairSplit:
-    """A pair's terms by quantity, their total, and each side's error against the truth of its own convention."""
+class Question:
+    """A pair whose difference is to be split: which quantities, after which steps."""
 
+    actual: Side
+    expected: Side
+    quantities: tuple[str, ...]
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PairSplit:
+    """A pair's terms by quantity, their total, and each side's error against the truth of its own convention.
+
+    steps: those that the series speak of.
+    """
+
+    steps: tuple[int, ...]
     terms: Mapping[str, Mapping[Term, Series]]
     total: Mapping[str, Series]
     actual_error: Mapping[str, Series]
     expected_error: Mapping[str, Series]
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """All differences of a cell that were asked for."""
-
-    series: Mapping[Key, Series]
-
-    def of(self, actual: Side, expected: Side) -> PairSplit:
-        """The split of one pair that was asked for; only lookups."""
-        quantities = _shared(actual, expected)
-
-        def column(pair: tuple[object, object]) -> dict[str, Series]:
-            return {quantity: self.series[(*pair, quantity)] for quantity in quantities}
-
-        found = {term: column(pair) for term, pair in differences(actual, expected).items()}
-        return PairSplit(
-            {quantity: {term: one[quantity] for term, one in found.items()} for quantity in quantities},
-            column((_name(actual), _name(expected))),
-            column((_name(actual), actual.exact)),
-            column((_name(expected), expected.exact)),
-        )
+def quantities_of(actual: Side, expected: Side) -> tuple[str, ...]:
+    """Quantities that both sides show and Adam has."""
+    has = ("m", "v", "vmax", "w") if actual.trace.hyper.amsgrad else ("m", "v", "w")
+    return tuple(one for one in has if one in actual.trace.quantities and one in expected.trace.quantities)
 
 
 def differences(actual: Side, expected: Side) -> dict[Term, tuple[object, object]]:
@@ -128,45 +126,79 @@ def differences(actual: Side, expected: Side) -> dict[Term, tuple[object, object
     return found
 
 
-def split(pairs: Iterable[tuple[Side, Side]], inputs: Inputs) -> Split:
-    """Measures the terms of all pairs of one cell in one pass over its steps; every orbit is made once."""
-    pairs = tuple(pairs)
-    asked: dict[Key, tuple[str, object]] = {}
-    for actual, expected in pairs:
-        inputs.check(actual.trace)
-        inputs.check(expected.trace)
-        for quantity in _shared(actual, expected):
-            for left, right in differences(actual, expected).values():
-                asked[left, right, quantity] = (quantity, right)
-            asked[_name(actual), _name(expected), quantity] = (quantity, expected.exact)
-            for side in (actual, expected):
-                asked[_name(side), side.exact, quantity] = (quantity, side.exact)
-    sides = {_name(side): side for pair in pairs for side in pair}
-    oracles = [one for key in asked for one in (*key[:2], asked[key][1]) if isinstance(one, Oracle)]
-    growing: dict[Key, list[np.ndarray]] = {key: [] for key in asked}
-    arrays = {(name, quantity): side.trace.array(quantity) for name, side in sides.items()
-              for quantity in side.trace.quantities}  # fmt: skip
+def split(questions: Sequence[Question], inputs: Inputs) -> list[PairSplit]:
+    """Measures the terms of pairs of one cell in one pass over its steps; every orbit is made once, and every
+    difference of two of them measured once."""
+    for one in questions:
+        inputs.check(one.actual.trace)
+        inputs.check(one.expected.trace)
+    # Around which truth a spacing is taken, and after which steps.
+    asked: dict[Key, tuple[Oracle, set[int]]] = {}
+    for one in questions:
+        for key, truth in _keys(one):
+            asked.setdefault(key, (truth, set()))[1].update(one.steps)
+    traces = {_name(side): side.trace for one in questions for side in (one.actual, one.expected)}
+    oracles = [orbit for key, (truth, _) in asked.items() for orbit in (*key[:2], truth) if isinstance(orbit, Oracle)]
+    found: dict[Key, dict[int, np.ndarray]] = {key: {} for key in asked}
     sizes = [parameter.size for parameter in inputs.layout.parameters]
-    pending: list[range] = []
+    last = max((step for one in questions for step in one.steps), default=0)
+    blocks, fed = itertools.tee(inputs.blocks(last))
+    limits = inputs.format.precision, 3 - 2 ** (inputs.format.exponent_bits - 1)
+    for block, truths in zip(blocks, orbits(oracles, inputs.weights(), sizes, fed, inputs.format), strict=True):
+        rows: dict[tuple[object, str], DoubleDouble] = {}
+        for key, (truth, steps) in asked.items():
+            here = sorted(steps & set(block.steps))
+            if not here:
+                continue
+            for orbit in (*key[:2], truth):
+                if (orbit, key[2]) not in rows:
+                    rows[orbit, key[2]] = _rows(orbit, key[2], truths, traces, block.steps)
+            x, y, at = (rows[orbit, key[2]] for orbit in (*key[:2], truth))
+            places = np.array(here) - block.steps[0]
+            sizes_found = sizes_of_differences(*x, *y, at.high, places, *limits)
+            found[key] |= dict(zip(here, sizes_found.T, strict=True))
+    return [_of_pair(one, found) for one in questions]
 
-    def blocks() -> Iterable[object]:
-        for block in inputs.blocks():
-            pending.append(block.steps)
-            yield block
 
-    with np.errstate(all="ignore"):
-        for truths in orbits(oracles, inputs.weights(), sizes, blocks(), inputs.format):  # type: ignore[arg-type]
-            steps = pending.pop()
-            for (left, right, quantity), parts in growing.items():
-                x, y = (_orbit(one, quantity, truths, arrays, steps) for one in (left, right))
-                truth = _rows(truths[asked[left, right, quantity][1]], quantity)  # type: ignore[index]
-                parts.append(sizes_of_differences(*x, *y, truth.high, *_spacing_of(inputs.format)))
-    return Split({key: Series(*np.hstack(parts)) for key, parts in growing.items()})
+def _keys(one: Question) -> Iterator[tuple[Key, Oracle]]:
+    """All differences that make the answer, each with the truth around which units in the last place are taken."""
+    sides = (one.actual, one.expected)
+    for quantity in one.quantities:
+        for left, right in differences(*sides).values():
+            yield (left, right, quantity), right  # type: ignore[misc]
+        yield (_name(one.actual), _name(one.expected), quantity), one.expected.exact
+        for side in sides:
+            yield (_name(side), side.exact, quantity), side.exact
 
 
-def _spacing_of(format: Format) -> tuple[int, int]:
-    """The format's digits, and the exponent of its least normal number as frexp has it."""
-    return format.precision, 3 - 2 ** (format.exponent_bits - 1)
+def _of_pair(one: Question, found: Mapping[Key, Mapping[int, np.ndarray]]) -> PairSplit:
+    actual, expected = one.actual, one.expected
+
+    def series(pair: tuple[object, object], quantity: str) -> Series:
+        by_step = found[(*pair, quantity)]
+        return Series(*np.stack([by_step[step] for step in one.steps], axis=1))
+
+    def column(pair: tuple[object, object]) -> dict[str, Series]:
+        return {quantity: series(pair, quantity) for quantity in one.quantities}
+
+    terms = differences(actual, expected)
+    return PairSplit(
+        one.steps,
+        {quantity: {term: series(pair, quantity) for term, pair in terms.items()} for quantity in one.quantities},
+        column((_name(actual), _name(expected))),
+        column((_name(actual), actual.exact)),
+        column((_name(expected), expected.exact)),
+    )
+
+
+def _rows(
+    one: object, quantity: str, truths: Mapping[Oracle, Truth], traces: Mapping[str, Trace], steps: range
+) -> DoubleDouble:
+    """An orbit's rows of a block."""
+    if isinstance(one, Oracle):
+        rows: DoubleDouble = getattr(truths[one], quantity)
+        return rows
+    return from_double(traces[str(one)].array(quantity)[steps[0] : steps[-1] + 1].astype(np.float64))
 
 
 @compiled
@@ -176,14 +208,16 @@ def sizes_of_differences(
     y_high: np.ndarray,
     y_low: np.ndarray,
     truth: np.ndarray,
+    places: np.ndarray,
     precision: int,
     least: int,
 ) -> np.ndarray:
-    """What `Series` says of ``x - y``, (5, steps); all arrays (steps, size), truth: where the spacing is that of."""
-    steps, size = x_high.shape
-    found = np.zeros((5, steps))
+    """What `Series` says of ``x - y`` in rows `places`, (5, places); arrays (steps, size), truth: of the spacing."""
+    size = x_high.shape[1]
+    found = np.zeros((5, places.size))
     differences, in_ulp = np.empty(size), np.empty(size)
-    for step in range(steps):
+    for place in range(places.size):
+        step = places[place]
         for i in range(size):
             high, _ = add(x_high[step, i], x_low[step, i], -y_high[step, i], -y_low[step, i])
             differences[i] = abs(high)
@@ -194,9 +228,9 @@ def sizes_of_differences(
                 lost += 1
             in_ulp[i] = differences[i] / spacing(truth[step, i], precision, least)
         kept = max(size - lost, 1)
-        found[0, step], found[1, step] = _largest_and_rms(differences, kept)
-        found[2, step], found[3, step] = _largest_and_rms(in_ulp, kept)
-        found[4, step] = lost
+        found[0, place], found[1, place] = _largest_and_rms(differences, kept)
+        found[2, place], found[3, place] = _largest_and_rms(in_ulp, kept)
+        found[4, place] = lost
     return found
 
 
@@ -274,28 +308,5 @@ def spacing(value: float, precision: int, least: int) -> float:
     return distance
 
 
-def _orbit(
-    one: object,
-    quantity: str,
-    truths: Mapping[Oracle, Truth],
-    arrays: Mapping[tuple[str, str], np.ndarray],
-    steps: range,
-) -> DoubleDouble:
-    if isinstance(one, Oracle):
-        return _rows(truths[one], quantity)
-    return from_double(arrays[str(one), quantity][steps[0] : steps[-1] + 1].astype(np.float64))
-
-
-def _rows(truth: Truth, quantity: str) -> DoubleDouble:
-    rows: DoubleDouble = getattr(truth, quantity)
-    return rows
-
-
 def _name(side: Side) -> str:
     return side.trace.implementation
-
-
-def _shared(actual: Side, expected: Side) -> list[str]:
-    """Quantities that both sides show and Adam has."""
-    has = ("m", "v", "vmax", "w") if actual.trace.hyper.amsgrad else ("m", "v", "w")
-    return [one for one in has if one in actual.trace.quantities and one in expected.trace.quantities]

@@ -9,8 +9,10 @@ from parity.explain.causes import Family
 from parity.explain.choices import form_family
 from parity.explain.explain import explain_traces
 from parity.explain.explanation import Answer
-from parity.explain.ladder import ladder
+from parity.explain.ladder import Climb, ladders
 from parity.explain.noise import next_ulp, noise
+from parity.explain.running import free_run
+from parity.numerics.ulp import ulp_distance
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 
@@ -18,7 +20,7 @@ PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 def test_every_choice_of_the_convention_is_a_rung(traced, adam_of):
     inputs, traces = traced(*PAIR, hyper={"eps": 1e-3})
     actual, expected = (traces[name] for name in PAIR)
-    rungs = ladder(adam_of(actual), adam_of(expected), expected, inputs)
+    (rungs,) = ladders([Climb(adam_of(actual), adam_of(expected), expected)], inputs)
     assert [(rung.choice, rung.family) for rung in rungs] == [
         ("", None),
         ("epsilon", Family.EPSILON_PLACEMENT),
@@ -33,7 +35,7 @@ def test_every_choice_of_the_convention_is_a_rung(traced, adam_of):
 def test_rounding_is_a_rung_in_the_halves(traced, adam_of, dtype):
     pair = ("numpy.adam.hat.store", "numpy.adam.outside")
     inputs, traces = traced(*pair, dtype=dtype)
-    rungs = ladder(adam_of(traces[pair[0]]), adam_of(traces[pair[1]]), traces[pair[1]], inputs)
+    (rungs,) = ladders([Climb(*(adam_of(traces[name]) for name in pair), traces[pair[1]])], inputs)
     assert "rounding" in [rung.choice for rung in rungs]
     assert rungs[-1].differing == 0
 
@@ -41,8 +43,26 @@ def test_rounding_is_a_rung_in_the_halves(traced, adam_of, dtype):
 def test_a_trace_that_is_not_the_twins_is_not_reached(traced, adam_of):
     inputs, traces = traced(*PAIR)
     open_rows(traces[PAIR[1]].folder, "v", "r+")[3, 0] ^= 1
-    rungs = ladder(*(adam_of(traces[name]) for name in PAIR), traces[PAIR[1]], inputs)
+    (rungs,) = ladders([Climb(*(adam_of(traces[name]) for name in PAIR), traces[PAIR[1]])], inputs)
     assert rungs[-1].differing == 1
+
+
+def test_ladders_share_their_mixtures_and_stay_what_they_are(traced, adam_of, monkeypatch):
+    names = (*PAIR, "numpy.adam.inside", "numpy.adam.hat.store")
+    inputs, traces = traced(*names, dtype="float16")
+    climbs = [Climb(adam_of(traces[a]), adam_of(traces[b]), traces[b]) for a in names for b in names if a != b]
+    ran = []
+    monkeypatch.setattr("parity.explain.ladder.free_run", lambda adam, *rest: ran.append(adam) or free_run(adam, *rest))
+    alone = [ladders([climb], inputs)[0] for climb in climbs]
+    apart = len(ran)
+    ran.clear()
+    assert ladders(climbs, inputs) == alone
+    assert len(ran) == len(set(ran)) < apart / 2
+    # One at a time, where memory does not allow more.
+    ran.clear()
+    monkeypatch.setattr("parity.explain.ladder.MOST_ROWS", 1)
+    assert ladders(climbs, inputs) == alone
+    assert len(ran) == apart
 
 
 @pytest.mark.parametrize(
@@ -60,12 +80,19 @@ def test_contraction_and_order_are_told_apart(left, right, family):
 
 def test_the_noise_floor_is_that_of_one_ulp(traced, adam_of):
     inputs, traces = traced(*PAIR)
-    found = noise(adam_of(traces[PAIR[1]]), inputs)
-    assert found.weights_ulp[0] in (1, 2)
-    assert (found.weights_steps > 0).all()
+    adam, last = adam_of(traces[PAIR[1]]), inputs.case.steps
+    found = noise(adam, inputs, range(1, last + 1))
+    assert list(found) == list(range(1, last + 1))
     largest = abs(next_ulp(inputs.weights()).astype(float) - inputs.weights().astype(float)).max() / 1e-3
-    assert found.weights_steps[0] <= 2 * largest
-    assert found.gradient_steps.max() <= 2 * largest
+    assert 0 < found[1].weights <= 2 * largest
+    assert all(one.weights > 0 for one in found.values())
+    assert max(one.gradient for one in found.values()) <= 2 * largest
+    assert noise(adam, inputs, {3, 1}) == {step: found[step] for step in (1, 3)}
+    # By hand, at the first step: weights that were 1 ULP apart are 1 or 2 ULP apart.
+    rows = [next(free_run(adam, one, inputs.layout, inputs.blocks()))[1]["w"]
+            for one in (inputs.weights(), next_ulp(inputs.weights()))]  # fmt: skip
+    assert ulp_distance(*(one[0] for one in rows)).max() in (1, 2)
+    assert found[1].weights == abs(rows[1][0].astype(float) - rows[0][0].astype(float)).max() / 1e-3
 
 
 @pytest.mark.frameworks

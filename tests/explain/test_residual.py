@@ -8,7 +8,9 @@ import pytest
 from parity.comparison.trace import open_rows
 from parity.core.errors import ParityError
 from parity.explain.inputs import BLOCK, Inputs
-from parity.explain.residual import residual
+from parity.explain.residual import differing_bits, residual
+from parity.numerics.formats import FORMATS
+from parity.numerics.ulp import ulp_distance
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 
@@ -88,3 +90,26 @@ def test_a_trace_of_another_question_is_refused(traced, adam_of, write_case):
     (other,) = select_cases([write_case("other", seed=8)])
     with pytest.raises(ParityError, match="a trace of small in float32, which is not the case other"):
         residual(traces[PAIR[0]], Inputs(other, inputs.format), adam_of(traces[PAIR[0]]))
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+def test_differing_bits_are_those_of_the_slow_version(format):
+    """Random bits, one in two pairs equal or near, NaN, infinities and zeros among them."""
+    random = np.random.default_rng(5)
+    top = 2 * format.sign_bit
+    left = random.integers(0, top, (30, 40), np.uint64, endpoint=False)
+    right = np.where(random.random(left.shape) < 0.3, random.integers(0, top, left.shape, np.uint64), left)
+    special = [0, format.sign_bit, 1, format.infinity_bits, format.infinity_bits + 1, top - 1, format.infinity_bits - 1,
+               format.sign_bit + format.infinity_bits]  # fmt: skip
+    left[:8, :8], right[:8, :8] = np.array(special, np.uint64)[:, None], special
+    limits = np.uint64(format.sign_bit - 1), np.uint64(format.infinity_bits)
+    for rows in (slice(0, 30), slice(9, 10), slice(8, 8)):
+        sides = [np.ascontiguousarray(one[rows].astype(format.unsigned)) for one in (left, right)]
+        numbers = [one.view(format.dtype) for one in sides]
+        nan = [(one & limits[0].astype(one.dtype)) > format.infinity_bits for one in sides]
+        differs = (sides[0] != sides[1]) & ~(nan[0] & nan[1])
+        far = ulp_distance(*numbers)
+        found = differing_bits(*sides, *limits)
+        assert found[0] == np.count_nonzero(differs)
+        assert found[1] == far.max(initial=0, where=differs)
+        assert not found[0] or found[2:] == tuple(np.argwhere(differs)[0])

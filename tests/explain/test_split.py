@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from parity.adam.oracle import Oracle, orbits
-from parity.explain.split import Term, differences, pairwise_sum, sizes_of_differences, spacing, split
+from parity.explain.split import (
+    Question,
+    Term,
+    differences,
+    pairwise_sum,
+    quantities_of,
+    sizes_of_differences,
+    spacing,
+    split,
+)
 from parity.numerics.double_double import add, from_double
 from parity.numerics.formats import FORMATS
 from parity.numerics.ulp import ordered_keys
@@ -18,9 +27,13 @@ PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 EXACT = Fraction(1, 2**98)
 
 
+def asked(actual, expected, steps=range(1, 8)):
+    return Question(actual, expected, quantities_of(actual, expected), tuple(steps))
+
+
 def rows_of(actual, expected, quantity, inputs):
-    asked = {one for pair in differences(actual, expected).values() for one in pair}
-    oracles = [one for one in asked if isinstance(one, Oracle)]
+    orbits_of = {one for pair in differences(actual, expected).values() for one in pair}
+    oracles = [one for one in orbits_of if isinstance(one, Oracle)]
     sizes = [parameter.size for parameter in inputs.layout.parameters]
     (truths,) = orbits(oracles, inputs.weights(), sizes, inputs.blocks(), inputs.format)
     rows = {oracle: getattr(truths[oracle], quantity) for oracle in oracles}
@@ -53,14 +66,14 @@ def test_other_hyperparameters_are_a_term_of_their_own(traced, side_of):
     assert Term.VALUES not in differences(actual, expected)
     other = replace(actual, hyper=replace(actual.hyper, lr=2e-3))
     assert list(differences(other, expected)) == list(Term)
-    found = split([(other, expected)], inputs).of(other, expected)
+    (found,) = split([asked(other, expected)], inputs)
     assert found.terms["w"][Term.VALUES].max_abs[0] == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_formula_is_in_w_only_and_rounding_is_half_an_ulp_at_first(traced, side_of):
     inputs, traces = traced(*PAIR, hyper={"eps": 1e-3}, parameters=[{"name": "kernel", "shape": [50]}])
     actual, expected = (side_of(traces[name]) for name in PAIR)
-    found = split([(actual, expected)], inputs).of(actual, expected)
+    (found,) = split([asked(actual, expected)], inputs)
     assert found.terms["w"][Term.FORMULA].max_abs[0] > 1e-6
     assert (found.terms["m"][Term.FORMULA].max_abs == 0).all()
     assert (found.total["m"].max_abs == 0).all()
@@ -74,14 +87,33 @@ def test_one_pass_serves_every_pair(traced, side_of, monkeypatch):
     names = (*PAIR, "numpy.adam.inside")
     inputs, traces = traced(*names)
     sides = {name: side_of(traces[name]) for name in names}
-    asked = []
+    made = []
     monkeypatch.setattr("parity.explain.split.orbits",
-                        lambda oracles, *rest: asked.append(set(oracles)) or orbits(oracles, *rest))  # fmt: skip
+                        lambda oracles, *rest: made.append(set(oracles)) or orbits(oracles, *rest))  # fmt: skip
     pairs = [(sides[a], sides[b]) for a in names for b in names if a < b]
-    found = split(pairs, inputs)
-    assert [len(one) for one in asked] == [6]
-    for pair in pairs:
-        assert set(found.of(*pair).terms) == {"w", "m", "v"}
+    found = split([asked(*pair) for pair in pairs], inputs)
+    assert [len(one) for one in made] == [6]
+    for one in found:
+        assert set(one.terms) == {"w", "m", "v"}
+
+
+def test_only_what_is_asked_for_is_measured_and_is_the_same(traced, side_of, monkeypatch):
+    inputs, traces = traced(*PAIR, parameters=[{"name": "kernel", "shape": [50]}])
+    actual, expected = (side_of(traces[name]) for name in PAIR)
+    (whole,) = split([asked(actual, expected)], inputs)
+    measured = []
+    monkeypatch.setattr(
+        "parity.explain.split.sizes_of_differences",
+        lambda *given: measured.append(given[5].tolist()) or sizes_of_differences(*given),
+    )
+    few, one = split([Question(actual, expected, ("w",), (2, 5)), Question(actual, expected, ("v", "w"), (3,))], inputs)
+    assert {tuple(places) for places in measured} == {(1, 2, 4), (2,)}
+    assert (few.steps, set(few.terms), set(one.terms)) == ((2, 5), {"w"}, {"v", "w"})
+    for term, series in few.terms["w"].items():
+        for part in ("max_abs", "rms", "max_ulp", "rms_ulp", "nonfinite"):
+            assert (getattr(series, part) == getattr(whole.terms["w"][term], part)[[1, 4]]).all()
+    assert one.actual_error["v"].rms_ulp[0] == whole.actual_error["v"].rms_ulp[2]
+    assert one.total["w"].max_abs[0] == whole.total["w"].max_abs[2]
 
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
@@ -112,7 +144,8 @@ def test_sizes_are_those_of_the_slow_version():
     low = np.zeros_like(x)
     truth = np.where(np.isfinite(y), y, 1.0)
     format = FORMATS["float32"]
-    found = sizes_of_differences(x, low, y, low, truth, format.precision, -125)
+    places = np.array([4, 1, 2, 3, 0])
+    found = sizes_of_differences(x, low, y, low, truth, places, format.precision, -125)[:, np.argsort(places)]
     for step in range(5):
         with np.errstate(invalid="ignore"):
             gaps = np.abs(x[step] - y[step])
