@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from parity.core.shown import Shown
 
-VERDICTS = ("identified", "explained", "unexplained")
 Verdict = Literal["identified", "explained", "unexplained"]
 
 LEFT_OUT = "left_out"

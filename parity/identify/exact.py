@@ -14,7 +14,7 @@ from parity.adam.evaluation import ArraySquareRoot
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
 from parity.adam.lock_step import Rows, lock_step
 from parity.adam.twins import EARLIER, TWINS, Twin
-from parity.identify.observation import Observation
+from parity.identify.probes import Observation
 from parity.numerics.formats import Format, to_bits
 
 FIRST_PROBES = ("main", "other")

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from parity.adam.convention import Epsilon
-from parity.identify.absent import absent
 from parity.identify.answer import Answer, Finding
-from parity.identify.formula import convention_of, formula_of
-from parity.identify.moments import Moments, moments
-from parity.identify.observation import Observation
-from parity.identify.other import Other, other
-from parity.identify.points import points_of
-from parity.identify.residual import residual
+from parity.identify.first_and_second_moments import Moments, moments
+from parity.identify.moment_departures import Moment
+from parity.identify.other_optimizers import OtherOptimizer, other_optimizer
+from parity.identify.points import Points, points_of
+from parity.identify.probes import Observation, Probe
 from parity.identify.search import Expected
-from parity.identify.update import Form
-from parity.identify.weights import Weights, weights
+from parity.identify.update_forms import Form, Moves, middle
+from parity.identify.update_rule import Rule
+from parity.identify.weights import Weights, absent_gradients, decayed, moves_of, weights, with_maximum
+from parity.numerics.formats import Format
+from parity.numerics.rounding import round_to
+from parity.numerics.ulp import ulp_distance
+
+_FORMS = {Form.OUTSIDE: "outside", Form.HAT: "hat", Form.INSIDE: "inside", Form.TWICE: "inside and outside",
+          Form.NESTEROV: "outside", Form.NESTEROV_HAT: "hat", Form.NO_ROOT: "outside"}  # fmt: skip
+
+GLANCE = 4096
+"""Points on which the nearest of the rules is chosen, where none fits."""
 
 NOT_FITTED = ("wide",)
 """Probes that are asked for another purpose."""
@@ -38,7 +46,7 @@ def fit(observations: Mapping[str, Observation], claim: str | None) -> Answer:
     format = chosen[0].probe.format
     points = points_of(chosen)
     present = points.at(points.present)
-    missing = absent(points.at(~points.present), format)
+    missing = absent_gradients(points.at(~points.present), format)
     found = moments(present, format)
     expected = _expected(claim)
     asked = [one.probe.hyper for one in chosen]
@@ -53,7 +61,7 @@ def fit(observations: Mapping[str, Observation], claim: str | None) -> Answer:
     follows = [one.explained for one in (found.m, found.v) if one is not None]
     if moved.rule is None or not all(follows):
         # An optimizer that keeps no moments of Adam, or not what it shows as such.
-        rule = None if len(follows) == 2 and all(follows) else other(chosen)
+        rule = None if len(follows) == 2 and all(follows) else other_optimizer(chosen)
         if rule is not None:
             return _another(rule)
     findings = _findings(found, moved, missing)
@@ -83,7 +91,7 @@ def _expected(claim: str | None) -> Expected:
     return Expected(Form[epsilon.name], "seen" if epsilon is Epsilon.OUTSIDE else "step")
 
 
-def _another(rule: Other) -> Answer:
+def _another(rule: OtherOptimizer) -> Answer:
     detail = f"not an Adam: {rule.name}"
     return Answer("explained", {}, None, rule.text, (Finding("unexplained", detail, {"rule": rule.text}),), {})
 
@@ -112,3 +120,153 @@ def _left(found: Moments, moved: Weights, left: Mapping[str, Any]) -> tuple[Find
         return ()
     follow = "follow" if len(which) > 1 else "follows"
     return (Finding("unexplained", f"{' and '.join(which)} {follow} no rule that is known", dict(left)),)
+
+
+def convention_of(
+    points: Points, found: Moments, moved: Weights, observations: Sequence[Observation]
+) -> dict[str, Any]:
+    """Choices of the formula by name, and the hyperparameters in force where the first probe asks for others."""
+    rule = moved.rule
+    if rule is None:
+        return {}
+    asked = observations[0].probe.hyper
+    first = points.at(points.probe == 0)
+    lr = np.ones(1) if not len(first) else first.lr
+    distinct = bool((points.seen != points.step).any())
+    decays = {one for one in moved.decay.values() if one}
+    return {
+        "epsilon": "undetermined" if rule.eps.name == "none" else _FORMS[rule.form],
+        "bias_correction": rule.correction.name,
+        "step_count": ("per_parameter" if rule.count == "seen" else "global") if distinct else "undetermined",
+        "weight_decay": sorted(decays | {f"g = g + {what} * w" for k, what in found.couplings.values() if k}),
+        "amsgrad": any(one.probe.hyper.amsgrad for one in observations)
+        and not any(one.family == "amsgrad" for one in moved.findings),
+        "hyperparameters": {
+            "lr": _in_force(rule.lr, float(lr[0])),
+            "beta1": float(found.beta1[points.probe == 0][0]) if len(first) else asked.beta1,
+            "beta2": float(found.beta2[points.probe == 0][0]) if len(first) else asked.beta2,
+            "eps": _in_force(rule.eps, asked.eps),
+        },
+    }
+
+
+def _in_force(choice: Any, asked: float) -> float | str:
+    if choice.name == "asked":
+        return asked
+    if choice.name == "factor":
+        return float(choice.number * asked)
+    if choice.name == "constant":
+        return float(choice.number)
+    return str(choice.name)
+
+
+def formula_of(found: Moments, moved: Weights, observations: Sequence[Observation]) -> str:
+    """The rule as lines of text, in the order in which a step computes them."""
+    rule = moved.rule
+    if rule is None:
+        return ""
+    probes = [one.probe for one in observations]
+    coupled = {number: f"g = g + {what} * w" for number, (k, what) in found.couplings.items() if k}
+    lines = _by_decay(coupled, probes)
+    lines.append(_average("m", "beta1", found.m_rule, found.m))
+    lines.append("v = max(beta2 * v, g^2)" if found.v_rule == "max" else _average("v", "beta2", found.v_rule, found.v))
+    if any(one.probe.hyper.amsgrad for one in observations) and not any(
+        one.family == "amsgrad" for one in moved.findings
+    ):
+        always = all(one.hyper.amsgrad for one in probes)
+        lines.append(("" if always else "if amsgrad: ") + "vmax = max(vmax, v), in the place of v")
+    counted = "gradients of the parameter" if rule.count == "seen" else "steps"
+    lines.append(f"{rule.correction.text}; t: {counted}")
+    lines += _by_decay({number: text for number, text in moved.decay.items() if text}, probes)
+    lines.append(f"w = w - {rule.form.value}")
+    return "\n".join(lines)
+
+
+def _by_decay(lines: Mapping[int, str], probes: Sequence[Probe]) -> list[str]:
+    """Lines by number of the probe, each once, with the kind of decay at which it is done, where both are asked for."""
+    asked = {number: one.hyper.decoupled for number, one in enumerate(probes) if one.hyper.weight_decay}
+    told = []
+    for line in sorted(set(lines.values())):
+        kinds = {asked[number] for number, one in lines.items() if one == line}
+        condition = "" if kinds == set(asked.values()) else f"if {'' if kinds == {True} else 'not '}decoupled: "
+        told.append(condition + line)
+    return told
+
+
+def _average(name: str, beta: str, fresh: str, moment: Moment | None) -> str:
+    factor = f"(1 - {beta})"
+    if moment is not None and any("lacks the factor" in one.detail for one in moment.findings):
+        return f"{name} = {beta} * {name} + {fresh}"
+    scale = "" if moment is None or moment.scale == 1 else f"{moment.scale:g} * "
+    return f"{name} = {beta} * {name} + {factor} * {scale}{fresh}"
+
+
+class _Unexplained(NamedTuple):
+    """A quantity at points that no rule explains: what was recorded, and what the nearest rule gives."""
+
+    quantity: str
+    places: np.ndarray
+    actual: np.ndarray
+    fitted: np.ndarray
+
+
+def residual(
+    points: Points, found: Moments, moved: Weights, expected: Expected, probes: Sequence[Probe], format: Format
+) -> dict[str, Any]:
+    """Points that nothing explains, as JSON values.
+
+    elements, differing: numbers of points. Where some differ, by quantity: max_ulp, the greatest distance from what the
+    fitted rule gives, rounded once, in units of the last place of the dtype (`NO_DISTANCE` between NaN or inf and
+    anything else); where: probe, step, parameter and index of that element. Where no rule fits w, it is held against
+    the form of the update that fewest points contradict, with the decay and the maximum that are asked for.
+    """
+    wrong, largest, where = np.zeros(len(points), bool), {}, {}
+    for quantity, places, actual, fitted in _unexplained(points, found, moved, expected, probes, format):
+        wrong[places] = True
+        far = ulp_distance(round_to(actual, format), round_to(fitted, format))
+        worst = int(np.argmax(far))
+        largest[quantity], where[quantity] = int(far[worst]), _where(points, int(places[worst]), probes)
+    left: dict[str, Any] = {"elements": len(points), "differing": int(wrong.sum())}
+    return {**left, "max_ulp": largest, "where": where} if largest else left
+
+
+def _unexplained(
+    points: Points, found: Moments, moved: Weights, expected: Expected, probes: Sequence[Probe], format: Format
+) -> Iterator[_Unexplained]:
+    for one in (found.m, found.v):
+        if one is not None and one.wrong.any():
+            places = np.flatnonzero(one.wrong)
+            yield _Unexplained(one.name, places, one.average.after[places], one.average.expected[places])
+    if not moved.wrong.any():
+        return
+    decoupled, amsgrad = (np.array([getattr(one.hyper, name) for one in probes]) for name in ("decoupled", "amsgrad"))
+    moves = with_maximum(points, moves_of(points, found, found.gradient, format), amsgrad)
+    moves = decayed(points, moves, decoupled, format)
+    rule, mask = moved.rule, moved.wrong
+    if rule is None:
+        rule = _nearest(moves, expected, format)
+        mask = rule.wrong(moves, format)
+    places = np.flatnonzero(mask)
+    if len(places):
+        some = moves.at(places)
+        fitted = some.w0 - middle(some, rule.form, rule.scale(some))
+        yield _Unexplained("w", places, points.w1[places], fitted)
+
+
+def _nearest(moves: Moves, expected: Expected, format: Format) -> Rule:
+    """The rule with no departure but its form that fewest points contradict."""
+    some = moves.at(np.arange(0, len(moves), max(1, len(moves) // GLANCE)))
+    rules = [expected.rule, *(Rule(form, count=expected.count_of(form)) for form in Form)]
+    return min(rules, key=lambda rule: int(rule.wrong(some, format).sum()))
+
+
+def _where(points: Points, place: int, probes: Sequence[Probe]) -> dict[str, Any]:
+    probe = probes[int(points.probe[place])]
+    parameter, within = list(probe.layout.slices())[int(points.place[place])]
+    index = np.unravel_index(int(points.element[place]) - within.start, parameter.shape) if parameter.shape else ()
+    return {
+        "probe": probe.name,
+        "step": int(points.step[place]),
+        "parameter": parameter.name,
+        "index": [int(one) for one in index],
+    }

@@ -16,7 +16,7 @@ from parity.core.digest import DIGEST_CHARACTERS
 from parity.core.errors import ParityError
 from parity.core.layout import Layout
 from parity.engine.protocol import GRADIENTS, WEIGHTS
-from parity.identify.observation import Observation, Probe
+from parity.identify.probes import Observation, Probe
 
 NAME = "trace"
 """Of the probe: its numbers are those of a case, not one of `parity.identify.probes`."""

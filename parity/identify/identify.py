@@ -12,7 +12,7 @@ from parity.core.errors import ParityError
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
 from parity.identify.answer import LEFT_OPEN, LEFT_OUT, Answer
-from parity.identify.observation import Observation
+from parity.identify.probes import Observation
 from parity.identify.probing import Probed, probe
 from parity.implementations.registry import shipped_implementations
 

@@ -20,8 +20,7 @@ from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import GRADIENTS, MISSING, PROGRESS, RAISED, UNSUPPORTED, WEIGHTS
 from parity.identify.answer import Finding
-from parity.identify.observation import Observation, Probe
-from parity.identify.probes import MAIN, WIDE, probes
+from parity.identify.probes import MAIN, WIDE, Observation, Probe, probes
 from parity.numerics.formats import Format, format_named
 
 TWICE = (MAIN, WIDE)

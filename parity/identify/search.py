@@ -8,9 +8,8 @@ from itertools import product
 
 import numpy as np
 
-from parity.identify.correction import Correction, corrections
-from parity.identify.rule import Choice, Rule, epsilons, step_sizes
-from parity.identify.update import Form, Moves, Scale, change, wrong
+from parity.identify.update_forms import Correction, Form, Moves, Scale, change, corrections, wrong
+from parity.identify.update_rule import Choice, Rule, epsilons, step_sizes
 from parity.numerics.formats import Format
 
 MOST_DEPARTURES = 3

@@ -8,16 +8,22 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.identify.answer import Finding
-from parity.identify.decay import Decay, decays, judged, share, unseen
-from parity.identify.hidden import averaged
-from parity.identify.maximum import maximum, running
-from parity.identify.moments import Moments
-from parity.identify.points import Points, roundoff, smallest
-from parity.identify.reading import Reading, cast, smaller_formats
-from parity.identify.rule import Rule, departures
+from parity.identify.exponential_average import Average, averaged
+from parity.identify.first_and_second_moments import Moments
+from parity.identify.points import Points, Reading, cast, roundoff, smaller_formats, smallest
 from parity.identify.search import Expected, search
-from parity.identify.standing import changed, standing
-from parity.identify.update import Moves
+from parity.identify.update_forms import Moves
+from parity.identify.update_rule import (
+    Decay,
+    Rule,
+    amsgrad_departure,
+    decay_departure,
+    decay_share,
+    decays,
+    departures,
+    running_maximum,
+    unseen_decay,
+)
 from parity.numerics.formats import Format
 
 
@@ -83,7 +89,7 @@ def weights(
             continue
         some = points.at(there)
         if some.decay[0] == 0:
-            departure, explained = maximum(some, moves.at(there), rule, format)
+            departure, explained = amsgrad_departure(some, moves.at(there), rule, format)
         else:
             taken = with_maximum(points, moves, amsgrad)
             departure, explained, decay[probe] = _decaying(
@@ -116,7 +122,7 @@ def with_maximum(points: Points, moves: Moves, amsgrad: np.ndarray) -> Moves:
     kept = points.x1.copy()
     for probe in np.unique(points.probe[asked & np.isnan(points.x1)]).tolist():
         there = points.probe == probe
-        kept[there] = running(points.at(there), moves.v[there])
+        kept[there] = running_maximum(points.at(there), moves.v[there])
     return replace(moves, v=np.where(asked, kept, moves.v))
 
 
@@ -152,13 +158,13 @@ def _plain(points: Points, moves: Moves, expected: Expected, format: Format) -> 
         return _Plain(found, None, none)
     still = ~changed(moves.w0, moves.w1)
     if not (bad & ~still).any():
-        return _Plain(expected.rule, standing(points, bad), bad)
+        return _Plain(expected.rule, standing_weights(points, bad), bad)
     going = ~still
     found = search(moves.at(going), expected, format) if still.any() else None
     if found is None:
         return _kept(moves, expected, format)
     stuck = found.wrong(moves, format)
-    return _Plain(found, standing(points, stuck) if stuck.any() else None, stuck)
+    return _Plain(found, standing_weights(points, stuck) if stuck.any() else None, stuck)
 
 
 def _kept(moves: Moves, expected: Expected, format: Format) -> _Plain:
@@ -224,15 +230,81 @@ def _decaying(
             if not decoupled and coupling[0] == 0 and kind.name == "before":
                 none = next(one for one in kinds if one.name == "none")
                 if not none.wrong(some, rule, format).any():
-                    return unseen(), True, ""
-            return judged(decoupled, coupling, kind), True, kind.text
-        read = share(some, rule, format)
+                    return unseen_decay(), True, ""
+            return decay_departure(decoupled, coupling, kind), True, kind.text
+        read = decay_share(some, rule, format)
         kind = _read(read, some)
         if not read.empty and not kind.wrong(some, rule, format).any():
-            return judged(decoupled, coupling, kind), True, kind.text
+            return decay_departure(decoupled, coupling, kind), True, kind.text
     return Finding("weight-decay", "decay follows no rule that is known", {}), False, "unknown"
 
 
 def _read(read: Reading, moves: Moves) -> Decay:
     value = read.named() if not read.empty else 0.0
     return Decay("share", f"w = w - {value:g} * w", np.full(len(moves), value))
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Mask of numbers that are others than before; NaN stays NaN."""
+    return np.asarray((before != after) & ~(np.isnan(before) & np.isnan(after)))
+
+
+def standing_weights(points: Points, stuck: np.ndarray) -> Finding:
+    """Describes weights that stand. stuck: mask of points whose weight stays where the rule moves it visibly."""
+    some = points.at(stuck)
+    evidence = {"points": int(stuck.sum()), "elements": len(np.unique(some.element))}
+    moving = changed(points.w0, points.w1)
+    if not moving.any():
+        return Finding("partial-update", "no weight ever moves, whatever the moments are", evidence)
+    elements = {(probe, element) for probe, element in zip(some.probe.tolist(), some.element.tolist(), strict=True)}
+    moved = points.at(moving)
+    also = elements & set(zip(moved.probe.tolist(), moved.element.tolist(), strict=True))
+    if some.empty.all() and not (moving & points.empty).any():
+        return Finding("sparse-rows", "weights of rows whose gradient is zero wait", evidence)
+    if also:
+        return Finding("partial-update", "some weights stand at some steps", evidence | {"also_moving": len(also)})
+    return Finding("partial-update", f"{_which(points, some, moved)} never move", evidence)
+
+
+def _which(points: Points, stuck: Points, moved: Points) -> str:
+    # Tensors: those of which nothing moves in any probe.
+    still = set(zip(stuck.probe.tolist(), stuck.place.tolist(), strict=True))
+    going = set(zip(moved.probe.tolist(), moved.place.tolist(), strict=True))
+    if not still & going:
+        if (stuck.axes == 2).all() and not (moved.axes == 2).any():
+            return "tensors of two axes"
+        if (stuck.place == stuck.of - 1).all():
+            return "the weights of the last tensor"
+        return "the weights of some tensors"
+    starts: dict[tuple[int, float], tuple[int, int]] = {}
+    for key in still:
+        row = points.element[(points.probe == key[0]) & (points.place == key[1])]
+        starts[key] = int(row.min()), int(row.max())
+    keys = list(zip(stuck.probe.tolist(), stuck.place.tolist(), strict=True))
+    within = np.array([element - starts[key][0] for key, element in zip(keys, stuck.element.tolist(), strict=True)])
+    last = np.array([element == starts[key][1] for key, element in zip(keys, stuck.element.tolist(), strict=True)])
+    if last.all():
+        return "the last elements of tensors"
+    if within.min() >= 256:
+        return f"elements from number {within.min()} on"
+    return "some elements"
+
+
+def absent_gradients(points: Points, format: Format) -> Finding | None:
+    """What happens instead, at points without a gradient."""
+    if not len(points):
+        return None
+    moved = changed(points.w0, points.w1)
+    touched = moved | changed(points.m0, points.m1) | changed(points.v0, points.v1)
+    if not touched.any():
+        return None
+    evidence = {"points": int(touched.sum()), "weights_moved": int(moved.sum())}
+    for fresh, what in ((points.g, "a gradient of zero"), (points.late, "the last gradient")):
+        m = Average(points.m0, points.m1, fresh, points.beta1, 1 - points.beta1, format)
+        v = Average(points.v0, points.v1, fresh**2, points.beta2, 1 - points.beta2, format)
+        shown = [one for one in (m, v) if not np.isnan(one.after).all()]
+        if shown and not any(one.wrong.any() for one in shown):
+            return Finding("none-gradient", f"None is taken as {what}", evidence)
+    if not (touched & ~moved).any() and not np.isnan(points.m1).all():
+        return Finding("none-gradient", "weights move at steps without a gradient, the moments do not", evidence)
+    return Finding("none-gradient", "a parameter changes at steps at which its gradient is None", evidence)

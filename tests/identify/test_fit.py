@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from parity.identify.fit import fit
-from parity.identify.observation import Observation
-from parity.identify.probes import WIDE, probes
+from parity.identify.probes import WIDE, Observation, probes
 from parity.numerics.formats import FORMATS
 from parity.numerics.ulp import NO_DISTANCE, ulp_distance
 

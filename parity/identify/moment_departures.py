@@ -9,10 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.identify.answer import Finding
-from parity.identify.average import Average
-from parity.identify.event import event
-from parity.identify.points import Points, roundoff, smallest
-from parity.identify.reading import Reading, cast, lossy_formats
+from parity.identify.exponential_average import Average, event
+from parity.identify.points import Points, Reading, cast, lossy_formats, roundoff, smallest
 from parity.numerics.formats import FORMATS, Format
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.identify.observation import Observation, Probe
 from parity.identify.points import roundoff, smallest
+from parity.identify.probes import Observation, Probe
 
 ROUNDINGS = 64.0
 """Units by which a free orbit of sums may be off, and one more for each step."""
@@ -26,7 +26,7 @@ class Slot(NamedTuple):
     eps: float
 
 
-class Other(NamedTuple):
+class OtherOptimizer(NamedTuple):
     """A rule: its name, its formula, and the change and the buffers it makes."""
 
     name: str
@@ -34,7 +34,7 @@ class Other(NamedTuple):
     step: Callable[[Slot], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-def other(observations: list[Observation]) -> Other | None:
+def other_optimizer(observations: list[Observation]) -> OtherOptimizer | None:
     """The rule that every weight follows at every step, to rounding; None where none is known."""
     telling = [one for one in observations if _tells(one.probe)]
     for rule in RULES if telling else ():
@@ -50,7 +50,7 @@ def _tells(probe: Probe) -> bool:
     return not (hyper.weight_decay or hyper.amsgrad or probe.none or 0 < hyper.eps < 1e-20)
 
 
-def _follows(rule: Other, observed: Observation) -> bool:
+def _follows(rule: OtherOptimizer, observed: Observation) -> bool:
     probe, hyper = observed.probe, observed.probe.hyper
     u, least = roundoff(probe.format), smallest(probe.format)
     a, b, size_a, size_b = np.zeros((4, probe.layout.size))
@@ -97,17 +97,17 @@ def _lion(s: Slot) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 RULES = (
-    Other("nothing: no weight ever changes", "w = w", lambda s: (0 * s.g, s.a, s.b)),
-    Other("SGD", "w = w - lr * g", lambda s: (s.lr * s.g, s.a, s.b)),
-    Other("SGD with momentum", "m = beta1 * m + g\nw = w - lr * m", _momentum),
-    Other("RMSprop", "v = beta2 * v + (1 - beta2) * g^2\nw = w - lr * g / (sqrt(v) + eps)", _rmsprop),
-    Other("Adagrad", "v = v + g^2\nw = w - lr * g / (sqrt(v) + eps)", _adagrad),
-    Other(
+    OtherOptimizer("nothing: no weight ever changes", "w = w", lambda s: (0 * s.g, s.a, s.b)),
+    OtherOptimizer("SGD", "w = w - lr * g", lambda s: (s.lr * s.g, s.a, s.b)),
+    OtherOptimizer("SGD with momentum", "m = beta1 * m + g\nw = w - lr * m", _momentum),
+    OtherOptimizer("RMSprop", "v = beta2 * v + (1 - beta2) * g^2\nw = w - lr * g / (sqrt(v) + eps)", _rmsprop),
+    OtherOptimizer("Adagrad", "v = v + g^2\nw = w - lr * g / (sqrt(v) + eps)", _adagrad),
+    OtherOptimizer(
         "Adadelta",
         "v = beta2 * v + (1 - beta2) * g^2\nx = sqrt(d + eps) / sqrt(v + eps) * g\n"
         "d = beta2 * d + (1 - beta2) * x^2\nw = w - lr * x",
         _adadelta,
     ),
-    Other("Lion", "w = w - lr * sign(beta1 * m + (1 - beta1) * g)\nm = beta2 * m + (1 - beta2) * g", _lion),
-    Other("sign descent", "w = w - lr * sign(g)", lambda s: (s.lr * np.sign(s.g), s.a, s.b)),
+    OtherOptimizer("Lion", "w = w - lr * sign(beta1 * m + (1 - beta1) * g)\nm = beta2 * m + (1 - beta2) * g", _lion),
+    OtherOptimizer("sign descent", "w = w - lr * sign(g)", lambda s: (s.lr * np.sign(s.g), s.a, s.b)),
 )
