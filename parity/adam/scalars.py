@@ -6,7 +6,8 @@ import ctypes
 import ctypes.util
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -36,8 +37,20 @@ def scalars(
 
     format: that of the weights. What rounding does: in float16, eps = 1e-8 is 0, so that a gradient of zero gives
     0 / 0 = NaN; in bfloat16, beta2 = 0.999 is 1 while 1 - beta2 is 0.001, so that v never decays. Neither is guarded
-    against. Without bias correction, powers of the betas are 0.
+    against. Without bias correction, powers of the betas are 0. Whoever asks again gets the same arrays, read-only.
     """
+    return _scalars(hyper, convention, factors, tuple(lr), tuple(counts), format)
+
+
+@lru_cache(maxsize=128)
+def _scalars(
+    hyper: Hyper,
+    convention: Convention,
+    factors: Factors,
+    lr: tuple[float, ...],
+    counts: tuple[int, ...],
+    format: Format,
+) -> Scalars:
     formats = {**FORMATS, "double": FORMATS["float64"], "dtype": format, "working": working_format(format)}
     values = {
         "lr": np.array(lr, np.float64),
@@ -57,7 +70,10 @@ def scalars(
             arithmetic = _ScalarArithmetic(formats[computes], convention.bias_correction)
             name, value = arithmetic.line(program, values)
             values[name] = round_to(value, formats[keeps])
-        return {name: round_to(value, formats["working"]) for name, value in values.items()}
+        found = {name: round_to(value, formats["working"]) for name, value in values.items()}
+    for value in found.values():
+        value.flags.writeable = False
+    return MappingProxyType(found)
 
 
 @cache

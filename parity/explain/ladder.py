@@ -125,7 +125,8 @@ def _climbed(batch: Sequence[tuple[Climb, list[Switch]]], inputs: Inputs) -> lis
         for left, right in pairs:
             gaps.setdefault((left, right, climb.expected.hyper), _Gap(_quantities(climb), inputs.layout))
     adams = list(dict.fromkeys(left for left, _, _ in gaps))
-    traces = {climb.trace.implementation: climb.trace for climb, _ in batch}
+    arrays = {climb.trace.implementation: {name: climb.trace.array(name) for name in _quantities(climb)}
+              for climb, _ in batch}  # fmt: skip
     weights = inputs.weights()
     feeds = itertools.tee(inputs.blocks(), len(adams))
     runs = [free_run(adam, weights, inputs.layout, feed) for adam, feed in zip(adams, feeds, strict=True)]
@@ -133,9 +134,9 @@ def _climbed(batch: Sequence[tuple[Climb, list[Switch]]], inputs: Inputs) -> lis
         for made in zip(*runs, strict=True):
             steps_now = made[0][0].steps
             rows: dict[Adam | str, _Wide] = {adam: _Wide(one) for adam, (_, one) in zip(adams, made, strict=True)}
-            for name, trace in traces.items():
+            for name, recorded in arrays.items():
                 place = slice(steps_now[0], steps_now[-1] + 1)
-                rows[name] = _Wide({quantity: np.array(trace.array(quantity)[place]) for quantity in trace.quantities})
+                rows[name] = _Wide({quantity: np.array(array[place]) for quantity, array in recorded.items()})
             for (left, right, hyper), gap in gaps.items():
                 lr = np.array([hyper.lr_at(step) for step in steps_now])
                 gap.add(steps_now, rows[left], rows[right], lr)

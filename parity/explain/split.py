@@ -137,7 +137,8 @@ def split(questions: Sequence[Question], inputs: Inputs) -> list[PairSplit]:
     for one in questions:
         for key, truth in _keys(one):
             asked.setdefault(key, (truth, set()))[1].update(one.steps)
-    traces = {_name(side): side.trace for one in questions for side in (one.actual, one.expected)}
+    sides = {_name(side): side.trace for one in questions for side in (one.actual, one.expected)}
+    arrays = {(name, quantity): trace.array(quantity) for name, trace in sides.items() for quantity in trace.quantities}
     oracles = [orbit for key, (truth, _) in asked.items() for orbit in (*key[:2], truth) if isinstance(orbit, Oracle)]
     found: dict[Key, dict[int, np.ndarray]] = {key: {} for key in asked}
     sizes = [parameter.size for parameter in inputs.layout.parameters]
@@ -152,7 +153,7 @@ def split(questions: Sequence[Question], inputs: Inputs) -> list[PairSplit]:
                 continue
             for orbit in (*key[:2], truth):
                 if (orbit, key[2]) not in rows:
-                    rows[orbit, key[2]] = _rows(orbit, key[2], truths, traces, block.steps)
+                    rows[orbit, key[2]] = _rows(orbit, key[2], truths, arrays, block.steps)
             x, y, at = (rows[orbit, key[2]] for orbit in (*key[:2], truth))
             places = np.array(here) - block.steps[0]
             sizes_found = sizes_of_differences(*x, *y, at.high, places, *limits)
@@ -192,13 +193,17 @@ def _of_pair(one: Question, found: Mapping[Key, Mapping[int, np.ndarray]]) -> Pa
 
 
 def _rows(
-    one: object, quantity: str, truths: Mapping[Oracle, Truth], traces: Mapping[str, Trace], steps: range
+    one: object,
+    quantity: str,
+    truths: Mapping[Oracle, Truth],
+    arrays: Mapping[tuple[str, str], np.ndarray],
+    steps: range,
 ) -> DoubleDouble:
     """An orbit's rows of a block."""
     if isinstance(one, Oracle):
         rows: DoubleDouble = getattr(truths[one], quantity)
         return rows
-    return from_double(traces[str(one)].array(quantity)[steps[0] : steps[-1] + 1].astype(np.float64))
+    return from_double(arrays[str(one), quantity][steps[0] : steps[-1] + 1].astype(np.float64))
 
 
 @compiled

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.comparison.trace import Trace
+from parity.explain.residual import distance
 from parity.numerics.formats import Format, to_bits
-from parity.numerics.ulp import distance_of_bits
+from parity.numerics.jit import bits_of, compiled
+from parity.numerics.ulp import NO_DISTANCE
 
 ZERO = -1
 """Magnitude of a zero."""
@@ -48,12 +50,12 @@ def exponent_of(magnitude: int, format: Format) -> int:
 
 def _rows(actual: Trace, expected: Trace, quantity: str) -> tuple[tuple[int, int, int], ...]:
     format = actual.format
-    counts = np.zeros(((1 << format.exponent_bits) + 1) * _DISTANCES, np.int64)
+    counts = np.zeros(((1 << format.exponent_bits) + 1, _DISTANCES), np.int64)
+    limits = np.uint64(format.sign_bit - 1), np.uint64(format.infinity_bits)
     for left, right in _blocks(to_bits(actual.array(quantity)), to_bits(expected.array(quantity))):
-        codes = _magnitudes(right, format) * _DISTANCES + _distances(distance_of_bits(left, right, format), format)
-        counts += np.bincount(codes.ravel(), minlength=counts.size)
+        count_distances(np.array(left), np.array(right), *limits, np.uint64(format.precision - 1), counts)
     found = np.flatnonzero(counts)
-    places = ((found // _DISTANCES - 1).tolist(), (found % _DISTANCES - 1).tolist(), counts[found].tolist())
+    places = ((found // _DISTANCES - 1).tolist(), (found % _DISTANCES - 1).tolist(), counts.ravel()[found].tolist())
     return tuple(zip(*places, strict=True))
 
 
@@ -64,18 +66,34 @@ def _blocks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, n
         yield left[start : start + rows], right[start : start + rows]
 
 
-def _magnitudes(bits: np.ndarray, format: Format) -> np.ndarray:
-    """One more than the exponent field; 0 for zeros."""
-    size = bits & format.unsigned.type(format.sign_bit - 1)
-    found: np.ndarray = (size >> (format.precision - 1)).astype(np.int64) + (size > 0)
-    return found
+@compiled
+def count_distances(
+    left: np.ndarray,
+    right: np.ndarray,
+    magnitude: np.uint64,
+    infinity: np.uint64,
+    digits: np.uint64,
+    counts: np.ndarray,
+) -> None:
+    """Adds unsigned bits (rows, columns) to counts: by the magnitude of right, by the bit length of the distance.
+
+    magnitude: all bits but the sign; infinity: those of inf; digits: stored ones of a significand. Magnitude 0 is a
+    zero, others are one more than the exponent field; distance 0 is none, others are one more than the bit length.
+    """
+    for i in range(left.shape[0]):
+        for j in range(left.shape[1]):
+            one, other = np.uint64(left[i, j]), np.uint64(right[i, j])
+            size = other & magnitude
+            row = np.int64(size >> digits) + (1 if size > np.uint64(0) else 0)
+            far = distance(one, other, magnitude, infinity)
+            counts[row, 0 if far == np.uint64(NO_DISTANCE) else 1 + bit_length(far)] += 1
 
 
-def _distances(distance: np.ndarray, format: Format) -> np.ndarray:
-    """One more than the bit length; 0 where there is no distance."""
-    wide = distance.astype(np.uint64)
-    high, low = wide >> np.uint64(32), wide & np.uint64(0xFFFFFFFF)
-    # Halves of 32 bits are exact as doubles; 64 bits are not.
-    length = np.where(high > 0, 32 + np.frexp(high.astype(np.float64))[1], np.frexp(low.astype(np.float64))[1])
-    none = distance == format.unsigned.type(2 * format.sign_bit - 1)
-    return np.where(none, 0, length + 1).astype(np.int64)
+@compiled
+def bit_length(number: np.uint64) -> int:
+    """As Python's, of 64 bits."""
+    # Halves of 32 bits are exact as doubles, whose exponent tells the length; 64 bits are not.
+    high = number >> np.uint64(32)
+    half = np.float64(high if high > np.uint64(0) else number)
+    exponent = int(np.int64(bits_of(half)) >> 52)
+    return (0 if exponent == 0 else exponent - 1022) + (32 if high > np.uint64(0) else 0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parity.comparison.trace import read_trace
-from parity.explain.spread import NONE, ZERO, exponent_of, spreads
+from parity.explain.spread import NONE, ZERO, bit_length, exponent_of, spreads
 from parity.numerics.formats import FORMATS, from_bits, to_bits
 
 STEPS = 60
@@ -80,3 +80,9 @@ def test_only_what_both_show_and_not_the_initial_state(write_trace):
     other = read_trace(write_trace("other", w=later, v=rows))
     assert [spread.quantity for spread in spreads(one, other)] == ["w", "v"]
     assert [row[1:] for row in spreads(one, other)[0].rows] == [(0, 8)]
+
+
+@pytest.mark.parametrize("power", range(64))
+def test_bit_lengths_are_those_of_python(power):
+    for number in {max(0, (1 << power) - 1), 1 << power, (1 << power) + 1, (1 << power) | (1 << power // 2)}:
+        assert bit_length(np.uint64(number)) == number.bit_length()
