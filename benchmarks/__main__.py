@@ -1,51 +1,108 @@
-"""``make bench``: speed and memory as ratios, each measured side by side in one run, beside its target."""
+"""``python -m benchmarks [SECTION...]``: speed and memory, each measured side by side in one run, beside its aim."""
 
 from __future__ import annotations
 
-import statistics
-import subprocess
+import argparse
+import importlib
+import json
+import os
+import platform
 import sys
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from typing import Any, NamedTuple
 
-from benchmarks import adam, metrics, plugin, whole_run
-
-HELP_SECONDS = 0.2
-HELP_ROUNDS = 9
+from benchmarks.measure import CommandFailed, Figure
+from parity.core.errors import nearest
+from parity.implementations.need import unmet
 
 
-def help_rows() -> list[tuple[str, float, float, bool]]:
-    """Seconds that ``parity --help`` takes; the median of several."""
-    taken = []
-    for _ in range(HELP_ROUNDS):
-        start = time.perf_counter()
-        subprocess.run([Path(sys.executable).parent / "parity", "--help"], check=True, stdout=subprocess.DEVNULL)
-        taken.append(time.perf_counter() - start)
-    seconds = statistics.median(taken)
-    return [("seconds of parity --help", seconds, HELP_SECONDS, seconds <= HELP_SECONDS)]
+class Section(NamedTuple):
+    """module: of this package, with `figures`; needs: what has to be installed."""
+
+    module: str
+    needs: tuple[str, ...] = ()
 
 
-SECTIONS: dict[str, tuple[str, Callable[[], Iterable[tuple[str, float, float, bool]]]]] = {
-    "metrics of 10 million float32: times faster than": ("at least", metrics.rows),
-    "a step of the from-scratch Adam, 10 million float32: time over that of": ("at most", adam.rows),
-    "a step with exact fma, 10 million float32: time over the plain from-scratch Adam": ("at most", adam.twin_rows),
-    "the command line": ("at most", help_rows),
-    "the pytest plug-in": ("at most", plugin.rows),
-    "a run of NumPy, torch and Keras on 10 million parameters": ("at most", whole_run.rows),
+SECTIONS = {
+    "catalogue": Section("catalogue", ("torch", "tensorflow", "keras", "tf_keras", "jax", "optax")),
+    "metrics": Section("metrics", ("torch",)),
+    "adam": Section("adam", ("torch",)),
+    "whole-run": Section("whole_run", ("torch", "tensorflow", "keras", "psutil")),
+    "identify": Section("identify", ("torch",)),
+    "start": Section("start", ("pytest",)),
 }
 
+MOST_SECONDS = 180.0
+"""No section may take longer."""
 
-def main() -> None:
-    """Print every figure with its target, and which are not reached."""
-    missed = 0
-    for title, (bound, rows) in SECTIONS.items():
-        print(f"\n{title}", flush=True)
-        for name, ratio, target, passed in rows():
-            missed += not passed
-            print(f"  {name:70} {ratio:7.2f}  {bound} {target:5.2f}  {'ok' if passed else 'NOT REACHED'}", flush=True)
-    print(f"\n{missed} figure(s) not reached" if missed else "\nall figures reached")
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table of the sections, all where none is named.
+
+    Exit code 0, whether the aims are reached or not; 1 where a section that was named cannot run, or a command that
+    is measured fails; 2 where a section is unknown.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; all where none is named"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; '-' is standard output")
+    parser.add_argument("--quick", action="store_true", help="of the catalogue a part, named in its rows")
+    asked = parser.parse_args(arguments)
+    for name in asked.sections:
+        if name not in SECTIONS:
+            print(f"unknown section {name!r}; {nearest(name, SECTIONS)}", file=sys.stderr)
+            return 2
+    screen = sys.stderr if asked.json == "-" else sys.stdout
+    rows: list[dict[str, Any]] = []
+    left_out: dict[str, str] = {}
+    failed = False
+    print("| measured | figure | aim |\n| --- | --- | --- |", file=screen, flush=True)
+    for name in dict.fromkeys(asked.sections) or SECTIONS:
+        missing = [need for need in SECTIONS[name].needs if unmet(need)]
+        if missing:
+            left_out[name] = f"{', '.join(missing)} not installed"
+            failed |= name in asked.sections
+            continue
+        start = time.perf_counter()
+        try:
+            figures = importlib.import_module(f"benchmarks.{SECTIONS[name].module}").figures(asked.quick)
+        except CommandFailed as error:
+            left_out[name], failed = str(error), True
+            continue
+        seconds = time.perf_counter() - start
+        for figure in figures:
+            print(f"| {figure.what} | {_number(figure)} | {_aim(figure)} |", file=screen, flush=True)
+            rows.append({"section": name, **figure._asdict(), "reached": figure.reached, "seconds": seconds})
+        if seconds > MOST_SECONDS:
+            print(f"{name} took {seconds:.0f} s, more than the {MOST_SECONDS:.0f} s of a section", file=sys.stderr)
+    for name, reason in left_out.items():
+        print(f"{name}: not measured: {reason}", file=sys.stderr)
+    if asked.json:
+        _write(asked.json, {"machine": _machine(), "figures": rows, "not_measured": left_out})
+    return int(failed)
+
+
+def _number(figure: Figure) -> str:
+    return f"{figure.measured:.2f} {figure.unit}".rstrip() + ("" if figure.reached else " (not reached)")
+
+
+def _aim(figure: Figure) -> str:
+    return f"{'at least' if figure.at_least else 'at most'} {figure.aim:g} {figure.unit}".rstrip()
+
+
+def _machine() -> dict[str, Any]:
+    return {"processors": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+
+
+def _write(file: str, answer: dict[str, Any]) -> None:
+    text = json.dumps(answer, indent=1)
+    if file == "-":
+        print(text)
+    else:
+        with open(file, "w", encoding="utf-8") as out:
+            out.write(text + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

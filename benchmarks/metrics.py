@@ -1,21 +1,20 @@
-"""How much faster all metrics of one pair are than one check of NumPy or PyTorch."""
+"""What all metrics of a pair take beside reading it once, and beside one check of NumPy or PyTorch."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
+from benchmarks.measure import Figure, medians
 from parity.comparison.metrics import measure
 from parity.numerics.ulp import ulp_distance
 
 SIZE = 10_000_000
-REPEATS = 5
-TARGETS = {"np.testing.assert_array_max_ulp": 15.0, "torch.testing.assert_close": 5.0}
-
-Row = tuple[str, float, float, bool]
+ROUNDS = 5
+READING_AIM = 4.0
+RIVALS = {"np.testing.assert_array_max_ulp": 25.0, "torch.testing.assert_close": 12.0}
+"""How many times as fast as these all metrics shall be."""
 
 
 def pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -31,57 +30,35 @@ def pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-def medians(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each task; they run in turn, so that a busy machine slows all of them."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for repeat in range(REPEATS + 1):
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: float(np.median(taken)) for name, taken in seconds.items()}
-
-
-def timings() -> dict[str, dict[str, float]]:
-    """Median seconds by pair and task."""
+def figures(quick: bool = False) -> list[Figure]:
+    """Ratios of median seconds; of both pairs the one at which the metrics look worse."""
     import torch
 
-    found = {}
-    for name, (actual, expected) in pairs().items():
-        assert int(ulp_distance(actual, expected).max()) == 4
+    reading: list[float] = []
+    faster: dict[str, list[float]] = {name: [] for name in RIVALS}
+    for actual, expected in pairs().values():
+        if int(ulp_distance(actual, expected).max()) != 4:
+            raise AssertionError("the pair is not what is to be measured")
         tensors = torch.from_numpy(actual), torch.from_numpy(expected)
-        found[name] = medians(
+        seconds = medians(
             {
-                "measure": partial(measure, actual, expected),
+                "metrics": partial(measure, actual, expected),
+                "reading": lambda actual=actual, expected=expected: (actual.max(), expected.max()),
                 "np.testing.assert_array_max_ulp": partial(
                     np.testing.assert_array_max_ulp, actual, expected, maxulp=1 << 20
                 ),
                 "torch.testing.assert_close": partial(torch.testing.assert_close, *tensors, rtol=1e-3, atol=1e-3),
-            }
+            },
+            ROUNDS,
         )
-    return found
-
-
-def rows(found: dict[str, dict[str, float]] | None = None) -> list[Row]:
-    """(name, ratio, target, passed) of each comparison; the ratio is theirs over ours."""
+        reading.append(seconds["metrics"] / seconds["reading"])
+        for name, ratios in faster.items():
+            ratios.append(seconds[name] / seconds["metrics"])
+    what = "all metrics of a pair, 10 million float32"
     return [
-        (f"all metrics against {rival}, {pair}", ratio, target, ratio >= target)
-        for pair, seconds in (found or timings()).items()
-        for rival, target in TARGETS.items()
-        if (ratio := seconds[rival] / seconds["measure"])
+        Figure(f"{what}, against reading both arrays once (`numpy.max` of each)", max(reading), READING_AIM),
+        *(
+            Figure(f"{what}: times faster than `{name}`", min(faster[name]), aim, at_least=True)
+            for name, aim in RIVALS.items()
+        ),
     ]
-
-
-def main() -> None:
-    """Print the times and the ratios."""
-    found = timings()
-    for pair, seconds in found.items():
-        for task, second in seconds.items():
-            print(f"{task:35} {pair:15} {second * 1e3:9.1f} ms {second / SIZE * 1e9:7.2f} ns an element")
-    for name, ratio, target, passed in rows(found):
-        print(f"{name:65} {ratio:6.1f} x  target {target:4.0f} x  {'passed' if passed else 'FAILED'}")
-
-
-if __name__ == "__main__":
-    main()
