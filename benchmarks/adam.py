@@ -11,7 +11,6 @@ import numpy as np
 from benchmarks.measure import Figure, medians
 from parity.adam.step import initial_state, step_in_place
 from parity.adam.twins import TWINS, Twin
-from parity.adam.workspace import Workspace
 from parity.core.hyper import Hyper
 
 SIZE = 10_000_000
@@ -40,10 +39,9 @@ def figures(quick: bool = False) -> list[Figure]:
 def _twin(gradient: np.ndarray, twin: Twin) -> Callable[[], object]:
     state = initial_state({"w": np.zeros_like(gradient)}, Hyper())
     steps = itertools.count(1)
-    workspace = Workspace()
 
     def step() -> None:
-        step_in_place(state, {"w": gradient}, Hyper(), twin.convention, twin.arithmetic, next(steps), None, workspace)
+        step_in_place(state, {"w": gradient}, Hyper(), twin.convention, twin.arithmetic, next(steps))
 
     return step
 

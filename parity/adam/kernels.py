@@ -39,8 +39,8 @@ _OPERATORS = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div
 class Operation:
     """One operation: its name, the names of its operands, and where the result goes.
 
-    Names that begin with ``%`` are intermediate: ``%n`` is row n of the scratch memory. Operands that
-    are numbers stand as floats. ends_line: the result is what the kernel writes.
+    Names that begin with ``%`` are intermediate. Operands that are numbers stand as floats. ends_line: the result is
+    what the kernel writes.
     """
 
     name: str
@@ -51,16 +51,15 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled text. rows: scratch rows it needs at once."""
+    """A compiled text."""
 
     text: str
     operations: tuple[Operation, ...]
-    rows: int
 
 
 @cache
 def compiled(text: str, arrays: tuple[str, ...]) -> Program:
-    """The program of a text; targets among `arrays` are written where they are, all others to scratch rows.
+    """The program of a text; targets among `arrays` keep their names, all others are intermediate.
 
     ValueError where a line is not ``name = expression`` in the language above.
     """
@@ -68,19 +67,18 @@ def compiled(text: str, arrays: tuple[str, ...]) -> Program:
 
 
 class _Compiler:
-    """Turns expressions into operations and hands out scratch rows."""
+    """Turns expressions into operations and names their results."""
 
     def __init__(self, arrays: tuple[str, ...]) -> None:
         self._arrays = frozenset(arrays)
         self._locals: dict[str, str] = {}
         self._operations: list[Operation] = []
-        self._free: list[int] = []
-        self._rows = 0
+        self._names = 0
 
     def program(self, text: str) -> Program:
         for line in filter(None, (line.strip() for line in text.replace(";", "\n").splitlines())):
             self._line(line)
-        return Program(text, tuple(self._operations), self._rows)
+        return Program(text, tuple(self._operations))
 
     def _line(self, line: str) -> None:
         match ast.parse(line).body:
@@ -89,18 +87,16 @@ class _Compiler:
             case _:
                 raise ValueError(f"{line!r} is not 'name = expression'")
         name, places = self._operands(value, line)
-        self._release(places)
         if target not in self._arrays and target not in self._locals:
-            self._locals[target] = self._row()
+            self._locals[target] = self._name()
         self._operations.append(Operation(name, tuple(places), self._locals.get(target, target), ends_line=True))
 
     def _operands(self, node: ast.expr, line: str) -> tuple[str, list[str | float]]:
         name, operands = self._parts(node, line)
         places = [self._value(operand, line) for operand in operands]
         if name == "lerp":
-            # The difference needs a row of its own: the result may stand where an operand is still to be read.
             start, end, _ = places
-            difference = self._row()
+            difference = self._name()
             self._operations.append(Operation("subtract", (end, start), difference, ends_line=False))
             places.append(difference)
         return name, places
@@ -126,19 +122,10 @@ class _Compiler:
             case ast.Constant(value=float() | int() as number):
                 return float(number)
         name, places = self._operands(node, line)
-        self._release(places)
-        result = self._row()
+        result = self._name()
         self._operations.append(Operation(name, tuple(places), result, ends_line=False))
         return result
 
-    def _row(self) -> str:
-        if self._free:
-            return f"%{self._free.pop()}"
-        self._rows += 1
-        return f"%{self._rows - 1}"
-
-    def _release(self, places: list[str | float]) -> None:
-        kept = set(self._locals.values())
-        for place in places:
-            if isinstance(place, str) and place.startswith("%") and place not in kept:
-                self._free.append(int(place[1:]))
+    def _name(self) -> str:
+        self._names += 1
+        return f"%{self._names - 1}"

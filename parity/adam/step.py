@@ -1,24 +1,46 @@
-"""The from-scratch Adam: one step, pure or in place."""
+"""The from-scratch Adam: one step, pure or in place, and many steps at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
-from parity.adam.arithmetic import Arithmetic, Setting, parts
+from parity.adam.arithmetic import Arithmetic, Setting, SquareRoot, Subnormals, parts, working_format
+from parity.adam.compiler import Manner, StepCode, memory, step_code
 from parity.adam.convention import Convention, StepCount
-from parity.adam.evaluation import ArraySquareRoot, Evaluator, Operand, evaluator
-from parity.adam.scalars import scalars
-from parity.adam.stages import scratch_rows, step_block
-from parity.adam.workspace import Scratch, Workspace
+from parity.adam.scalars import Scalars, scalars
+from parity.adam.stages import programs
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.core.state import Arrays, State
-from parity.numerics.formats import format_of
+from parity.numerics.formats import Format, format_of
+from parity.numerics.jit import Kernel
 
 Gradient = Mapping[str, np.ndarray | None]
 Counts = Mapping[str, int]
+
+ArraySquareRoot = Callable[[np.ndarray], np.ndarray]
+"""A library's square root: an array of one of the four formats to another of its shape and dtype."""
+
+LONG = 1 << 18
+"""Elements of all steps together from which on they are shared out to threads."""
+
+_LEAST = 64
+"""Columns of a block are a multiple of this."""
+
+
+class Rows(NamedTuple):
+    """One tensor at several steps: w, m, v (and vmax under AMSGrad), each of shape (steps, size)."""
+
+    w: np.ndarray
+    m: np.ndarray
+    v: np.ndarray
+    vmax: np.ndarray | None = None
 
 
 def initial_state(weights: Arrays, hyper: Hyper) -> State:
@@ -51,13 +73,12 @@ def step(
     state: w, m and v, and vmax where hyper.amsgrad. gradient: arrays of the shapes and dtypes of w, or
     None, which leaves a parameter as it is. t: 1-based step, picks lr. counts: t of the bias correction
     by parameter, `t` for all where omitted. library: the square root that `arithmetic` may ask for. Formula:
-    `forms`. ParityError where the gradient's shape
-    or dtype is not that of w. Numbers that overflow are inf, 0 / 0 is NaN, without a warning.
+    `parity.adam.forms`. ParityError where the gradient's shape or dtype is not that of w. Numbers that overflow are
+    inf, 0 / 0 is NaN, without a warning; which sign and payload a NaN has is the processor's choice.
     """
     m, v, vmax = (None if arrays is None else _copies(arrays) for arrays in (state.m, state.v, state.vmax))
     after = State(_copies(state.w), m, v, vmax)
-    with Workspace(threads=1) as workspace:
-        step_in_place(after, gradient, hyper, convention, arithmetic, t, counts, workspace, library)
+    step_in_place(after, gradient, hyper, convention, arithmetic, t, counts, library)
     return after
 
 
@@ -68,78 +89,169 @@ def step_in_place(
     convention: Convention,
     arithmetic: Arithmetic,
     t: int,
-    counts: Counts | None,
-    workspace: Workspace,
+    counts: Counts | None = None,
     library: ArraySquareRoot | None = None,
 ) -> None:
     """As `step`, bit for bit, but overwrites the arrays of `state`, which have to be C-contiguous."""
     m_of, v_of, vmax_of = state.m, state.v, state.vmax
     if m_of is None or v_of is None or (vmax_of is None and hyper.amsgrad):
         raise ParityError("an Adam step needs m and v, and vmax under AMSGrad")
-    lr = hyper.lr_at(t)
+    lr = [hyper.lr_at(t)]
     for name, w in state.w.items():
         g = gradient[name]
         if g is None:
             continue
         if g.shape != w.shape or g.dtype != w.dtype:
             raise ParityError(f"{name}: gradient is {g.dtype}{g.shape}, weights are {w.dtype}{w.shape}")
-        count = t if counts is None else counts[name]
-        factors = {
-            name: value[0]
-            for name, value in scalars(hyper, convention, arithmetic.factors, [lr], [count], format_of(w)).items()
-        }
-        rows = {"w": _row(w), "m": _row(m_of[name]), "v": _row(v_of[name])}
-        if hyper.amsgrad and vmax_of is not None:
-            rows["vmax"] = _row(vmax_of[name])
-        gradient_row = np.ascontiguousarray(g).reshape(-1)
-        compute = evaluator(arithmetic, format_of(w), library)
-        for place, stages in parts(arithmetic, Setting(w.shape, len(state.w))):
-            cut = {quantity: row[place] for quantity, row in rows.items()}
-            _update(cut, gradient_row[place], factors, hyper, stages, compute, workspace)
+        rows = Rows(*(None if arrays is None else _row(arrays[name]) for arrays in (state.w, m_of, v_of, vmax_of)))  # type: ignore[arg-type]
+        count = [t if counts is None else counts[name]]
+        setting = Setting(w.shape, len(state.w))
+        _advance(rows, g.reshape(1, -1), hyper, convention, arithmetic, lr, count, library, setting, carries=False)
 
 
-def _update(
-    rows: dict[str, np.ndarray],
-    gradient: np.ndarray,
-    factors: Mapping[str, Operand],
+def free_steps(
+    start: Rows,
+    gradients: np.ndarray,
     hyper: Hyper,
+    convention: Convention,
     arithmetic: Arithmetic,
-    compute: Evaluator,
-    workspace: Workspace,
+    lr: Sequence[float],
+    counts: Sequence[int],
+    library: ArraySquareRoot | None = None,
+    setting: Setting | None = None,
+) -> Rows:
+    """The states after each step, (steps, size), each from the one before, bit for bit those of `step`.
+
+    start: the state before, rows (size,); gradients: (steps, size), one dtype; lr, counts: step size and t of the bias
+    correction, (steps,). setting: of the tensor, where omitted (size,) beside others.
+    """
+    after = Rows(*(None if row is None else np.empty(gradients.shape, row.dtype) for row in start))  # type: ignore[arg-type]
+    for rows, row in zip(after, start, strict=True):
+        if rows is not None:
+            rows[:1] = row
+    where = setting or Setting(gradients.shape[1:], 2)
+    _advance(after, gradients, hyper, convention, arithmetic, lr, counts, library, where, carries=True)
+    return after
+
+
+def lock_step(
+    before: Rows,
+    gradients: np.ndarray,
+    hyper: Hyper,
+    convention: Convention,
+    arithmetic: Arithmetic,
+    lr: Sequence[float],
+    counts: Sequence[int],
+    library: ArraySquareRoot | None = None,
+    setting: Setting | None = None,
+) -> Rows:
+    """The states that an Adam makes of recorded ones: row i from row i of `before` and of `gradients`.
+
+    before, gradients: (steps, size), one dtype; lr, counts: step size and t of the bias correction, (steps,). One
+    step's error never reaches the next. The orbit of an implementation whose every row equals this one, bit for bit,
+    is the orbit of this Adam: by induction, as both begin at the same state. setting: of the tensor, where omitted
+    (size,) beside others.
+    """
+    after = Rows(*(None if rows is None else np.array(rows, order="C") for rows in before))  # type: ignore[arg-type]
+    where = setting or Setting(gradients.shape[1:], 2)
+    _advance(after, gradients, hyper, convention, arithmetic, lr, counts, library, where, carries=False)
+    return after
+
+
+def _advance(
+    rows: Rows,
+    gradients: np.ndarray,
+    hyper: Hyper,
+    convention: Convention,
+    arithmetic: Arithmetic,
+    lr: Sequence[float],
+    counts: Sequence[int],
+    library: ArraySquareRoot | None,
+    setting: Setting,
+    carries: bool,
 ) -> None:
-    """One step of rows (size,): w, m, v and, under AMSGrad, vmax."""
-    spare = scratch_rows(arithmetic, hyper)
-    working = compute.working.dtype
-    # L2 decay writes into the gradient, which is not ours.
-    copies_gradient = hyper.weight_decay != 0 and not hyper.decoupled
+    """Overwrites rows (steps, size) by the states after them; carries: each row begins as the one before ends."""
+    asks = arithmetic.square_root is SquareRoot.LIBRARY
+    if asks and library is None:
+        raise ParityError("this arithmetic takes square roots by a framework's library, and none is given")
+    stored = format_of(rows.w)
+    factors = scalars(hyper, convention, arithmetic.factors, lr, counts, stored)
+    quantities = ("w", "m", "v", "vmax") if hyper.amsgrad else ("w", "m", "v")
+    taken = [memory(np.asarray(getattr(rows, name)), stored) for name in quantities]
+    given = memory(np.require(np.asarray(gradients), None, ("C", "A")), stored).view()
+    # Arrays that may be written to are another type to the compiler.
+    given.flags.writeable = False
+    manner = Manner(stored, arithmetic.rounding, arithmetic.subnormals is Subnormals.FLUSHED)
+    has_eps = bool(np.any(factors["eps"] != 0))
+    for place, stages in parts(arithmetic, setting):
+        code = step_code(programs(stages, hyper, has_eps), quantities, manner, asks)
+        columns = _columns(factors, code.factors, len(given), working_format(stored))
+        if library is None or code.radicands is None:
+            _in_blocks(code.run, (*taken, given), columns, carries, place)
+        else:
+            _with_library(code, code.radicands, taken, given, columns, carries, place, library)
 
-    def in_place(place: slice, scratch: Scratch) -> None:
-        memory = scratch.rows(spare + 1, place.stop - place.start, working)
-        g = gradient[place]
-        if copies_gradient:
-            np.copyto(memory[0], g)
-            g = memory[0]
-        blocks = {name: row[place] for name, row in rows.items()}
-        step_block({**blocks, "g": g}, factors, hyper, arithmetic, compute, memory[1:])
 
-    def on_copies(place: slice, scratch: Scratch) -> None:
-        memory = scratch.rows(spare + 1 + len(rows), place.stop - place.start, working)
-        copies = dict(zip((*rows, "g"), memory, strict=False))
-        for name, row in rows.items():
-            np.copyto(copies[name], row[place])
-        np.copyto(copies["g"], gradient[place])
-        step_block(copies, factors, hyper, arithmetic, compute, memory[len(copies) :])
-        for name, row in rows.items():
-            np.copyto(row[place], copies[name], casting="unsafe")
+def _with_library(
+    code: StepCode,
+    radicands: Kernel,
+    rows: Sequence[np.ndarray],
+    gradients: np.ndarray,
+    factors: np.ndarray,
+    carries: bool,
+    place: slice,
+    library: ArraySquareRoot,
+) -> None:
+    """Asks for the roots of all steps at once, or of one after the other where they depend on weights."""
+    alone = carries and code.feeds_back
+    roots = np.empty(gradients.shape, factors.dtype)
+    for each in [slice(step, step + 1) for step in range(len(gradients))] if alone else [slice(None)]:
+        if alone and each.start:
+            for one in rows:
+                one[each, place] = one[each.start - 1, place]
+        moved = [one[each] for one in rows]
+        given, root, columns = gradients[each], roots[each], factors[each]
+        copies = [one.copy() for one in moved]
+        _in_blocks(radicands, (*copies, given, root), columns, carries and not alone, place)
+        with np.errstate(all="ignore"):
+            root[:, place] = library(np.ascontiguousarray(root[:, place]))
+        _in_blocks(code.run, (*moved, given, root), columns, carries and not alone, place)
 
-    workspace.each_block(gradient.size, in_place if compute.in_place else on_copies)
+
+def _in_blocks(kernel: Kernel, arrays: Sequence[np.ndarray], factors: np.ndarray, carries: bool, place: slice) -> None:
+    """Runs a kernel on columns of arrays, long ones in blocks by several threads."""
+    size, threads = place.stop - place.start, os.cpu_count() or 1
+    if size * len(factors) < LONG or threads < 2:
+        kernel(*arrays, factors, carries, place.start, place.stop)
+        return
+    width = -(-size // (4 * threads * _LEAST)) * _LEAST
+    blocks = [
+        _threads(os.getpid()).submit(kernel, *arrays, factors, carries, left, min(left + width, place.stop))
+        for left in range(place.start, place.stop, width)
+    ]
+    for block in blocks:
+        block.result()
+
+
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Threads of this process, which has none of those that another one had when it was forked off."""
+    return ThreadPoolExecutor(os.cpu_count())
+
+
+def _columns(factors: Scalars, names: Sequence[str], steps: int, working: Format) -> np.ndarray:
+    """Scalars (steps, names)."""
+    columns = np.empty((steps, len(names)), working.dtype)
+    for place, name in enumerate(names):
+        columns[:, place] = factors[name]
+    return columns
 
 
 def _row(tensor: np.ndarray) -> np.ndarray:
-    """A view (size,) of a tensor."""
-    if not tensor.flags.c_contiguous:
-        raise ParityError("a step in place needs C-contiguous arrays")
-    return tensor.reshape(-1)
+    """A view (1, size) of a tensor."""
+    if not tensor.flags.carray:
+        raise ParityError("a step in place needs C-contiguous arrays that may be written to")
+    return tensor.reshape(1, -1)
 
 
 def _copies(arrays: Arrays) -> Arrays:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from parity.adam.arithmetic import Arithmetic, SquareRoot
-from parity.adam.evaluation import ArraySquareRoot
+from parity.adam.step import ArraySquareRoot
 from parity.core.errors import ParityError
 from parity.engine.square_root import LibrarySquareRoot
 from parity.implementations.registry import shipped_implementations

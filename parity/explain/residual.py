@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.adam.arithmetic import Setting
-from parity.adam.lock_step import Rows as States
-from parity.adam.lock_step import lock_step
 from parity.adam.oracle import Block
+from parity.adam.step import Rows as States
+from parity.adam.step import lock_step
 from parity.comparison.trace import Trace
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.adam.arithmetic import Setting
-from parity.adam.evaluation import ArraySquareRoot
-from parity.adam.free_steps import free_steps
-from parity.adam.lock_step import Rows as States
 from parity.adam.oracle import Block
+from parity.adam.step import ArraySquareRoot, free_steps
+from parity.adam.step import Rows as States
 from parity.adam.twins import Twin
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout

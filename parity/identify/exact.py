@@ -10,9 +10,8 @@ import numpy as np
 
 from parity.adam.arithmetic import Rounding, Setting, SquareRoot, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
-from parity.adam.evaluation import ArraySquareRoot
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
-from parity.adam.lock_step import Rows, lock_step
+from parity.adam.step import ArraySquareRoot, Rows, lock_step
 from parity.adam.twins import EARLIER, TWINS, Twin
 from parity.identify.probes import Observation
 from parity.numerics.formats import Format, to_bits

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from parity.adam.evaluation import ArraySquareRoot
+from parity.adam.step import ArraySquareRoot
 from parity.core.errors import ParityError
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from parity.adam.lock_step import Rows
+from parity.adam.step import Rows
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.numerics.formats import Format

@@ -9,8 +9,6 @@ import numpy as np
 
 from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
-from parity.adam.step import counted, initial_state, step_in_place
-from parity.adam.workspace import Workspace
 from parity.core.hyper import Hyper
 from parity.core.state import State
 from parity.implementations.implementation import Gradients, Implementation
@@ -30,16 +28,18 @@ def run(
     t is counted as the framework of that epsilon does: OUTSIDE per parameter (torch), HAT and INSIDE
     globally (Keras, optax). vmax is shown under AMSGrad.
     """
+    # The compiler takes a second to load, and the list of implementations needs none.
+    from parity.adam.step import counted, initial_state, step_in_place
+
     count = StepCount.PER_PARAMETER if epsilon is Epsilon.OUTSIDE else StepCount.GLOBAL
     convention = Convention(epsilon, step_count=count)
     arithmetic = plain(epsilon, rounding)
     state = initial_state(weights, hyper)
     counts = dict.fromkeys(weights, 0)
-    with Workspace() as workspace:
-        for t, gradient in enumerate(gradients, start=1):
-            counts = counted(counts, gradient, convention)
-            step_in_place(state, gradient, hyper, convention, arithmetic, t, counts, workspace)
-            yield state
+    for t, gradient in enumerate(gradients, start=1):
+        counts = counted(counts, gradient, convention)
+        step_in_place(state, gradient, hyper, convention, arithmetic, t, counts)
+        yield state
 
 
 def _row(epsilon: Epsilon, rounding: Rounding, suffix: str, dtypes: tuple[str, ...]) -> Implementation:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from parity.numerics.formats import Format, format_of
-
-_BLOCK = 1 << 16
+from parity.numerics.jit import bits_of, compiled, from_bits
 
 
-def flush_subnormals(array: np.ndarray) -> np.ndarray:
-    """Makes subnormal numbers zeros of the same sign, in place; returns the array.
-
-    array: any shape and strides, any of the four formats. The smallest normal number, zeros, inf and NaN stay.
-    """
-    format = format_of(array)
-    bits = array.view(format.unsigned)
-    with np.nditer([bits], ["external_loop", "zerosize_ok"], [["readwrite"]]) as runs:
-        for run in runs:
-            line = np.asarray(run)
-            for start in range(0, line.size, _BLOCK):
-                _flush(line[start : start + _BLOCK], format)
-    return array
+@compiled
+def flushed_float32(value: float) -> float:
+    """A subnormal float32 as the zero of its sign; every other number as it is."""
+    bits = bits_of(value)
+    zero = np.uint32(bits & 0x80000000)
+    kept = zero if np.uint32(bits & 0x7F800000) == 0 else bits
+    return from_bits(kept)  # type: ignore[no-any-return]
 
 
-def _flush(bits: np.ndarray, format: Format) -> None:
-    magnitude = bits << 1
-    smallest_normal = format.unsigned.type(2 << (format.precision - 1))
-    if magnitude.min() < smallest_normal:
-        np.bitwise_and(bits, format.unsigned.type(format.sign_bit), out=bits, where=magnitude < smallest_normal)
+@compiled
+def flushed_float64(value: float) -> float:
+    """A subnormal float64 as the zero of its sign; every other number as it is."""
+    bits = bits_of(value)
+    zero = bits & np.uint64(0x8000000000000000)
+    kept = zero if bits & np.uint64(0x7FF0000000000000) == np.uint64(0) else bits
+    return from_bits(kept)  # type: ignore[no-any-return]

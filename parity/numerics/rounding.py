@@ -42,7 +42,7 @@ def round_block(values: np.ndarray, format: Format, out: np.ndarray) -> None:
 def _float32_to_odd(values: np.ndarray) -> np.ndarray:
     """Doubles (n,) as float32, rounded to odd: what is no float32 goes to the neighbour whose last bit is 1.
 
-    Rounding that to 16 bits is rounding the double; see `parity.numerics.error_free.round_to_odd`.
+    Rounding that to 16 bits is rounding the double; see Boldo and Melquiond 2008.
     """
     nearest = values.astype(np.float32)
     back = nearest.astype(np.float64)

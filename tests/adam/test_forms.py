@@ -121,8 +121,3 @@ def test_every_epsilon_has_a_form():
 def test_what_is_not_in_the_language_is_refused(text):
     with pytest.raises(ValueError, match=r"is no operation|is not 'name = expression'"):
         compiled(text, ("w", "m", "v", "g"))
-
-
-def test_rows_are_used_again():
-    text = "d = sqrt(x); d = d / r2; d = d + eps; w = w + (step * m) / d"
-    assert compiled(text, ("w", "m", "v", "g")).rows == 2

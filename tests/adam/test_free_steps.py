@@ -1,4 +1,4 @@
-"""Steps made mostly at once are those made one by one; what needs the step before is told from what does not."""
+"""Steps made at once are those made one by one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import pytest
 
 from parity.adam.arithmetic import Exceptional, Rounding, Setting, SquareRoot, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon, Maximum
-from parity.adam.dependencies import dependencies
 from parity.adam.forms import DecayGradient, DecayWeights, FirstMoment, Largest, SecondMoment, Update
-from parity.adam.free_steps import free_steps
-from parity.adam.lock_step import Rows
-from parity.adam.stages import programs
-from parity.adam.step import initial_state, step
+from parity.adam.step import Rows, free_steps, initial_state, step
 from parity.adam.twins import TWINS
 from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS, to_bits
@@ -109,33 +105,8 @@ def test_what_is_flushed_is_flushed_on_the_way():
         check("float32", Hyper(eps=1e-30), Convention(Epsilon.HAT), arithmetic, weights, gradients)
 
 
-def recurrent(hyper, arithmetic):
-    found = dependencies(programs(arithmetic, hyper, True), hyper.amsgrad)
-    assert sorted(place for group in found.groups for place in group.places) == list(range(len(found.nodes)))
-    circles = [group.places for group in found.groups if group.recurrent]
-    return [[found.nodes[place].operation.result for place in circle] for circle in circles], len(found.nodes)
-
-
-def test_only_what_needs_the_step_before_is_made_step_by_step():
-    groups, operations = recurrent(Hyper(), ARITHMETICS["plain"])
-    assert sorted(group[-1] for group in groups) == ["m", "v", "w"]
-    assert sum(map(len, groups)) == 2 + 2 + 1 < operations
-
-
-def test_with_l2_the_gradient_needs_the_weights_so_that_all_is_one_circle():
-    (circle,), _ = recurrent(Hyper(weight_decay=0.1), ARITHMETICS["plain"])
-    assert {"g", "m", "v", "w"} <= set(circle)
-
-
-def test_amsgrad_of_corrected_moments_goes_round_by_itself():
-    groups, _ = recurrent(HYPERS["amsgrad"], ARITHMETICS["in the update"])
-    assert ["vmax"] in groups
-
-
 def test_an_array_that_needs_not_itself_is_still_the_one_before_where_it_is_read_first():
     """No Adam does so: decay by the last m, which is the last gradient."""
     odd = replace(plain(Epsilon.OUTSIDE), first_moment="m = c1 * g", decay_weights="w = w - wd * m")
     hyper = HYPERS["decoupled"]
-    groups, _ = recurrent(hyper, odd)
-    assert ["m"] not in groups
     check("float32", hyper, Convention(), odd, *inputs("float32", 35))

@@ -10,8 +10,7 @@ import pytest
 from parity.adam.arithmetic import Exceptional, Rounding, SquareRoot, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.forms import DecayGradient, FirstMoment, SecondMoment, Update
-from parity.adam.lock_step import BLOCK, Rows, lock_step
-from parity.adam.step import initial_state, step
+from parity.adam.step import LONG, Rows, initial_state, lock_step, step
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS, to_bits
@@ -77,7 +76,7 @@ def test_lock_step_is_the_free_run(name, arithmetic, option, size):
 
 def test_blocks_keep_every_bit():
     format, hyper, choices = FORMATS["float32"], Hyper(), ARITHMETICS["tail"]
-    orbit, gradients = free_run(format, hyper, choices, BLOCK + 13, 2)
+    orbit, gradients = free_run(format, hyper, choices, LONG + 13, 2)
     after = lock_step(cut(orbit, slice(None, -1)), gradients, hyper, Convention(), choices, [1e-3] * 2, [1, 2])
     for actual, expected in zip(after[:3], cut(orbit, slice(1, None))[:3], strict=True):
         np.testing.assert_array_equal(to_bits(actual), to_bits(expected))

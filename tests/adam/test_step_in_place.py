@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
 
+from parity.adam import step as step_module
 from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.rounding import rounded
 from parity.adam.step import initial_state, step, step_in_place
-from parity.adam.workspace import Workspace
-from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS, format_of, to_bits
 
@@ -54,18 +54,21 @@ def bits(state):
 
 
 @pytest.mark.parametrize(("name", "epsilon", "rounding", "hyper"), ALL)
-def test_blocks_and_threads_keep_every_bit(name, epsilon, rounding, hyper):
+def test_blocks_and_threads_keep_every_bit(name, epsilon, rounding, hyper, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
     arithmetic = plain(epsilon, rounding)
     format, hyper, convention = FORMATS[name], HYPERS[hyper], Convention(epsilon)
     pure = initial_state(tensors(format, 0), hyper)
     alone, shared = (initial_state(tensors(format, 0), hyper) for _ in range(2))
-    with Workspace(threads=1, block=100) as one, Workspace(threads=3, block=64) as three:
-        for t in range(1, 4):
-            g = tensors(format, t)
-            pure = step(pure, g, hyper, convention, arithmetic, t)
-            step_in_place(alone, g, hyper, convention, arithmetic, t, None, one)
-            step_in_place(shared, g, hyper, convention, arithmetic, t, None, three)
-            assert bits(pure) == bits(alone) == bits(shared)
+    step_module._threads.cache_clear()
+    for t in range(1, 4):
+        g = tensors(format, t)
+        pure = step(pure, g, hyper, convention, arithmetic, t)
+        step_in_place(alone, g, hyper, convention, arithmetic, t)
+        with monkeypatch.context() as short:
+            short.setattr(step_module, "LONG", 64)
+            step_in_place(shared, g, hyper, convention, arithmetic, t)
+        assert bits(pure) == bits(alone) == bits(shared)
 
 
 def naive(w, m, v, vmax, g, t, hyper, epsilon):
@@ -100,10 +103,10 @@ def test_equals_naive_numpy(name, epsilon, option):
     w = tensors(format, 0, {"p": (1025,)})
     state = initial_state(w, hyper)
     expected = (w["p"], *(np.zeros(1025, format.dtype) for _ in range(3)))
-    with Workspace(threads=2, block=200) as workspace, np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
         for t in range(1, 5):
             g = tensors(format, t, {"p": (1025,)})
-            step_in_place(state, g, hyper, Convention(epsilon), plain(epsilon), t, None, workspace)
+            step_in_place(state, g, hyper, Convention(epsilon), plain(epsilon), t)
             expected = naive(*expected, g["p"], t, hyper, epsilon)
             for arrays, array in zip(state, expected, strict=True):
                 if arrays is not None:
@@ -116,26 +119,8 @@ def test_longer_than_a_default_block():
     hyper, w, g = Hyper(), tensors(FORMATS["float32"], 0, shapes), tensors(FORMATS["float32"], 1, shapes)
     state = initial_state(w, hyper)
     expected = step(state, g, hyper, Convention(), plain(Epsilon.OUTSIDE), 1)
-    with Workspace(threads=2) as workspace:
-        step_in_place(state, g, hyper, Convention(), plain(Epsilon.OUTSIDE), 1, None, workspace)
+    step_in_place(state, g, hyper, Convention(), plain(Epsilon.OUTSIDE), 1)
     for name in ("w", "m", "v"):
         actual = getattr(state, name)["p"]
         assert np.array_equal(to_bits(actual), to_bits(getattr(expected, name)["p"]))
         assert np.count_nonzero(actual) == actual.size
-
-
-def test_refuses_what_it_cannot_overwrite():
-    hyper = Hyper()
-    state = initial_state({"p": np.zeros((4, 4), np.float32)}, hyper)
-    turned = state._replace(w={"p": np.asfortranarray(np.zeros((4, 4), np.float32))})
-    with Workspace() as workspace, pytest.raises(ParityError, match="contiguous"):
-        step_in_place(
-            turned,
-            {"p": np.zeros((4, 4), np.float32)},
-            hyper,
-            Convention(),
-            plain(Epsilon.OUTSIDE, Rounding.AT_STORE),
-            1,
-            None,
-            workspace,
-        )

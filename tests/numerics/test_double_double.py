@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 
 from parity.numerics import double_double
 from parity.numerics.double_double import DoubleDouble, from_double
-from parity.numerics.error_free import fast_two_sum, round_to_odd, two_product, two_sum
+
+sys.path.append(str(Path(__file__).parent))
+from error_free import fast_two_sum, round_to_odd, two_product, two_sum
 
 U = Fraction(1, 2**53)
 ADD, MULTIPLY, DIVIDE, ROOT = 3 * U**2 / (1 - 4 * U), 7 * U**2, 15 * U**2 + 56 * U**3, Fraction(25, 8) * U**2

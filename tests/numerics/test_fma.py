@@ -1,12 +1,14 @@
-"""fma against exact fractions."""
+"""fma against exact fractions: the instruction and its emulation, which is the reference of the compiled step."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -15,12 +17,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.core.errors import ParityError
-from parity.numerics import fma as fma_module
-from parity.numerics.fma import fma
 from parity.numerics.formats import FORMATS, Format, from_bits
+from parity.numerics.jit import compiled
+from parity.numerics.jit import fma as instruction
+
+sys.path.append(str(Path(__file__).parent))
+import emulated_fma as fma_module
+from emulated_fma import fma
 
 every_format = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 Row = tuple[float, float, float]
+
+
+@compiled
+def contract(a, b, c, out):
+    for place in range(out.size):
+        out[place] = instruction(a[place], b[place], c[place])
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +57,14 @@ def check(exact_fma, is_same):
     def rows_are_exact(rows: list[Row], format: Format) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             operands = np.array(rows, np.float64).reshape(-1, 3).astype(format.dtype)
-        found = fma(*operands.T)
-        assert found.dtype == format.dtype
-        for row, value in zip(operands.astype(np.float64).tolist(), found, strict=True):
-            assert is_same(value.reshape(1), [exact_fma(row, format)]), (row, value)
+        found = [fma(*operands.T)]
+        assert found[0].dtype == format.dtype
+        if format.dtype.itemsize > 2:
+            found.append(np.empty(len(operands), format.dtype))
+            contract(*np.ascontiguousarray(operands.T), found[1])
+        for row, *values in zip(operands.astype(np.float64).tolist(), *found, strict=True):
+            for value in values:
+                assert is_same(value.reshape(1), [exact_fma(row, format)]), (row, value)
 
     return rows_are_exact
 

@@ -1,13 +1,13 @@
-"""Multiply and add with one rounding."""
+"""Multiply and add with one rounding, without an instruction for it: the reference of the compiled one."""
 
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
+from error_free import round_to_odd, two_product, two_sum
 
 from parity.core.errors import ParityError
-from parity.numerics.error_free import round_to_odd, two_product, two_sum
 from parity.numerics.formats import Format, format_of
 from parity.numerics.rounding import round_block
 

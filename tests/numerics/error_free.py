@@ -1,4 +1,4 @@
-"""Sums and products of doubles together with what rounding took from them."""
+"""Sums and products of doubles together with what rounding took from them: NumPy, for references."""
 
 from __future__ import annotations
 
