@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 import numpy as np
 
-from parity.adam.kernels import Program
+from parity.adam.code import Code, Line, assembled, engine
+from parity.adam.kernels import Operation, Program
 from parity.numerics.double_double import (
     DoubleDouble,
     add,
@@ -20,85 +20,65 @@ from parity.numerics.double_double import (
     power,
     square_root,
 )
-from parity.numerics.jit import Kernel, compiled_text
 
 Values = dict[str, DoubleDouble]
 
 TILE = 64
 """Elements that run through a program together: what all its operations make of them stays in the first cache."""
 
-_RESULTS = {
-    "add": "add(high[x, i], low[x, i], high[y, i], low[y, i])",
-    "subtract": "add(high[x, i], low[x, i], -high[y, i], -low[y, i])",
-    "multiply": "multiply(high[x, i], low[x, i], high[y, i], low[y, i])",
-    "divide": "divide(high[x, i], low[x, i], high[y, i], low[y, i])",
-    "negative": "-high[x, i], -low[x, i]",
-    "copy": "high[x, i], low[x, i]",
-    "sqrt": "square_root(high[x, i], low[x, i])",
-    "maximum": "maximum(high[x, i], low[x, i], high[y, i], low[y, i])",
-    "larger": "larger(high[x, i], low[x, i], high[y, i], low[y, i])",
-    "power": "power(high[x, i], low[x, i], high[y, i])",
-}
-"""What each operation makes of element i of its operands x and y."""
+_X, _Y = "high[a, i], low[a, i]", "high[b, i], low[b, i]"
 
-_CODES = {name: code for code, name in enumerate(_RESULTS)}
+_EXPRESSIONS = {
+    "add": f"add({_X}, {_Y})",
+    "subtract": f"add({_X}, -high[b, i], -low[b, i])",
+    "multiply": f"multiply({_X}, {_Y})",
+    "divide": f"divide({_X}, {_Y})",
+    "negative": "-high[a, i], -low[a, i]",
+    "copy": _X,
+    "sqrt": f"square_root({_X})",
+    "maximum": f"maximum({_X}, {_Y})",
+    "larger": f"larger({_X}, {_Y})",
+    "power": f"power({_X}, high[b, i])",
+}
+
+_CODES = {name: code for code, name in enumerate(_EXPRESSIONS)}
 _CODES |= {"repeated": _CODES["power"], "squaring": _CODES["power"]}
 
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """Programs as numbers: one engine runs them all, so that no formula has to be compiled.
-
-    operations: int64 (operations, 4): code, rows of both operands, row of the result, each row written once.
-    inputs: names of the first rows, numbers among them. ends: rows in which every name stands at the end.
-    """
-
-    operations: np.ndarray
-    inputs: tuple[str | float, ...]
-    ends: Mapping[str, int]
-
-    @property
-    def rows(self) -> int:
-        """Of memory that it needs."""
-        return len(self.inputs) + len(self.operations)
+execute = engine(
+    _EXPRESSIONS,
+    "high, low",
+    "high[into, i], low[into, i]",
+    {one.__name__: one for one in (add, multiply, divide, square_root, maximum, larger, power)},
+)
+"""``execute(operations, high, low, width)`` on rows (rows, at least width)."""
 
 
 @cache
-def assembled(programs: tuple[Program, ...], aliases: tuple[tuple[str, str], ...] = ()) -> Code:
-    """The code of programs run one after another; aliases: names of operands that stand for others.
+def exact_code(programs: tuple[Program, ...], x: str = "x") -> Code:
+    """The code of programs run one after another; x: which name stands for x.
 
     fma and lerp are what they are in real numbers.
     """
-    renamed = dict(aliases)
-    lines: list[tuple[str, list[str | float], str]] = []
-    for operation in (one for program in programs for one in program.operations):
-        operands = [renamed.get(one, one) if isinstance(one, str) else one for one in operation.operands]
-        lines += _real(operation.name, operands, operation.result)
-    inputs: list[str | float] = []
-    written: set[str] = set()
-    for _, operands, result in lines:
-        inputs += [one for one in operands if one not in written and one not in inputs]
-        written.add(result)
-    rows: dict[str | float, int] = {name: row for row, name in enumerate(inputs)}
-    made = []
-    for place, (name, operands, result) in enumerate(lines, start=len(inputs)):
-        made.append([_CODES[name], rows[operands[0]], rows[operands[-1]], place])
-        rows[result] = place
-    ends = {name: row for name, row in rows.items() if isinstance(name, str) and not name.startswith("%")}
-    return Code(np.array(made, np.int64), tuple(inputs), ends)
+    operations = (operation for program in programs for operation in program.operations)
+    return assembled([line for operation in operations for line in _lines(operation, x)], _CODES)
 
 
-def _real(name: str, operands: Sequence[str | float], result: str) -> list[tuple[str, list[str | float], str]]:
+def _lines(operation: Operation, x: str) -> Iterator[Line]:
+    operands = [x if one == "x" else one for one in operation.operands]
+    name, result = operation.name, operation.result
     match name:
         case "fma":
-            a, b, c = operands
-            return [("multiply", [a, b], "%product"), ("add", ["%product", c], result)]
+            yield "multiply", operands[:2], "%product"
+            yield "add", ["%product", operands[2]], result
         case "lerp":
             start, _, weight, difference = operands
-            return [("multiply", [weight, difference], "%product"), ("add", [start, "%product"], result)]
+            yield "multiply", [weight, difference], "%product"
+            yield "add", [start, "%product"], result
         case "rsqrt":
-            return [("sqrt", [operands[0]], "%root"), ("divide", [1.0, "%root"], result)]
-    return [(name, list(operands), result)]
+            yield "sqrt", operands, "%root"
+            yield "divide", [1.0, "%root"], result
+        case _:
+            yield name, operands, result
 
 
 def run_exactly(code: Code, values: Mapping[str, np.ndarray]) -> Values:
@@ -112,32 +92,5 @@ def run_exactly(code: Code, values: Mapping[str, np.ndarray]) -> Values:
         high[row] = values[name] if isinstance(name, str) else name
     execute(code.operations, high, low, size)
     given = {name: from_double(one) for name, one in values.items()}
-    return given | {name: DoubleDouble(high[row], low[row]) for name, row in code.ends.items()}
-
-
-def _rows_of(name: str) -> Kernel:
-    """One operation on rows; apart from all others, so that the loop becomes vector instructions."""
-    text = f"""
-def {name}_rows(high, low, x, y, into, width):
-    for i in range(width):
-        high[into, i], low[into, i] = {_RESULTS[name]}
-"""
-    return compiled_text(text, f"{name}_rows", **_PAIRS)
-
-
-_PAIRS = {one.__name__: one for one in (add, multiply, divide, square_root, maximum, larger, power)}
-
-execute = compiled_text(
-    """
-def execute(operations, high, low, width):
-    for place in range(operations.shape[0]):
-        code, x, y, into = operations[place]
-"""
-    + "".join(
-        f"        if code == {code}:\n            {name}_rows(high, low, x, y, into, width)\n"
-        for code, name in enumerate(_RESULTS)
-    ),
-    "execute",
-    **{f"{name}_rows": _rows_of(name) for name in _RESULTS},
-)
-"""Carries out operations (operations, 4) on the first `width` elements of rows; high, low: (rows, at least width)."""
+    made = {name: DoubleDouble(high[row], low[row]) for name, row in code.ends.items() if not name.startswith("%")}
+    return given | made

@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, plain
 from parity.adam.convention import Convention, Epsilon, Maximum, StepCount
-from parity.adam.exact import TILE, Values, assembled, execute, run_exactly
+from parity.adam.exact import TILE, Values, exact_code, execute, run_exactly
 from parity.adam.forms import DecayWeights, Update
 from parity.adam.kernels import Program, compiled
 from parity.adam.scalars import scalars
@@ -130,7 +130,7 @@ class _Run:
     def __init__(self, oracle: Oracle, weights: np.ndarray, sizes: Sequence[int], format: Format) -> None:
         names = ("w", "m", "v", "vmax") if oracle.hyper.amsgrad else ("w", "m", "v")
         self._oracle, self._format = oracle, format
-        self._code = assembled(oracle.programs(format), (("x", names[-1]),))
+        self._code = exact_code(oracle.programs(format), names[-1])
         places = {"g": _GRADIENT, **{name: place for place, name in enumerate(names)}}
         self._sources = np.array([places.get(str(one), _FACTOR) for one in self._code.inputs])
         self._ends = np.array([self._code.ends[name] for name in names])
@@ -231,4 +231,4 @@ def scalars_of(oracle: Oracle, lr: Sequence[float], counts: Sequence[int], forma
     text = EXACT
     if not convention.bias_correction:
         text = text.replace("power(beta1, t)", "0").replace("power(beta2, t)", "0")
-    return run_exactly(assembled((compiled(text, _SCALARS),)), values)
+    return run_exactly(exact_code((compiled(text, _SCALARS),)), values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.adam.exact import assembled, execute, run_exactly
+from parity.adam.exact import exact_code, execute, run_exactly
 from parity.adam.kernels import compiled
 from parity.numerics import double_double
 
@@ -41,7 +41,7 @@ def row_by_row(name, x, x_low, y, y_low):
 )  # fmt: skip
 def test_vector_loops_give_every_bit_of_the_scalar_functions(text, name):
     x, x_low, y, y_low = operands()
-    code = assembled((compiled(text, ("z",)),))
+    code = exact_code((compiled(text, ("z",)),))
     assert len(code.operations) == 1
     high, low = np.zeros((2, code.rows, x.size))
     for row, given in enumerate(code.inputs):
@@ -57,7 +57,7 @@ def test_vector_loops_give_every_bit_of_the_scalar_functions(text, name):
 
 def test_a_name_is_what_was_written_to_it_last():
     text = "m = m + 1; g = -m; m = fma(g, m, 2.5); x = lerp(g, m, 0.25); y = rsqrt(m * m); z = power(m, 3)"
-    found = run_exactly(assembled((compiled(text, ("m", "g", "x", "y", "z")),)), {"m": np.array([1.0, 3.0])})
+    found = run_exactly(exact_code((compiled(text, ("m", "g", "x", "y", "z")),)), {"m": np.array([1.0, 3.0])})
     for place, old in enumerate((1.0, 3.0)):
         g, m = -(old + 1), 2.5 - (old + 1) ** 2
         expected = {"m": m, "g": g, "x": g + (m - g) / 4, "y": 1 / abs(m), "z": m**3}
@@ -66,7 +66,7 @@ def test_a_name_is_what_was_written_to_it_last():
 
 def test_what_a_program_does_not_write_stays():
     first, second = compiled("w = lr * w", ("w",)), compiled("m = x + w", ("m",))
-    code = assembled((first, second), (("x", "v"),))
+    code = exact_code((first, second), "v")
     assert set(code.inputs) == {"lr", "w", "v"}
     found = run_exactly(code, {"lr": np.array([2.0]), "w": np.array([3.0]), "v": np.array([10.0])})
     assert {name: one.high[0] for name, one in found.items()} == {"lr": 2, "w": 6, "v": 10, "m": 16}
