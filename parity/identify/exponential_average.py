@@ -89,6 +89,7 @@ class Average:
 
     def consistent(self, chosen: np.ndarray) -> Reading:
         """The d that agrees with all chosen points where b = 1 - d."""
+        # after - before = d * (fresh - before): only so is b = 1 - d one number to read, not two.
         return quotient(
             (self.after - self.before)[chosen], (self.fresh - self.before)[chosen], self._reading_error[chosen]
         )
@@ -112,6 +113,7 @@ def averaged(points: Points, fresh: np.ndarray, beta: np.ndarray, format: Format
         starts = np.searchsorted(points.step[rows], np.unique(points.step[rows]))
         for there in np.split(rows, starts[1:]):
             elements, b = points.element[there], beta[there]
+            # Both terms on their own: each is rounded before their sum is.
             old, new = b * now[elements], (1 - b) * fresh[there]
             now[elements] = old + new
             off[elements] = b * off[elements] + 4 * u * (np.abs(old) + np.abs(new)) + 2 * least
@@ -150,6 +152,7 @@ def event(points: Points, average: Average, wrong: np.ndarray) -> tuple[str, flo
             if ((bounds.low <= after) & (after <= bounds.high)).all():
                 return name, float(steps[0])
         for name, bounds in _changes(loaded, (after - fresh) / average.b[there], parameters, average):
+            # Forward, with b: what was loaded is known exactly, its inverse by b only to rounding.
             made = average.b[there] * bounds.low + fresh
             slack = error + 2.0 ** (2 - average.format.precision) * np.abs(bounds.low)
             if (np.abs(after - made) <= slack).all():

@@ -40,6 +40,7 @@ def gradients(points: Points, average: Average, power: int) -> Iterator[Fresh]:
         for which, share in shares.items():
             bound = quotient(fresh[wrong], (average.d * share**power)[wrong], average.error[wrong])
             if not bound.empty and bound.low > 0:
+                # v averages squares: what bounds it is the square of the limit.
                 limit = Reading(bound.low ** (1 / power), bound.high ** (1 / power)).named()
                 yield _clipped_norm(limit, which) if which else _clipped(limit)
     yield Fresh(
@@ -260,6 +261,7 @@ def _first(
         used[there], slack[there] = one.moment.used, one.moment.slack
         if one.k:
             with np.errstate(all="ignore"):
+                # Only k * w: `raw` is the gradient before it is clipped or scaled.
                 raw.values[there] += one.k * points.w0[there]
                 raw.size[there] = np.abs(points.g[there]) + np.abs(one.k * points.w0[there])
     whole = Average(points.m0, points.m1, gradient.values, b, d, format, gradient.size)
@@ -295,6 +297,7 @@ def _second(
 
     def average(of: _Gradient) -> Average:
         with np.errstate(all="ignore"):
+            # The sum is squared, not the terms: g + k * w is rounded before it is squared.
             squared, size = of.values**2, of.size**2
         return Average(points.v0, points.v1, squared, points.beta2, 1 - points.beta2, format, size)
 

@@ -223,6 +223,7 @@ def residual(
     wrong, largest, where = np.zeros(len(points), bool), {}, {}
     for quantity, places, actual, fitted in _unexplained(points, found, moved, expected, probes, format):
         wrong[places] = True
+        # Rounded once, here: distances are units of the dtype, both sides being doubles.
         far = ulp_distance(round_to(actual, format), round_to(fitted, format))
         worst = int(np.argmax(far))
         largest[quantity], where[quantity] = int(far[worst]), _where(points, int(places[worst]), probes)

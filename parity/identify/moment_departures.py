@@ -268,6 +268,7 @@ def _settled(moment: Moment, finding: Finding) -> Moment:
 
 
 def _one_minus(beta: float, format: str) -> np.ndarray:
+    # beta is rounded before it is subtracted: 1 - float32(0.999) is not float32(0.001).
     return cast(1 - cast(np.array(beta), FORMATS[format]), FORMATS[format])
 
 

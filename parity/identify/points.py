@@ -73,7 +73,8 @@ def points_of(observations: Iterable[Observation]) -> Points:
 
 def smallest(format: Format) -> float:
     """Smallest subnormal number of a format."""
-    return float(2.0 ** (4 - 2 ** (format.exponent_bits - 1) - format.precision + (-1)))
+    # 2^(emin - precision + 1), emin = 2 - 2^(exponent bits - 1) (IEEE 754, 3.3).
+    return float(2.0 ** (3 - 2 ** (format.exponent_bits - 1) - format.precision))
 
 
 def roundoff(format: Format) -> float:
@@ -104,6 +105,7 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
         seen[:, place] = np.cumsum(present[:, place], axis=0)
         last = np.zeros(parameter.size)
         for step in range(steps):
+            # Before `last` moves on: late is the gradient of an earlier step, never of this one.
             late[step, place] = last
             if present[step, place.start]:
                 last = g[step, place]
@@ -111,6 +113,7 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
     lr = np.array([hyper.lr_at(step) for step in range(1, steps + 1)])
     hidden = np.full((steps + 1, size), np.nan)
     states = {
+        # Exact: every format is held by a double, so rounding is that of the target alone.
         name: hidden if rows is None else rows.astype(np.float64)
         for name, rows in (("w", observed.w), ("m", observed.m), ("v", observed.v), ("x", observed.vmax))
     }
@@ -203,6 +206,7 @@ def intersection(low: np.ndarray, high: np.ndarray) -> Reading:
 def quotient(numerator: np.ndarray, denominator: np.ndarray, error: np.ndarray) -> Reading:
     """The x for which ``|numerator - x * denominator| <= error`` everywhere; a zero denominator bounds nothing."""
     with np.errstate(all="ignore"):
+        # The quotient of the error, not its bounds: a negative denominator would turn them round.
         center, radius = numerator / denominator, np.abs(error / denominator)
         bounded = np.isfinite(center) & np.isfinite(radius)
         return intersection(np.where(bounded, center - radius, np.nan), np.where(bounded, center + radius, np.nan))

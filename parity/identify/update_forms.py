@@ -199,6 +199,7 @@ def _parts(moves: Moves, form: Form, scale: Scale, format: Format) -> _Parts:
     m, m_error = moves.m, moves.m_error + np.maximum(u * np.abs(moves.m), least / 2) * (moves.m != 0)
     kept = np.maximum(u * np.abs(moves.v), least / 2)
     if form in (Form.NESTEROV, Form.NESTEROV_HAT):
+        # Each term has its own divisor (Dozat 2016, NAdam): c1 is taken out again by `by`.
         first = moves.beta1 * moves.m / (1 - moves.beta1 ** (scale.t + 1))
         second = (1 - moves.beta1) * moves.g / scale.c1
         m = (first + second) * scale.c1
@@ -207,6 +208,7 @@ def _parts(moves: Moves, form: Form, scale: Scale, format: Format) -> _Parts:
     by = scale.lr / scale.c1 * np.where(hat, np.sqrt(scale.c2), 1.0)
     # beta^t may be off by one place of a double, which 1 - beta^t magnifies.
     off1, off2 = (POWER_ERROR * np.maximum(np.abs(one), 1 / np.abs(one)) for one in (scale.c1, scale.c2))
+    # HAT puts sqrt(c2) into the step size, before eps is added (Kingma & Ba 2015, before section 2.1).
     v = moves.v if hat else moves.v / scale.c2
     v_error = (
         moves.v_error + kept if hat else (moves.v_error + kept) / scale.c2 * (1 + off2) + (3 * u + off2) * v + least
@@ -309,6 +311,7 @@ def _counts() -> Iterator[Correction]:
         return lambda moves, t: _paper(moves, count(moves, t))
 
     def behind(moves: Moves, t: np.ndarray) -> Divisors:
+        # At t = 1 nothing is corrected: 1 - beta^0 is 0.
         c1, c2 = _paper(moves, np.maximum(t - 1, 1))
         return np.where(t > 1, c1, 1.0), np.where(t > 1, c2, 1.0)
 
@@ -378,6 +381,7 @@ def _rounded(kept: Format, format: Format) -> Iterator[Correction]:
 
 def _product(beta: np.ndarray, t: np.ndarray, format: Format) -> np.ndarray:
     """Repeated products, each rounded to the format; t: whole numbers of at least 0."""
+    # beta^t by repeated products rounds t times, a power once.
     made = np.ones(len(t))
     counts = np.maximum(t, 0).astype(np.int64)
     for one in np.unique(beta).tolist():

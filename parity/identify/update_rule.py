@@ -179,6 +179,7 @@ class Decay:
         """Mask of points that do not follow the rule with this decay."""
         changed = rule.change(moves, format)
         with np.errstate(all="ignore"):
+            # Undone from w1: the share goes off the updated weight.
             if self.after:
                 moves = replace(moves, w1=moves.w1 / (1 - self.share))
                 return wrong(moves, changed, moves.w0, format)
@@ -282,6 +283,7 @@ def _kinds(
 ) -> Iterator[tuple[Finding | None, np.ndarray, np.ndarray]]:
     kept = points.x1 if shown else running_maximum(points, moves.v)
     with np.errstate(all="ignore"):
+        # max before the bias correction (torch, Keras); Reddi et al. 2018, Algorithm 2, has no correction.
         expected = np.maximum(points.x0, moves.v) if shown else kept
         agrees = (np.abs(kept - expected) <= moves.v_error) | (kept == expected) | ~np.isfinite(expected)
     if agrees.all():
@@ -290,6 +292,7 @@ def _kinds(
         corrected = running_maximum(points, moves.v / c2)
         yield (
             Finding("amsgrad", "the maximum is that of v after its bias correction", {"vmax": "max(vmax, v / c2)"}),
+            # The update divides by c2 once more: multiplied here, so that max(v / c2) stands there.
             corrected * c2,
             moves.v_error + 2.0**-50 * corrected * c2,
         )

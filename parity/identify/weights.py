@@ -129,6 +129,7 @@ def with_maximum(points: Points, moves: Moves, amsgrad: np.ndarray) -> Moves:
 def decayed(points: Points, moves: Moves, decoupled: np.ndarray, format: Format) -> Moves:
     """After the decoupled decay, in the probes (by index) that ask for it, however it is rounded."""
     with np.errstate(all="ignore"):
+        # From the weights before the update (Loshchilov & Hutter 2019, Algorithm 2, as torch has it).
         lost = points.w0 * np.where(decoupled[points.probe], points.lr * points.decay, 0.0)
         slack = roundoff(format) * (3 * np.abs(lost) + 2 * (lost != 0) * np.abs(points.w0))
         return replace(moves, w0=points.w0 - lost, w_error=moves.w_error + slack)
