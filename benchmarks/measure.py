@@ -41,11 +41,16 @@ class CommandFailed(Exception):
     """A command that is measured ended with another exit code than it should: one line."""
 
 
-def medians(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds by task; A B A B, so that a busy machine slows all of them, the first round not counted."""
+def medians(tasks: Mapping[str, Callable[[], object]], rounds: int, *, again: bool = False) -> dict[str, float]:
+    """Median seconds by task; A B A B, so that a busy machine slows all of them, the first round not counted.
+
+    again: a task runs twice in its turn and the second counts.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for number in range(rounds + 1):
         for name, task in tasks.items():
+            if again:
+                task()
             start = time.perf_counter()
             task()
             if number:

@@ -20,7 +20,7 @@ from benchmarks.measure import PARITY, CommandFailed, Figure
 SIZE = 10_000_000
 ROUNDS = 5
 STEPS = 10
-ENOUGH = 120.0
+ENOUGH = 90.0
 """Seconds after which no further round begins, the second excepted."""
 
 TIME_AIM, MEMORY_AIM = 1.3, 1.2
