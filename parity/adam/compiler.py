@@ -126,12 +126,8 @@ def _text(
         "    for step in range(g_rows.shape[0]):",
         *(f"        {name}_row = {name}_rows[step, start:stop]" for name in rows),
         "        if carries and step > 0:",
-        *(
-            f"            before = {name}_rows[step - 1, start:stop]\n"
-            f"            for i in range(stop - start):\n"
-            f"                {name}_row[i] = before[i]"
-            for name in quantities
-        ),
+        "            for i in range(start, stop):",
+        *(f"                {name}_rows[step, i] = {name}_rows[step - 1, i]" for name in quantities),
         *(f"        s_{name} = factors[step, {place}]" for place, name in enumerate(factors) if name in used),
         "        for i in range(stop - start):",
     ]

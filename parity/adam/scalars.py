@@ -69,8 +69,8 @@ def _scalars(
         for computes, program, keeps in _lines(factors.value):
             arithmetic = _ScalarArithmetic(formats[computes], convention.bias_correction)
             name, value = arithmetic.line(program, values)
-            values[name] = round_to(value, formats[keeps])
-        found = {name: round_to(value, formats["working"]) for name, value in values.items()}
+            values[name] = _kept(value, formats[keeps])
+        found = {name: _kept(value, formats["working"]) for name, value in values.items()}
     for value in found.values():
         value.flags.writeable = False
     return MappingProxyType(found)
@@ -87,6 +87,11 @@ def _lines(text: str) -> tuple[tuple[str, Program, str], ...]:
         program = compiled(f"{match['name']} = {match['expression']}", (match["name"],))
         found.append((match["format"], program, match["kept"] or match["format"]))
     return tuple(found)
+
+
+def _kept(values: np.ndarray, format: Format) -> np.ndarray:
+    """`round_to`, without a copy of what is in the format already."""
+    return values if values.dtype == format.dtype else round_to(values, format)
 
 
 class _ScalarArithmetic:
@@ -111,14 +116,14 @@ class _ScalarArithmetic:
         return target, rows[target]
 
     def _apply(self, operation: Operation, operands: list[np.ndarray]) -> np.ndarray:
-        operands = [round_to(one, self._format) for one in operands]
+        operands = [_kept(one, self._format) for one in operands]
         if operation.name in _POWERS:
             bases, exponents = operands[0], operands[1].astype(np.float64)
             if not self._bias_correction and (exponents != 0.5).all():
                 return np.zeros_like(bases)
             return _POWERS[operation.name](bases, exponents, self._format)
-        wide = [round_to(one, self._working) for one in operands]
-        return round_to(wide[0] if operation.name == "copy" else getattr(np, operation.name)(*wide), self._format)
+        wide = [_kept(one, self._working) for one in operands]
+        return _kept(wide[0] if operation.name == "copy" else getattr(np, operation.name)(*wide), self._format)
 
 
 def _raised(bases: np.ndarray, exponents: np.ndarray, format: Format) -> np.ndarray:
@@ -126,7 +131,7 @@ def _raised(bases: np.ndarray, exponents: np.ndarray, format: Format) -> np.ndar
     working = working_format(format)
     power = _power if working.name == "float64" else _single_power()
     powers = [power(float(base), float(exponent)) for base, exponent in zip(bases, exponents, strict=True)]
-    return round_to(round_to(np.array(powers, np.float64), working), format)
+    return _kept(_kept(np.array(powers, np.float64), working), format)
 
 
 def _power(base: float, exponent: float) -> float:
