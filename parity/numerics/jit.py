@@ -31,7 +31,7 @@ Kernel = Callable[..., Any]
 
 _intrinsic: Callable[[Callable[..., Any]], Kernel] = extending.intrinsic
 
-_MAGIC = b"parity kernel 1\n"
+_MAGIC = b"parity kernel 2\n"
 
 
 def compiled(function: Callable[..., Any]) -> Kernel:
@@ -92,8 +92,11 @@ def from_bits(typing_context: Any, value: Any) -> Any:
 
 
 def _dispatcher(function: Callable[..., Any], text: str) -> Kernel:
+    digest = _digest(function, text)
+    # Machine code finds what it calls by its name, which must not mean something else in another process.
+    function.__qualname__ = f"{function.__qualname__}_{digest[:16]}"
     kernel = cast(Any, numba.njit(nogil=True, error_model="numpy")(function))
-    kernel._cache = _Kept(_digest(function, text))
+    kernel._cache = _Kept(digest)
     made: Kernel = kernel
     return made
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.numerics.jit import bits_of, compiled, compiled_text, fma, from_bits
@@ -51,6 +51,7 @@ def told(process):
     return float(result), int(hits), int(files)
 
 
+@settings(deadline=None)
 @given(st.floats(width=64), st.floats(width=64), st.floats(width=64))
 def test_fma_rounds_once(a, b, c):
     found = multiply_add(a, b, c)
@@ -91,6 +92,38 @@ def test_what_a_function_calls_is_part_of_it(tmp_path):
     """The text of `outer` is the same both times."""
     assert told(start(tmp_path, "3"))[0] == 7.0
     assert told(start(tmp_path, "4")) == (9.0, 0, 4)
+
+
+CALLING = """
+import sys
+import numpy as np
+from parity.numerics.jit import compiled_text
+line = "        row[i] = row[i] / {0}.0 if row[i] > {0}.5 else np.sqrt(abs(row[i])) + {0}.25\\n"
+call = "        if which[place] == {0}:\\n            inner(table[place])\\n"
+for last in sys.argv[1:]:
+    inner = "def inner(row):\\n    for i in range(row.size):\\n" + "".join(map(line.format, range(1, 30)))
+    outer = "def outer(table, which):\\n    for place in range(2):\\n" + "".join(map(call.format, range(8)))
+    called = compiled_text(f"{inner}        row[i] = {last}\\n", "inner", np=np)
+    table = np.full((2, 8), 3.0)
+    compiled_text(outer, "outer", inner=called)(table, np.array([2, 3]))
+    print(table[0, 0])
+"""
+
+
+def test_functions_of_one_name_are_not_taken_for_each_other(tmp_path):
+    """Two processes number their functions in different orders: what is called must not be found by number."""
+
+    def results(*lasts):
+        environment = {**os.environ, "PARITY_CACHE": str(tmp_path)}
+        told = subprocess.run(
+            [sys.executable, "-c", CALLING, *lasts], env=environment, check=True, capture_output=True, text=True
+        )
+        return [float(line) for line in told.stdout.split()]
+
+    (plus,) = results("row[i] + 1.0")
+    twice, again = results("(row[i] + 0.0) * 2.0", "row[i] + 1.0")
+    assert again == plus
+    assert twice == pytest.approx((plus - 1.0) * 2.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "foreign"])
