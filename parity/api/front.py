@@ -28,7 +28,7 @@ from parity.engine.power import PowerTable, read_power
 from parity.engine.record import FILE, Run, read_run, record, write_run
 from parity.engine.result import CellResult
 from parity.engine.run import PARTS, OnCell, Options, Progress, execute, part_paths
-from parity.engine.tables import CSV, PARQUET, check_whole_table, merge_tables
+from parity.engine.tables import CSV, PARQUET, merge_tables, write_csv
 from parity.explain.account import account
 from parity.explain.explain import candidate_of, explain_case
 from parity.explain.explanation import Explanation
@@ -100,7 +100,7 @@ def run(
     on_cell: OnCell | None = None,
     explained: bool = True,
 ) -> Run:
-    """Run cases on implementations and leave tables, run.json and report.md in `output`.
+    """Run cases on implementations and leave their table, run.json and report.md in `output`.
 
     cases: files or folders, none for the shipped ones. implementations: names, patterns of names,
     or plug-ins ('module:attribute', 'file.py:attribute'); none for all that are shipped. explained: every pair is
@@ -119,15 +119,19 @@ def run(
     with Libraries(options.timeout) as libraries:
         explaining = Explaining(partial(account, libraries=libraries)) if explained else None
         progress = execute(plan, folder, options, on_cell or _silent, explaining)
-    return conclude(plan, progress, folder, power)
+    return conclude(plan, progress, folder, power, csv=options.csv)
 
 
-def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable) -> Run:
-    """Judge what was run, and leave tables, run.json and report.md in its folder."""
+def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable, *, csv: bool = False) -> Run:
+    """Judge what was run, and leave its table (csv: as text as well), run.json and report.md in its folder."""
     outcome = record(plan, progress, VERSION, power)
     done = {(cell.case, cell.dtype) for cell in progress.results}
     finished = [cell for cell in plan.cells if (cell.case.name, cell.dtype) in done]
     merge_tables((part_paths(folder, cell.name)[1] for cell in finished), folder)
+    # One of an earlier run must not stay beside this table.
+    (folder / CSV).unlink(missing_ok=True)
+    if csv:
+        write_csv(folder)
     outcome = replace(outcome, table=digest_of_file(folder / PARQUET))
     write_run(outcome, folder)
     write_atomically(folder / REPORT, render(outcome, read_headlines(outcome, folder)))
@@ -151,7 +155,6 @@ def report(folder: Path | str, changes: Sequence[Path | str] = ()) -> tuple[str,
     """
     folder = Path(folder)
     run, told = read_run(folder), read_changes([Path(path) for path in changes])
-    check_whole_table(folder, run.table, run.counts.rows)
     panels, chosen = read_panels(run, folder, told), read_headlines(run, folder)
     plots, lacking = draw(panels), missing()
     # All are made before one is written: half a report beside an older half would tell of two states.
@@ -176,8 +179,6 @@ def report_side_by_side(
     if output is not None and folder.exists() and not folder.is_dir():
         raise UsageError(f"-o {folder}: is a file, not a folder")
     runs = [read_run(Path(one)) for one in (before, after)]
-    for one, run in zip((before, after), runs, strict=True):
-        check_whole_table(Path(one), run.table, run.counts.rows)
     found = side_by_side(*runs)
     return found, write_comparison(found, folder)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first pair that is not as expected.")
 @click.option("--maxfail", type=click.IntRange(min=1), metavar="N", help="Stop after N pairs that are not as expected.")
 @click.option("--keep-traces", is_flag=True, help="Keep the bits of every step under traces/.")
+@click.option("--csv", is_flag=True, help="Write the table as divergence.csv too; large.")
 @click.option("--no-explain", is_flag=True, help="Do not say why pairs differ; faster.")
 @click.option("--resume", is_flag=True, help="Take over what the run directory already holds.")
 @options.junit_file()
@@ -38,6 +39,7 @@ def command(
     exitfirst: bool,
     maxfail: int | None,
     keep_traces: bool,
+    csv: bool,
     no_explain: bool,
     resume: bool,
     junit: Path | None,
@@ -71,6 +73,7 @@ def command(
                 keep_traces=keep_traces,
                 resume=resume,
                 max_failures=1 if exitfirst else maxfail or 0,
+                csv=csv,
             ),
             on_cell=lambda cell, result, done, total: on_done(cell.name, done, total),
             explained=not no_explain,

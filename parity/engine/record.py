@@ -1,16 +1,20 @@
-"""The record of a run: what was asked, what was compared, every verdict; run.json is this value."""
+"""The record of a run: what was asked, what was compared, every verdict.
+
+run.json is this value without the distances, which are read out of divergence.parquet beside it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from parity.case.expectation import Kind
+from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
 from parity.core.environment import describe_environment
 from parity.core.errors import ParityError
@@ -22,9 +26,10 @@ from parity.engine.power import Held, Power, PowerTable, powers_of, reference_of
 from parity.engine.result import CellResult, PairResult, judge_pair
 from parity.engine.run import Progress
 from parity.engine.seal import SEAL, seal_of
+from parity.engine.tables import PARQUET, check_whole_table, read_distances
 from parity.numerics.formats import FORMATS
 
-SCHEMA = 2
+SCHEMA = 3
 FILE = "run.json"
 
 _FACTS = ("python", "implementation", "platform", "byte_order", "processor", "cpu_flags", "cpus", "packages",
@@ -73,7 +78,7 @@ class Run(Shown):
 
     stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
     the budgets that its pairs were held to catch. conventions: by implementation, where its epsilon is said to stand;
-    without those that do not say. table: digest of divergence.parquet, empty where none was recorded.
+    without those that do not say. table: digest of divergence.parquet, empty until it is written.
     """
 
     schema: int
@@ -117,6 +122,9 @@ class Run(Shown):
 
 
 _RUN = TypeAdapter(Run)
+_IN_TABLE = {"cells": {"__all__": {"pairs": {"__all__": {"distances"}}}}}
+_ZEROS = "opposite_zeros"
+_ZEROS_ROWS = TypeAdapter(list[tuple[str, str, str, str, str, int]])
 
 
 def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> Run:
@@ -180,14 +188,28 @@ def count(planned: int, results: Sequence[CellResult], verdicts: Sequence[PairVe
 
 
 def write_run(run: Run, folder: Path) -> None:
-    """Write run.json atomically, with its seal."""
-    text = _RUN.dump_json(run, indent=1).decode()
-    seal = seal_of(json.loads(text))
-    write_atomically(folder / FILE, f'{text.removesuffix("}").rstrip()},\n "{SEAL}": "{seal}"\n}}\n')
+    """Write run.json atomically, with its seal: without distances, but for the zeros that no column counts."""
+    told = json.loads(_RUN.dump_json(run, exclude=_IN_TABLE))
+    told[_ZEROS] = [
+        (*place, one.quantity, one.opposite_zeros)
+        for place, pair in run.pairs().items()
+        for one in pair.distances
+        if one.opposite_zeros
+    ]
+    told[SEAL] = seal_of(told)
+    lines = ",\n".join(f'"{key}": {_line_by_line(value)}' for key, value in told.items())
+    write_atomically(folder / FILE, f"{{\n{lines}\n}}\n")
+
+
+def _line_by_line(value: Any) -> str:
+    """JSON with a line for each item of a list, so that a difference between two runs is seen."""
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(json.dumps(one, separators=(",", ":")) for one in value) + "\n]"
+    return json.dumps(value, separators=(",", ":"))
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run directory's run.json; ParityError where it is missing, altered or of another schema."""
+    """Read a run directory; ParityError where its record or table is missing, altered or of another schema."""
     path = folder / FILE
     try:
         content = path.read_bytes()
@@ -201,13 +223,28 @@ def read_run(folder: Path) -> Run:
         raise ParityError(f"{path}: no record of a run, or altered (it has no schema)")
     if told["schema"] != SCHEMA:
         raise ParityError(f"{path}: schema {told['schema']}; this parity reads schema {SCHEMA}; {_other(told)}")
-    # What an earlier release wrote has no seal.
-    if SEAL in told and told[SEAL] != seal_of(told):
+    if told.get(SEAL) != seal_of(told):
         raise ParityError(f"{path}: altered after it was written (its seal does not fit); run its cases again")
-    run = _validated(path, content)
+    run, zeros = _validated(path, told)
+    check_whole_table(folder, run.table, run.counts.rows)
+    run = _with_distances(run, read_distances(folder / PARQUET, zeros))
     if wrong := contradiction(run):
         raise ParityError(f"{path}: altered, it contradicts itself ({wrong})")
     return run
+
+
+def _with_distances(run: Run, found: Mapping[tuple[str, str, str, str], tuple[Distance, ...]]) -> Run:
+    cells = (
+        replace(
+            cell,
+            pairs=tuple(
+                replace(one, distances=found.get((cell.case, cell.dtype, one.actual, one.expected), ()))
+                for one in cell.pairs
+            ),
+        )
+        for cell in run.cells
+    )
+    return replace(run, cells=tuple(cells))
 
 
 def _absent(folder: Path, error: OSError) -> str:
@@ -225,13 +262,15 @@ def _absent(folder: Path, error: OSError) -> str:
 
 def _other(told: Mapping[str, Any]) -> str:
     """What to do about another schema."""
-    advice = "update this one" if told["schema"] > SCHEMA else "run its cases again"
+    advice = "update this one" if told["schema"] > SCHEMA else "make it again with 'parity run'"
     return f"parity {told.get('version')!r} wrote it: {advice}"
 
 
-def _validated(path: Path, content: bytes) -> Run:
+def _validated(path: Path, told: Mapping[str, Any]) -> tuple[Run, dict[tuple[str, ...], int]]:
+    """What a file says, and its opposite zeros by case, dtype, pair and quantity."""
     try:
-        return _RUN.validate_json(content)
+        rows = _ZEROS_ROWS.validate_python(told.get(_ZEROS))
+        return _RUN.validate_python(told), {tuple(place): number for *place, number in rows}  # type: ignore[misc]
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"

@@ -47,12 +47,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class PairResult:
-    """The distances of one pair in one cell, one per quantity that both sides show."""
+    """The distances of one pair in one cell, one per quantity that both sides show; none where none was compared."""
 
     actual: str
     expected: str
     steps: int
-    distances: tuple[Distance, ...]
+    distances: tuple[Distance, ...] = ()
 
     @property
     def first_step(self) -> int | None:

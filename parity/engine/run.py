@@ -50,7 +50,7 @@ class Options:
 
     jobs: lanes. timeout: seconds a worker may take for one answer, None for ever. keep_traces: keep
     whole traces under traces/. resume: take over what the folder already holds. max_failures: stop
-    after so many pairs that are not as expected, 0 for never.
+    after so many pairs that are not as expected, 0 for never. csv: write the table as text as well.
     """
 
     jobs: int = 1
@@ -58,6 +58,7 @@ class Options:
     keep_traces: bool = False
     resume: bool = False
     max_failures: int = 0
+    csv: bool = False
 
 
 @dataclass(frozen=True, slots=True)

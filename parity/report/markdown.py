@@ -93,7 +93,7 @@ def _answer(run: Run) -> str:
         f"{counts.cells} cells (case x dtype). Of them {counts.unbounded:,} diverge where rounding sets the weights no "
         f"limit (half precision, overflow), so they say little. Compared: {counts.elements:,} elements in "
         f"{counts.tensors:,} tensors over {counts.steps:,} optimizer steps; {counts.rows:,} rows in "
-        f"`divergence.parquet` and `divergence.csv`."
+        f"`divergence.parquet`."
     )
     lines.append(accounts.answer_line(run))
     return "\n\n".join(filter(None, lines))
