@@ -1,4 +1,4 @@
-# make report   run every case on every implementation; tables and report in reports/latest
+# make report   run every case on every implementation; table and report in reports/latest
 # make test     lint, types, tests
 # make power    how many wrong Adams each budget catches, anew in cases/power.json, with the difference to before
 # make bench    speed and memory, as ratios measured side by side

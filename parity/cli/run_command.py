@@ -99,9 +99,7 @@ def _write_json(json_file: str, output: Path) -> None:
 
 
 def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: bool) -> None:
-    from parity.report.markup import on_screen
-    from parity.report.reproduction import page_command
-    from parity.report.terminal import finding_lines, matrix_table, power_lines, summary_line, verdict_table
+    from parity.report.terminal import found_table, matrix_table, power_lines, summary_line, verdict_table
 
     if not quiet:
         screen.print(matrix_table(outcome))
@@ -111,8 +109,5 @@ def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: 
             screen.print(verdict_table(outcome.unexpected))
         for line in power_lines(outcome, every=verbose):
             screen.print(line)
-        for line in finding_lines(outcome):
-            screen.print(line)
-        page = on_screen(page_command(output))
-        screen.print(f"[dim]tables and report.md: {on_screen(str(output))}; {page} adds the page[/dim]")
+        screen.print(found_table(outcome, output, every=verbose))
     screen.print(summary_line(outcome))

@@ -270,7 +270,7 @@ def _validated(path: Path, told: Mapping[str, Any]) -> tuple[Run, dict[tuple[str
     """What a file says, and its opposite zeros by case, dtype, pair and quantity."""
     try:
         rows = _ZEROS_ROWS.validate_python(told.get(_ZEROS))
-        return _RUN.validate_python(told), {tuple(place): number for *place, number in rows}  # type: ignore[misc]
+        return _RUN.validate_python(told), {tuple(place): number for *place, number in rows}
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"

@@ -103,7 +103,7 @@ def read_distances(path: Path, opposite_zeros: Mapping[tuple[str, ...], int]) ->
         worst: dict[str, Any] = {f"worst_{name}": values[at] for name, values in worsts.items()}
         if quantity != "w":
             worst["worst_max_steps"] = None
-        found.setdefault(tuple(place), []).append(  # type: ignore[arg-type]
+        found.setdefault(tuple(place), []).append(
             Distance(
                 quantity=quantity,
                 compared=totals["elements"][at],
@@ -118,7 +118,7 @@ def read_distances(path: Path, opposite_zeros: Mapping[tuple[str, ...], int]) ->
 
 
 class _Blocks:
-    """A table read column by column, as memory is scarcer than time: its blocks, and which make up a quantity of a pair.
+    """A table read column by column, for memory: its blocks, and which of them make up a quantity of a pair.
 
     A block is a stretch of rows of one quantity and parameter of one pair, whose steps ascend; within a pair blocks
     stand in the order of steps, those of equal steps in the order of parameters. names: of the groups of blocks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -11,13 +12,14 @@ from parity.case.expectation import Kind
 from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
 from parity.engine.accounts import count_answers
-from parity.engine.findings import Severity
+from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import Outcome
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import on_screen
+from parity.report.reproduction import page_command
 
 STYLES = {
     Kind.IDENTICAL: "green",
@@ -30,6 +32,7 @@ STYLES = {
 }
 
 LONGEST_MISSED = 3
+MOST_FOUND = 3
 
 FINDING_STYLES = {Severity.ALARM: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
@@ -74,13 +77,29 @@ def verdict_table(verdicts: Sequence[PairVerdict]) -> Table:
     return table
 
 
-def finding_lines(run: Run) -> Iterable[str]:
-    """Findings, worst first; then stale expectations."""
-    for finding in run.findings:
-        style = FINDING_STYLES[finding.severity]
-        yield f"[{style}]{finding.severity}[/{style}] {on_screen(finding.title)}: {on_screen(finding.detail)}"
-    for line in run.stale:
-        yield f"[bold red]stale[/bold red] {on_screen(line)}"
+def found_table(run: Run, folder: Path, *, every: bool) -> Table:
+    """What a run found, worst first, and where to look: stale expectations and findings, at most three without `every`.
+
+    Without `every` a finding that makes no run red is its title alone.
+    """
+    stale = [("[bold red]stale[/bold red]", on_screen(line)) for line in run.stale]
+    found = [*stale, *(_finding(one, whole=every or one.severity is Severity.ALARM) for one in run.findings)]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for kind, told in found if every else found[:MOST_FOUND]:
+        table.add_row(kind, told)
+    if len(found) > MOST_FOUND and not every:
+        table.add_row("", f"[dim]and {len(found) - MOST_FOUND:,} more in the report[/dim]")
+    table.add_row("[dim]report[/dim]", on_screen(str(folder / "report.md")))
+    table.add_row("[dim]page[/dim]", on_screen(page_command(folder)))
+    return table
+
+
+def _finding(finding: Finding, *, whole: bool) -> tuple[str, str]:
+    style = FINDING_STYLES[finding.severity]
+    told = f"{finding.title}: {finding.detail}" if whole else finding.title
+    return f"[{style}]{finding.severity}[/{style}]", on_screen(told)
 
 
 def power_lines(run: Run, *, every: bool) -> Iterable[str]:

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import parity
+from parity.core.digest import digest_of_file
+from parity.engine.seal import SEAL, seal_of
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 TABLE = "divergence.parquet"
@@ -55,7 +57,7 @@ def farther(rows):
 
 
 def without(change, *keys):
-    """A change, and a record that has no such keys, as an earlier release wrote it."""
+    """A change, and a record that has no such keys."""
     without_keys = altered("run.json", lambda content: json.dumps(
         {name: value for name, value in json.loads(content).items() if name not in keys}).encode())  # fmt: skip
 
@@ -66,10 +68,17 @@ def without(change, *keys):
     return alter
 
 
+def other_rows(folder):
+    """A table that fits its digest in a record that counts other rows."""
+    table(lambda rows: rows.slice(1))(folder)
+    content = json.loads((folder / "run.json").read_text()) | {"table": digest_of_file(folder / TABLE)}
+    (folder / "run.json").write_text(json.dumps(content | {SEAL: seal_of(content)}))
+
+
 EXPLANATIONS = "parts/small__float32.explanations.json"
 WHOLE = {
-    "newer": (record(schema=3), "run.json: schema 3; this parity reads schema 2"),
-    "older": (record(schema=1), "run.json: schema 1; this parity reads schema 2"),
+    "newer": (record(schema=4), "run.json: schema 4; this parity reads schema 3; parity '"),
+    "older": (record(schema=2), "run.json: schema 2; this parity reads schema 3; parity '"),
     "truncated": (altered("run.json", lambda content: content[:-300]), "run.json: truncated or altered"),
     "no record": (lambda folder: (folder / "run.json").unlink(), "run.json is missing, as where a run was killed"),
     "altered": (record(stopped="never"), "run.json: altered after it was written"),
@@ -79,8 +88,8 @@ WHOLE = {
     "a cell less": (table(lambda rows: rows.filter(pa.compute.equal(rows["dtype"], "float32"))),
                     f"{TABLE}: altered, truncated or of another"),
     "another figure": (table(farther), f"{TABLE}: altered, truncated or of another"),
-    "fewer rows of an earlier release": (without(table(lambda rows: rows.slice(1)), "table", "seal"),
-                                         f"{TABLE}: altered or of another run ("),
+    "no seal": (without(table(lambda rows: rows.slice(1)), "table", "seal"), "run.json: altered after it was written"),
+    "other rows than recorded": (other_rows, f"{TABLE}: altered or of another run ("),
     "no explanation": (lambda folder: (folder / EXPLANATIONS).unlink(), f"{EXPLANATIONS}: missing"),
     "another explanation": (altered(EXPLANATIONS, lambda content: content.replace(b"explained", b"identical")),
                             f"{EXPLANATIONS}: altered or truncated"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from parity.core.digest import digest_of_file
 from parity.engine.record import count, read_run, write_run
 
 PAIR = ("-i", "numpy.adam.hat", "-i", "numpy.adam.outside")
@@ -39,7 +42,7 @@ def test_every_case_keeps_its_own_files(hostile):
     assert set(run.cases) == set(NAMES)
     assert run.counts.cells == len(NAMES)
     assert len(list((hostile / "parts").glob("*.parquet"))) == len(NAMES)
-    assert {path.name for path in hostile.iterdir()} == {"divergence.csv", "divergence.parquet", "logs", "parts",
+    assert {path.name for path in hostile.iterdir()} == {"divergence.parquet", "logs", "parts",
                                                          "report.md", "run.json", "traces"}  # fmt: skip
     assert len(list((hostile / "traces").iterdir())) == len(NAMES)
 
@@ -64,9 +67,13 @@ def test_a_record_that_names_a_place_elsewhere_reads_nothing_there(command, host
     verdicts = tuple(replace(one, case=name) for one in run.verdicts if one.case == SCRIPT)
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "divergence.parquet").write_bytes((hostile / "divergence.parquet").read_bytes())
+    rows = pq.read_table(hostile / "divergence.parquet")
+    rows = rows.filter(pa.compute.equal(rows["case"], SCRIPT))
+    named = pa.array([name] * rows.num_rows).dictionary_encode()
+    pq.write_table(rows.set_column(0, rows.schema.field("case"), named), folder / "divergence.parquet")
     (tmp_path / "elsewhere__float32.explanations.json").write_text("{}")
-    only = replace(run, cases={name: run.cases[SCRIPT]}, cells=cells, verdicts=verdicts)
+    table = digest_of_file(folder / "divergence.parquet")
+    only = replace(run, cases={name: run.cases[SCRIPT]}, cells=cells, verdicts=verdicts, table=table)
     write_run(replace(only, counts=count(len(cells), cells, verdicts)), folder)
     code, _, err = command("report", folder)
     inside = folder / "parts" / "..%2F..%2F..%2Felsewhere__float32.explanations.json"

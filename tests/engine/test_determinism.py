@@ -16,7 +16,7 @@ def test_two_runs_are_byte_identical_whatever_the_number_of_jobs(write_case, wri
     plugin = write_adam()
     contents = []
     for folder, jobs in (("first", 1), ("second", 1), ("both", 2)):
-        parity.run(cases, [*PAIR, plugin], output=tmp_path / folder, options=parity.Options(jobs=jobs))
+        parity.run(cases, [*PAIR, plugin], output=tmp_path / folder, options=parity.Options(jobs=jobs, csv=True))
         contents.append({name: (tmp_path / folder / name).read_bytes() for name in FILES})
     assert contents[0] == contents[1] == contents[2]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import parity
+from parity.core.digest import digest_of_file
 from parity.engine.record import read_run, write_run
 from parity.report.html.side_by_side import render_comparison
 from parity.report.panels.side_by_side import side_by_side
@@ -161,12 +164,15 @@ def test_two_runs_with_nothing_in_common_are_no_comparison(command, folders, tmp
     run = read_run(folders[0])
     other = tmp_path / "other"
     other.mkdir()
-    (other / "divergence.parquet").write_bytes((folders[0] / "divergence.parquet").read_bytes())
+    rows = pq.read_table(folders[0] / "divergence.parquet")
+    names = pa.array(["other"] * rows.num_rows).dictionary_encode()
+    pq.write_table(rows.set_column(0, rows.schema.field("case"), names), other / "divergence.parquet")
     named = replace(
         run,
         cases={"other": run.cases["small"]},
         cells=tuple(replace(one, case="other") for one in run.cells),
         verdicts=tuple(replace(one, case="other") for one in run.verdicts),
+        table=digest_of_file(other / "divergence.parquet"),
     )
     write_run(named, other)
     code, out, err = command("report", folders[0], other, "-o", tmp_path / "out")
