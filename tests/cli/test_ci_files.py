@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from parity.engine.record import read_run
+
 PAIR = ("-i", "numpy.adam.hat", "-i", "numpy.adam.outside")
 WRONG = {"swap": [("1 - hyper.beta2**t", "1.0")]}
 CRASH = {"after": "raise ValueError('\\x1b[31m ]]> \\x00 <b> & |')"}
@@ -91,22 +93,17 @@ def test_a_pair_that_cannot_be_is_skipped_where_that_is_expected(run_for_ci):
     assert (code, sorted(tests.values())) == (1, ["", "failure"])
 
 
-def test_a_failure_says_where_both_part(run_for_ci):
+def test_a_failure_says_where_both_part(run_for_ci, tmp_path):
     _, _, junit, markdown, told = run_for_ci(WRONG)
     (one,) = [each for each in told["verdicts"] if not each["verdict"]["as_expected"]]
     text = ElementTree.fromstring(junit).find(".//failure").text
     assert one["verdict"]["reason"] in text
-    first = next(
-        distance["first"]
-        for pair in told["cells"][0]["pairs"]
-        if pair["actual"] == one["actual"]
-        for distance in pair["distances"]
-        if distance["first"]
-    )
-    assert f"differs from step {first['step']} on, in {first['parameter']}[{first['index']}]" in text
-    assert first["actual"] in text
-    assert first["expected"] in text
-    assert first["actual"] in markdown
+    pair = next(each for each in read_run(tmp_path / "run").cells[0].pairs if each.actual == one["actual"])
+    first = next(distance.first for distance in pair.distances if distance.first)
+    assert f"differs from step {first.step} on, in {first.parameter}[{first.index}]" in text
+    assert first.actual in text
+    assert first.expected in text
+    assert first.actual in markdown
 
 
 def test_what_a_plug_in_says_stays_text(run_for_ci):

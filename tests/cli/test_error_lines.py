@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
 import pytest
@@ -135,7 +136,7 @@ def test_a_plugin_that_cannot_be_loaded_is_one_line(refused, write_case, tmp_pat
 
 def test_an_internal_error_is_told_as_one(command, monkeypatch):
     monkeypatch.setattr("parity.api.listing.list_metrics", None)
-    monkeypatch.setitem(__import__("parity.api.listing").listing.LISTINGS, "metrics", lambda paths: 1 / 0)
+    monkeypatch.setitem(importlib.import_module("parity.api.listing").LISTINGS, "metrics", lambda paths: 1 / 0)
     code, _, err = command("list", "metrics")
     assert code == 3
     assert "ZeroDivisionError" in err
