@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -74,23 +74,44 @@ class StepCode:
     feeds_back: bool
 
 
+KernelMaker = Callable[[Sequence[Operation], Sequence[str], Sequence[str], Manner, Operation | None], Kernel]
+"""Makes the kernel of operations: quantities, names of factors, and the operation whose result is read from a row."""
+
+
 @cache
-def step_code(programs: tuple[Program, ...], quantities: tuple[str, ...], manner: Manner, asks: bool) -> StepCode:
+def step_code(
+    programs: tuple[Program, ...], quantities: tuple[str, ...], manner: Manner, asks: bool, make: KernelMaker
+) -> StepCode:
     """The code of programs run one after another.
 
-    quantities: w, m, v and, under AMSGrad, vmax. asks: the square root comes from outside.
+    quantities: w, m, v and, under AMSGrad, vmax. asks: the square root comes from outside. make: `compiled_step`, or
+    `parity.adam.interpreter.interpreted_step`.
     """
     operations = [one for program in programs for one in program.operations]
     named = {str(one) for operation in operations for one in operation.operands if not isinstance(one, float)}
     factors = tuple(sorted(one for one in named - {*quantities, "g", "x"} if not one.startswith("%")))
     roots = [place for place, operation in enumerate(operations) if asks and operation.name == "sqrt"]
     if not roots:
-        return StepCode(_kernel(_text(operations, quantities, factors, manner, None)), factors, None, False)
+        return StepCode(make(operations, quantities, factors, manner, None), factors, None, False)
     (place,) = roots
     before, root = operations[:place], operations[place]
-    text = _text(operations, quantities, factors, manner, root)
-    radicands = _text([*before, Operation("copy", root.operands, "root", False)], quantities, factors, manner, None)
-    return StepCode(_kernel(text), factors, _kernel(radicands), _feeds_back(before, root, quantities))
+    return StepCode(
+        make(operations, quantities, factors, manner, root),
+        factors,
+        make([*before, Operation("copy", root.operands, "root", False)], quantities, factors, manner, None),
+        _feeds_back(before, root, quantities),
+    )
+
+
+def compiled_step(
+    operations: Sequence[Operation],
+    quantities: Sequence[str],
+    factors: Sequence[str],
+    manner: Manner,
+    root: Operation | None,
+) -> Kernel:
+    """One loop for these operations only; takes a second to compile, unless it is kept on disk."""
+    return _kernel(_text(operations, quantities, factors, manner, root))
 
 
 def memory(array: np.ndarray, stored: Format) -> np.ndarray:
@@ -165,10 +186,10 @@ def _text(
 
 @cache
 def _kernel(text: str) -> Kernel:
-    return compiled_text(text, "adam_step", np=np, fma=fma, maximum=maximum, larger=larger, **_CONVERSIONS)
+    return compiled_text(text, "adam_step", np=np, fma=fma, maximum=maximum, larger=larger, **CONVERSIONS)
 
 
-_CONVERSIONS = {
+CONVERSIONS = {
     name: one
     for name, one in (vars(halves) | vars(flush)).items()
     if name.startswith(("widened_", "narrowed_", "rounded_", "flushed_"))

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, Setting, SquareRoot, Subnormals, parts, working_format
-from parity.adam.compiler import Manner, StepCode, memory, step_code
+from parity.adam.compiler import Manner, StepCode, compiled_step, memory, step_code
 from parity.adam.convention import Convention, StepCount
+from parity.adam.interpreter import interpreted_step
 from parity.adam.scalars import Scalars, scalars
 from parity.adam.stages import programs
 from parity.core.errors import ParityError
@@ -26,6 +27,9 @@ Counts = Mapping[str, int]
 
 ArraySquareRoot = Callable[[np.ndarray], np.ndarray]
 """A library's square root: an array of one of the four formats to another of its shape and dtype."""
+
+COMPILED = 1 << 17
+"""Elements of all steps together from which on a step is compiled; to interpret fewer takes less time than that."""
 
 LONG = 1 << 18
 """Elements of all steps together from which on they are shared out to threads."""
@@ -183,8 +187,9 @@ def _advance(
     given.flags.writeable = False
     manner = Manner(stored, arithmetic.rounding, arithmetic.subnormals is Subnormals.FLUSHED)
     has_eps = bool(np.any(factors["eps"] != 0))
+    make = compiled_step if given.size >= COMPILED else interpreted_step
     for place, stages in parts(arithmetic, setting):
-        code = step_code(programs(stages, hyper, has_eps), quantities, manner, asks)
+        code = step_code(programs(stages, hyper, has_eps), quantities, manner, asks, make)
         columns = _columns(factors, code.factors, len(given), working_format(stored))
         if library is None or code.radicands is None:
             _in_blocks(code.run, (*taken, given), columns, carries, place)

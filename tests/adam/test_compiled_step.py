@@ -26,6 +26,15 @@ from parity.numerics.formats import FORMATS, from_bits, to_bits
 sys.path.append(str(Path(__file__).parent))
 from reference import slow_step
 
+
+@pytest.fixture(scope="module", params=[0, 1 << 60], ids=["compiled", "interpreted"], autouse=True)
+def engine(request):
+    """Both ways in which a step runs, whatever its size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step_module, "COMPILED", request.param)
+        yield
+
+
 STEPS = 3
 LR = (0.1, 1e-3, 3.0)
 L2 = Hyper(lr=LR, beta2=0.98, weight_decay=0.1, amsgrad=True)
