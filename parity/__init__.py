@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING, Any
 from parity.core.shown import Shown, html_of
 
 if TYPE_CHECKING:
-    from parity.api.front import certificate as certificate
-    from parity.api.front import compare as compare
-    from parity.api.front import divergence_frame as divergence_frame
-    from parity.api.front import run as run
+    from parity.api.baselines import check_baseline as check_baseline
+    from parity.api.baselines import diff_baselines as diff_baselines
+    from parity.api.baselines import save_baseline as save_baseline
+    from parity.api.bisect import bisect as bisect
+    from parity.api.explain import compare as compare
+    from parity.api.matrix import matrix as matrix
+    from parity.api.report import certificate as certificate
+    from parity.api.report import divergence_frame as divergence_frame
+    from parity.api.run import run as run
+    from parity.api.upgrade import upgrade as upgrade
     from parity.core.errors import ParityError as ParityError
     from parity.core.errors import Unsupported as Unsupported
     from parity.core.hyper import Hyper as Hyper
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from parity.engine.run import Options as Options
     from parity.implementations.implementation import Implementation as Implementation
 
+# `explain` and `identify` are left out: importing the rooms of these names would replace the functions.
 _PLACES = {
     "Hyper": "parity.core.hyper:Hyper",
     "Implementation": "parity.implementations.implementation:Implementation",
@@ -32,10 +39,16 @@ _PLACES = {
     "State": "parity.core.state:State",
     "Unsupported": "parity.core.errors:Unsupported",
     "__version__": "parity.core.version:VERSION",
-    "certificate": "parity.api.front:certificate",
-    "compare": "parity.api.front:compare",
-    "divergence_frame": "parity.api.front:divergence_frame",
-    "run": "parity.api.front:run",
+    "bisect": "parity.api.bisect:bisect",
+    "certificate": "parity.api.report:certificate",
+    "check_baseline": "parity.api.baselines:check_baseline",
+    "compare": "parity.api.explain:compare",
+    "diff_baselines": "parity.api.baselines:diff_baselines",
+    "divergence_frame": "parity.api.report:divergence_frame",
+    "matrix": "parity.api.matrix:matrix",
+    "run": "parity.api.run:run",
+    "save_baseline": "parity.api.baselines:save_baseline",
+    "upgrade": "parity.api.upgrade:upgrade",
 }
 
 __all__ = [
@@ -46,11 +59,17 @@ __all__ = [
     "State",
     "Unsupported",
     "__version__",
+    "bisect",
     "bridge",
     "certificate",
+    "check_baseline",
     "compare",
+    "diff_baselines",
     "divergence_frame",
+    "matrix",
     "run",
+    "save_baseline",
+    "upgrade",
 ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from parity.api.front import select_cases
+from parity.api.run import select_cases
 from parity.baseline.check import Checked, check, choose_baseline, hold
 from parity.baseline.document import selecting
 from parity.baseline.saving import Recorded, Selection, save

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from parity.api.baselines import OnDone
-from parity.api.front import select_cases
+from parity.api.run import select_cases
 from parity.baseline.environments.interpreter import unmet_under
 from parity.baseline.saving import OnCell, Selection
 from parity.baseline.side import Unmet, able_somewhere, candidates_for

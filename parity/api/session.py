@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from parity.api.front import conclude
+from parity.api.run import conclude
 from parity.baseline import watch as watching
 from parity.baseline.check import Checked
 from parity.baseline.drift import Drift

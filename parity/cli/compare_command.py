@@ -28,7 +28,7 @@ def command(actual: Path, expected: Path, within: tuple[str, ...], json_file: st
     Exit code 0 where they are equal or within the budget, 1 where not, 5 where they do not answer
     the same question.
     """
-    from parity.api import front as api
+    from parity.api import explain as api
     from parity.case.expectation import Kind
     from parity.cli.console import console, write_answer
     from parity.report.terminal import distance_table, verdict_line

@@ -17,7 +17,8 @@ PROBE = "constant"
 @options.color()
 def command(json_file: str | None, color: str) -> int:
     """Run the case 'constant' in float32 on every implementation, and say what works here."""
-    from parity.api import front as api
+    from parity.api.report import PAGE
+    from parity.api.run import run
     from parity.baseline.environments.installs import kept_environments
     from parity.case.catalogue import shipped_cases
     from parity.cli.console import console, write_answer
@@ -27,7 +28,7 @@ def command(json_file: str | None, color: str) -> int:
 
     screen = console(color, stderr=json_file == "-")
     with tempfile.TemporaryDirectory(prefix="parity-") as place:
-        outcome = api.run(
+        outcome = run(
             [shipped_cases() / f"{PROBE}.toml"],
             dtypes=["float32"],
             output=Path(place) / "run",
@@ -49,7 +50,7 @@ def command(json_file: str | None, color: str) -> int:
     screen.print(environment_table(outcome.environment))
     screen.print(doctor_table(cell.outcomes))
     if lacking:
-        screen.print(lacking_line(api.PAGE, lacking), markup=False)
+        screen.print(lacking_line(PAGE, lacking), markup=False)
     if kept:
         screen.print(f"built environments kept in {folder}: {kept}; deleting them frees their room", markup=False)
     return 0 if all(one.failure is None for one in cell.outcomes) else 1

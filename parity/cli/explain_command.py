@@ -42,7 +42,7 @@ def command(
     Exit code 0 where no bit differs or every differing bit is accounted for, 1 where not, 5 where a
     side does not come to its end.
     """
-    from parity.api import front as api
+    from parity.api import explain as api
     from parity.cli.console import console, write_answer
     from parity.report.explanation import blocks, sentence_line
 

@@ -84,7 +84,7 @@ def _of_trace(
 
 def _case(name: str) -> Case:
     """The one case of a file, or the shipped case of that name."""
-    from parity.api import front as api
+    from parity.api import run as api
     from parity.core.errors import ParityError, nearest
 
     if Path(name).exists():

@@ -45,7 +45,7 @@ def command(
     so, 5 that nothing of them was compared.
     """
     from parity.api import changes as documents
-    from parity.api import front as api
+    from parity.api import report as api
     from parity.cli.console import error_line
     from parity.core.errors import UsageError
     from parity.report.html.templates import lacking_line
@@ -83,7 +83,7 @@ def certified(
     json_file: str | None,
 ) -> int:
     """Certify a pair, write it down, and say so; the exit code of the answer."""
-    from parity.api import front as api
+    from parity.api import report as api
     from parity.cli.console import error_line, write_answer
     from parity.report.certificate_files import write_certificate
     from parity.report.certified import narrowing_command, summary
@@ -107,7 +107,7 @@ def certified(
 
 def show_two_runs(before: Path, after: Path, output: Path | None, json_file: str | None) -> int:
     """Write what two run directories come to side by side; paths and one line."""
-    from parity.api import front as api
+    from parity.api import report as api
     from parity.cli.console import error_line, write_answer
     from parity.report.comparison import COMPARISON_PAGE
     from parity.report.html.templates import lacking_line, missing

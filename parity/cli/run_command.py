@@ -54,7 +54,7 @@ def command(
     CASE is a case file or a folder of them; none means the catalogue that comes with parity. Your
     own Adam joins with -i and is held against numpy.adam.outside, Algorithm 1 of the paper.
     """
-    from parity.api import front as api
+    from parity.api import run as api
     from parity.cli.console import append_markdown, console
     from parity.cli.progress import progress
     from parity.engine.run import Options

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from parity.api.front import check_output, prepare_output
+from parity.api.run import check_output, prepare_output
 from parity.api.session import Session
 from parity.baseline.drift import GREEN, Drift
 from parity.baseline.watch import Watch, open_watch

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from parity.api.claim import Within, claim_cells, excused, place_name
-from parity.api.front import cases_named
+from parity.api.run import cases_named
 from parity.api.target import Target, candidate_from, place_of
 from parity.case.case import Case
 from parity.case.expectation import Kind

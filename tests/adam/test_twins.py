@@ -7,7 +7,7 @@ import pytest
 
 import parity
 from parity.adam.twins import TWINS
-from parity.api.front import select_cases
+from parity.api.run import select_cases
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS
 

@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from parity.api.front import select_cases
+from parity.api.run import select_cases
 from parity.baseline.environments.installs import build_environment
 from parity.baseline.environments.interpreter import runnable_under
 from parity.baseline.saving import record_under

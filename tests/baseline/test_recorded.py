@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.api.front import select_cases
+from parity.api.run import select_cases
 from parity.baseline.environments.installs import build_environment
 from parity.baseline.saving import record_under
 from parity.case.catalogue import load_case_file

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 import parity
-from parity.api.front import prepare_output
+from parity.api.run import prepare_output
 from parity.engine.record import count, read_run, write_run
 from parity.report.html import templates
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import parity
-from parity.api.front import make_plan
+from parity.api.run import make_plan
 from parity.case.expectation import Kind
 from parity.core.errors import NothingCompared, ParityError
 

@@ -181,7 +181,7 @@ def test_what_is_no_table_is_refused(tmp_path, content):
 
 def test_a_run_refuses_it_before_it_begins(command, tmp_path, monkeypatch, write_case):
     folder = doctored(tmp_path, more_caught)
-    monkeypatch.setattr("parity.api.front.shipped_cases", lambda: folder)
+    monkeypatch.setattr("parity.api.run.shipped_cases", lambda: folder)
     code, _, err = command("run", write_case(), "-i", "numpy.adam.*", "-o", tmp_path / "run")
     assert code != 0
     assert len(err.strip().splitlines()) == 1

@@ -21,7 +21,7 @@ def suite(pytester, session, adam):
 
 def test_every_case_and_dtype_that_pairs_it_is_a_test(suite, pytester):
     """As many as `parity run -i` has cells."""
-    from parity.api.front import make_plan
+    from parity.api.run import make_plan
 
     result = suite("'mine:mine'", "--collect-only", "-q")
     collected = [line for line in result.outlines if "::" in line]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 import parity
-from parity.api.front import run as run_cases
+from parity.api.run import run as run_cases
 from parity.engine.account import Explaining
 from parity.engine.accounts import count_answers
 from parity.engine.findings import Severity, find
@@ -56,7 +56,7 @@ def test_an_explained_run_does_not_take_over_one_that_was_not(write_case, tmp_pa
 
 
 def test_a_cell_too_large_says_so(write_case, tmp_path, monkeypatch):
-    monkeypatch.setattr("parity.api.front.Explaining", lambda explainer: Explaining(explainer, largest=100))
+    monkeypatch.setattr("parity.api.run.Explaining", lambda explainer: Explaining(explainer, largest=100))
     run = run_cases([write_case()], PAIR, output=tmp_path / "run")
     assert "larger than" in run.cells[0].account.reason
     assert [line for line in accounts.open_lines(run) if "was not explained" in line]

@@ -145,7 +145,7 @@ def test_a_page_of_100_000_verdicts_is_small_opens_filters_and_draws_a_table_whe
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory, case_text, adam_text):
     """The page of a run with a right plug-in beside one with a wrong one."""
-    from parity.api.front import report_side_by_side
+    from parity.api.report import report_side_by_side
 
     folder = tmp_path_factory.mktemp("comparison")
     (folder / "a-case-with-quite-a-long-name.toml").write_text(case_text(hyper={"eps": 1e-3}))

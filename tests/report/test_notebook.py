@@ -13,7 +13,7 @@ import parity
 from parity.adam.convention import Epsilon
 from parity.adam.epsilon_conversion import conversion
 from parity.api.baselines import check_baseline, save_baseline, the_baseline
-from parity.api.front import select_cases
+from parity.api.run import select_cases
 from parity.baseline.bisection import Answer as Turn
 from parity.baseline.bisection import Bisected, Decision, Range, standing
 from parity.baseline.side import saved_side

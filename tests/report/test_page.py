@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 import parity
-from parity.api.front import prepare_output
+from parity.api.run import prepare_output
 from parity.case.expectation import Kind
 from parity.engine.findings import Finding, Severity
 from parity.engine.record import read_run

@@ -16,7 +16,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 import parity
-from parity.api import front as api
+from parity.api.report import report
+from parity.api.run import prepare_output
 from parity.engine.record import read_run
 from parity.explain.headlines import read_headlines
 from parity.report.markdown import render
@@ -91,7 +92,7 @@ def drawn(plots, section):
 
 
 def test_report_md_shows_every_plot_with_what_it_shows_in_its_section(copied):
-    api.report(copied)
+    report(copied)
     shown = linked(copied)
     assert shown == [f"plots/{name}.svg" for name in ("matrix", "difference-1", "accuracy", "epsilon-1", "epsilon-2")]
     assert sorted(path.name for path in (copied / "plots").iterdir()) == sorted(
@@ -145,8 +146,8 @@ def test_the_same_panels_give_the_same_bytes_in_another_process_with_other_setti
     (tmp_path / "settings" / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\nsvg.fonttype: path\n")
     code = (
         "import sys, pathlib\n"
-        "from parity import api\n"
-        f"api.report(pathlib.Path({str(copied)!r}))\n"
+        "from parity.api.report import report\n"
+        f"report(pathlib.Path({str(copied)!r}))\n"
         "print('pyplot:', 'matplotlib.pyplot' in sys.modules)\n"
     )
     variables = {**os.environ, "PYTHONHASHSEED": "7", "MATPLOTLIBRC": str(tmp_path / "settings")}
@@ -165,7 +166,7 @@ def test_drawing_leaves_the_settings_of_a_user_alone(common):
 
 
 def test_nobody_but_a_report_loads_matplotlib():
-    code = "import sys, parity.api.front, parity.report.plots.draw; print('matplotlib' in sys.modules)"
+    code = "import sys, parity.api.run, parity.report.plots.draw; print('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
@@ -262,7 +263,7 @@ def test_equal_bits_and_nan_are_drawn(made, write_adam):
 
 def test_what_is_not_drawn_is_told(write_case, tmp_path):
     parity.run([write_case(hyper=SEEN)], HAT, output=tmp_path / "run", explained=False)
-    api.report(tmp_path / "run")
+    report(tmp_path / "run")
     assert "plots/accuracy.svg" not in linked(tmp_path / "run")
     assert "No plot of the errors: nothing was explained." in (tmp_path / "run" / "report.md").read_text()
 
@@ -349,7 +350,7 @@ def test_plots_of_an_earlier_run_do_not_stay(run_small, tmp_path):
     folder = tmp_path / "run"
     run_small(*HAT, hyper=SEEN)
     for options in (parity.Options(resume=True), parity.Options()):
-        api.report(folder)
+        report(folder)
         assert (folder / "plots" / "matrix.svg").exists()
         run_small(*HAT, hyper=SEEN, options=options)
         assert linked(folder) == []
@@ -357,12 +358,12 @@ def test_plots_of_an_earlier_run_do_not_stay(run_small, tmp_path):
 
 
 def test_of_plots_only_ours_are_removed(copied):
-    api.report(copied)
+    report(copied)
     (copied / "plots" / "mine.svg").write_text("mine")
     (copied / "plots" / "difference-9.svg").write_text("of a larger run")
-    api.report(copied)
+    report(copied)
     assert not (copied / "plots" / "difference-9.svg").exists()
-    api.prepare_output(copied, resume=False)
+    prepare_output(copied, resume=False)
     assert [path.name for path in (copied / "plots").iterdir()] == ["mine.svg"]
 
 
@@ -373,16 +374,16 @@ def test_plots_do_not_follow_a_link_out_of_the_folder(copied, tmp_path):
     (copied / "plots").symlink_to(elsewhere)
     remove_plots(copied)
     assert (elsewhere / "matrix.svg").exists()
-    api.report(copied)
+    report(copied)
     assert [path.name for path in elsewhere.iterdir()] == ["matrix.svg"]
     assert (elsewhere / "matrix.svg").read_text() == "another one's"
     assert not (copied / "plots").is_symlink()
 
 
 def test_without_matplotlib_the_report_says_what_to_install_and_links_to_nothing(copied, monkeypatch):
-    api.report(copied)
+    report(copied)
     monkeypatch.setattr(drawing, "NEEDED", "no_such_package")
-    api.report(copied)
+    report(copied)
     assert linked(copied) == []
     assert not (copied / "plots").exists()
     assert (copied / "report.md").read_text().count("No plots: no_such_package is missing; 'pip install") == 1

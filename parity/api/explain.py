@@ -1,0 +1,45 @@
+"""Two optimizers held against each other: what parts kept traces, and why two implementations part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from parity.api.run import cases_named, check_output, prepare_output
+from parity.case.expectation import Expectation
+from parity.comparison.trace import read_trace
+from parity.comparison.traces import Divergence, compare_traces
+from parity.explain.explain import candidate_of, explain_case
+from parity.explain.explanation import Explanation
+from parity.numerics.formats import format_named
+
+
+def compare(actual: Path | str, expected: Path | str, expectation: Expectation | None = None) -> Divergence:
+    """Compare two trace folders; ParityError where one is missing, truncated or altered."""
+    return compare_traces(read_trace(Path(actual)), read_trace(Path(expected)), expectation)
+
+
+def explain(
+    case: Path | str,
+    actual: str,
+    expected: str,
+    dtypes: Iterable[str] = (),
+    output: Path | str | None = None,
+    *,
+    timeout: float | None = 300.0,
+) -> tuple[Explanation, ...]:
+    """Run two implementations on a case and say why they differ, dtype by dtype.
+
+    case: the name of a shipped case, or a file (whose sweep is explained member by member). actual, expected: names
+    or plug-ins. output: where the run with its traces stays, None for nowhere. ParityError for a bad case, name or
+    dtype, NothingCompared where a side does not come to its end.
+    """
+    wanted = [format_named(dtype).name for dtype in dtypes]
+    cases = cases_named(case)
+    folder = None if output is None else Path(output)
+    if folder is not None:
+        check_output(folder)
+    sides = [candidate_of(target, timeout) for target in (actual, expected)]
+    if folder is not None:
+        prepare_output(folder, resume=False)
+    return tuple(one for each in cases for one in explain_case(each, sides[0], sides[1], wanted, folder, timeout))
