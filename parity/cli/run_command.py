@@ -109,5 +109,6 @@ def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: 
             screen.print(verdict_table(outcome.unexpected))
         for line in power_lines(outcome, every=verbose):
             screen.print(line)
+        screen.print()
         screen.print(found_table(outcome, output, every=verbose))
     screen.print(summary_line(outcome))

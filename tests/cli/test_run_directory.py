@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+
+import pyarrow.parquet as pq
 import pytest
 
 PAIR = ("-q", "-i", "numpy.adam.hat", "-i", "numpy.adam.outside")
@@ -83,3 +86,19 @@ def test_a_report_is_rendered_again_from_the_record(command, write_case, tmp_pat
     assert set(written.splitlines()) <= set((folder / "report.md").read_text().splitlines())
     command("report", folder)
     assert contents(folder) == again
+
+
+def test_the_table_is_text_only_where_it_is_asked_for_and_none_stays_of_an_earlier_run(command, write_case, tmp_path):
+    folder = tmp_path / "run"
+    case = write_case()
+    assert command("run", case, *PAIR, "--csv", "-o", folder)[0] == 0
+    told = list(csv.DictReader((folder / "divergence.csv").read_text().splitlines()))
+    rows = pq.read_table(folder / "divergence.parquet").to_pylist()
+    assert [one["actual_value"] for one in told] == [one["actual_value"] or "" for one in rows]
+    assert [(one["quantity"], int(one["max_ulp"]), float(one["max_abs"])) for one in told] == [
+        (one["quantity"], one["max_ulp"], one["max_abs"]) for one in rows
+    ]
+    for more in (("--resume",), ()):
+        (folder / "divergence.csv").write_text("of an earlier run")
+        assert command("run", case, *PAIR, *more, "-o", folder)[0] == 0
+        assert not (folder / "divergence.csv").exists()
