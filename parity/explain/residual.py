@@ -97,6 +97,18 @@ class Tally:
 
 
 @compiled
+def distance(one: np.uint64, other: np.uint64, magnitude: np.uint64, infinity: np.uint64) -> np.uint64:
+    """As `parity.numerics.ulp.ulp_distance` has it, of bits."""
+    left, right = one & magnitude, other & magnitude
+    high, low = max(left, right), min(left, right)
+    if one == other or low > infinity:
+        return np.uint64(0)
+    if high >= infinity:
+        return np.uint64(NO_DISTANCE)
+    return high - low if (one ^ other) <= magnitude else high + low
+
+
+@compiled
 def differing_bits(
     left: np.ndarray, right: np.ndarray, magnitude: np.uint64, infinity: np.uint64
 ) -> tuple[int, np.uint64, int, int]:
@@ -115,18 +127,6 @@ def differing_bits(
             differing += 1
             largest = max(largest, distance(one, other, magnitude, infinity))
     return differing, largest, row, column
-
-
-@compiled
-def distance(one: np.uint64, other: np.uint64, magnitude: np.uint64, infinity: np.uint64) -> np.uint64:
-    """As `parity.numerics.ulp.ulp_distance` has it, of bits."""
-    left, right = one & magnitude, other & magnitude
-    high, low = max(left, right), min(left, right)
-    if one == other or low > infinity:
-        return np.uint64(0)
-    if high >= infinity:
-        return np.uint64(NO_DISTANCE)
-    return high - low if (one ^ other) <= magnitude else high + low
 
 
 def residual(trace: Trace, inputs: Inputs, adam: Adam, steps: int | None = None) -> Residual:

@@ -207,6 +207,80 @@ def _rows(
 
 
 @compiled
+def spacing(value: float, precision: int, least: int) -> float:
+    """Distance of neighbours of a format around a number; the smallest one below its normal range.
+
+    precision: bits of the format, the leading one included; least: exponent of its smallest normal number, one more
+    than that of the power of two (as frexp has it).
+    """
+    field = int(np.int64(bits_of(value)) >> 52) & 0x7FF
+    # What is said at inf and NaN does not matter: they are left out.
+    exponent = max(least, field - 1022 if field < 0x7FF else 0)
+    # The field of a double that is 2**(exponent - precision), or the place of its only bit where that is subnormal.
+    power = exponent - precision + 1023
+    bits = power << 52 if power > 0 else 1 << max(0, power + 51)
+    distance: float = from_bits(np.uint64(bits))
+    return distance
+
+
+@compiled
+def _short_sum(values: np.ndarray, start: int, size: int) -> float:
+    """Of so many elements from `start` on."""
+    total = 0.0
+    whole = start
+    if size >= 8:
+        whole = start + size - size % 8
+        a, b, c, d = values[start], values[start + 1], values[start + 2], values[start + 3]
+        e, f, g, h = values[start + 4], values[start + 5], values[start + 6], values[start + 7]
+        for i in range(start + 8, whole, 8):
+            a, b, c, d = a + values[i], b + values[i + 1], c + values[i + 2], d + values[i + 3]
+            e, f, g, h = e + values[i + 4], f + values[i + 5], g + values[i + 6], h + values[i + 7]
+        total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for i in range(whole, start + size):
+        total += values[i]
+    return total
+
+
+@compiled
+def pairwise_sum(values: np.ndarray) -> float:
+    """The sum of numbers (size,), in the order of `numpy.sum`: halves of halves, down to eight sums side by side."""
+    # A tree walked with a stack: compiled code that calls itself cannot be kept on disk.
+    starts, sizes, turns, lefts = np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64)
+    sizes[0] = values.size
+    total, depth = 0.0, 0
+    while depth >= 0:
+        start, size, turn = starts[depth], sizes[depth], turns[depth]
+        half = size // 2 - size // 2 % 8
+        if size <= 128:
+            total = _short_sum(values, start, size)
+        elif turn == 1:
+            lefts[depth] = total
+        elif turn == 2:
+            total = lefts[depth] + total
+        if size <= 128 or turn == 2:
+            depth -= 1
+        else:
+            turns[depth] += 1
+            depth += 1
+            starts[depth], sizes[depth], turns[depth] = start + turn * half, half if turn == 0 else size - half, 0
+    return total
+
+
+@compiled
+def _largest_and_rms(sizes: np.ndarray, kept: int) -> tuple[float, float]:
+    """Of numbers of at least 0, which are overwritten."""
+    top = 0.0
+    for i in range(sizes.size):
+        top = max(top, sizes[i])
+    # Squares of small differences would underflow.
+    scale = top if top > 0 else 1.0
+    for i in range(sizes.size):
+        part = sizes[i] / scale
+        sizes[i] = part * part
+    return top, scale * math.sqrt(pairwise_sum(sizes) / kept)
+
+
+@compiled
 def sizes_of_differences(
     x_high: np.ndarray,
     x_low: np.ndarray,
@@ -237,80 +311,6 @@ def sizes_of_differences(
         found[2, place], found[3, place] = _largest_and_rms(in_ulp, kept)
         found[4, place] = lost
     return found
-
-
-@compiled
-def _largest_and_rms(sizes: np.ndarray, kept: int) -> tuple[float, float]:
-    """Of numbers of at least 0, which are overwritten."""
-    top = 0.0
-    for i in range(sizes.size):
-        top = max(top, sizes[i])
-    # Squares of small differences would underflow.
-    scale = top if top > 0 else 1.0
-    for i in range(sizes.size):
-        part = sizes[i] / scale
-        sizes[i] = part * part
-    return top, scale * math.sqrt(pairwise_sum(sizes) / kept)
-
-
-@compiled
-def pairwise_sum(values: np.ndarray) -> float:
-    """The sum of numbers (size,), in the order of `numpy.sum`: halves of halves, down to eight sums side by side."""
-    # A tree walked with a stack: compiled code that calls itself cannot be kept on disk.
-    starts, sizes, turns, lefts = np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64)
-    sizes[0] = values.size
-    total, depth = 0.0, 0
-    while depth >= 0:
-        start, size, turn = starts[depth], sizes[depth], turns[depth]
-        half = size // 2 - size // 2 % 8
-        if size <= 128:
-            total = _short_sum(values, start, size)
-        elif turn == 1:
-            lefts[depth] = total
-        elif turn == 2:
-            total = lefts[depth] + total
-        if size <= 128 or turn == 2:
-            depth -= 1
-        else:
-            turns[depth] += 1
-            depth += 1
-            starts[depth], sizes[depth], turns[depth] = start + turn * half, half if turn == 0 else size - half, 0
-    return total
-
-
-@compiled
-def _short_sum(values: np.ndarray, start: int, size: int) -> float:
-    """Of so many elements from `start` on."""
-    total = 0.0
-    whole = start
-    if size >= 8:
-        whole = start + size - size % 8
-        a, b, c, d = values[start], values[start + 1], values[start + 2], values[start + 3]
-        e, f, g, h = values[start + 4], values[start + 5], values[start + 6], values[start + 7]
-        for i in range(start + 8, whole, 8):
-            a, b, c, d = a + values[i], b + values[i + 1], c + values[i + 2], d + values[i + 3]
-            e, f, g, h = e + values[i + 4], f + values[i + 5], g + values[i + 6], h + values[i + 7]
-        total = ((a + b) + (c + d)) + ((e + f) + (g + h))
-    for i in range(whole, start + size):
-        total += values[i]
-    return total
-
-
-@compiled
-def spacing(value: float, precision: int, least: int) -> float:
-    """Distance of neighbours of a format around a number; the smallest one below its normal range.
-
-    precision: bits of the format, the leading one included; least: exponent of its smallest normal number, one more
-    than that of the power of two (as frexp has it).
-    """
-    field = int(np.int64(bits_of(value)) >> 52) & 0x7FF
-    # What is said at inf and NaN does not matter: they are left out.
-    exponent = max(least, field - 1022 if field < 0x7FF else 0)
-    # The field of a double that is 2**(exponent - precision), or the place of its only bit where that is subnormal.
-    power = exponent - precision + 1023
-    bits = power << 52 if power > 0 else 1 << max(0, power + 51)
-    distance: float = from_bits(np.uint64(bits))
-    return distance
 
 
 def _name(side: Side) -> str:

@@ -67,6 +67,16 @@ def _blocks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, n
 
 
 @compiled
+def bit_length(number: np.uint64) -> int:
+    """As Python's, of 64 bits."""
+    # Halves of 32 bits are exact as doubles, whose exponent tells the length; 64 bits are not.
+    high = number >> np.uint64(32)
+    half = np.float64(high if high > np.uint64(0) else number)
+    exponent = int(np.int64(bits_of(half)) >> 52)
+    return (0 if exponent == 0 else exponent - 1022) + (32 if high > np.uint64(0) else 0)
+
+
+@compiled
 def count_distances(
     left: np.ndarray,
     right: np.ndarray,
@@ -87,13 +97,3 @@ def count_distances(
             row = np.int64(size >> digits) + (1 if size > np.uint64(0) else 0)
             far = distance(one, other, magnitude, infinity)
             counts[row, 0 if far == np.uint64(NO_DISTANCE) else 1 + bit_length(far)] += 1
-
-
-@compiled
-def bit_length(number: np.uint64) -> int:
-    """As Python's, of 64 bits."""
-    # Halves of 32 bits are exact as doubles, whose exponent tells the length; 64 bits are not.
-    high = number >> np.uint64(32)
-    half = np.float64(high if high > np.uint64(0) else number)
-    exponent = int(np.int64(bits_of(half)) >> 52)
-    return (0 if exponent == 0 else exponent - 1022) + (32 if high > np.uint64(0) else 0)

@@ -36,6 +36,35 @@ def from_double(values: np.ndarray | float) -> DoubleDouble:
 
 
 @compiled
+def two_sum(a: float, b: float) -> Pair:
+    """``total = RN(a + b)`` and the exact ``error = a + b - total``; NaN where the total overflows.
+
+    Source: Knuth, "The Art of Computer Programming", volume 2, section 4.2.2, theorem B.
+    """
+    total = a + b
+    from_b = total - a
+    return total, (a - (total - from_b)) + (b - from_b)
+
+
+@compiled
+def fast_two_sum(a: float, b: float) -> Pair:
+    """`two_sum` where ``abs(a) >= abs(b)`` or a is 0; three operations instead of six.
+
+    Source: Dekker 1971, "A Floating-Point Technique for Extending the Available Precision".
+    """
+    total = a + b
+    return total, b - (total - a)
+
+
+@compiled
+def settled(high: float, low: float, plain: float, exact: bool) -> Pair:
+    """The pair, or plain where the pair is not exact or not finite, or is a zero that may have lost its sign."""
+    # The difference of a number from itself is 0, of inf and of NaN it is NaN. No short cut: it would be a branch.
+    kept = (high - high == 0.0) & (low - low == 0.0) & exact & ((high != 0.0) | (plain != 0.0))
+    return (high, low) if kept else (plain, 0.0)
+
+
+@compiled
 def add(x_high: float, x_low: float, y_high: float, y_low: float) -> Pair:
     """``x + y`` with relative error at most 3u**2 / (1 - 4u), cancellation included; algorithm 6 of the source."""
     plain, error = two_sum(x_high, y_high)
@@ -112,32 +141,3 @@ def power(base_high: float, base_low: float, exponent: float) -> Pair:
         count >>= 1
         base_high, base_low = multiply(base_high, base_low, base_high, base_low)
     return high, low
-
-
-@compiled
-def two_sum(a: float, b: float) -> Pair:
-    """``total = RN(a + b)`` and the exact ``error = a + b - total``; NaN where the total overflows.
-
-    Source: Knuth, "The Art of Computer Programming", volume 2, section 4.2.2, theorem B.
-    """
-    total = a + b
-    from_b = total - a
-    return total, (a - (total - from_b)) + (b - from_b)
-
-
-@compiled
-def fast_two_sum(a: float, b: float) -> Pair:
-    """`two_sum` where ``abs(a) >= abs(b)`` or a is 0; three operations instead of six.
-
-    Source: Dekker 1971, "A Floating-Point Technique for Extending the Available Precision".
-    """
-    total = a + b
-    return total, b - (total - a)
-
-
-@compiled
-def settled(high: float, low: float, plain: float, exact: bool) -> Pair:
-    """The pair, or plain where the pair is not exact or not finite, or is a zero that may have lost its sign."""
-    # The difference of a number from itself is 0, of inf and of NaN it is NaN. No short cut: it would be a branch.
-    kept = (high - high == 0.0) & (low - low == 0.0) & exact & ((high != 0.0) | (plain != 0.0))
-    return (high, low) if kept else (plain, 0.0)
