@@ -8,7 +8,7 @@ import pytest
 from parity.comparison.trace import open_rows
 from parity.core.errors import ParityError
 from parity.explain.inputs import BLOCK, Inputs
-from parity.explain.residual import differing_bits, residual
+from parity.explain.residual import differing_bits, distance, residual
 from parity.numerics.formats import FORMATS
 from parity.numerics.ulp import ulp_distance
 
@@ -113,3 +113,6 @@ def test_differing_bits_are_those_of_the_slow_version(format):
         assert found[0] == np.count_nonzero(differs)
         assert found[1] == far.max(initial=0, where=differs)
         assert not found[0] or found[2:] == tuple(np.argwhere(differs)[0])
+    for one, other in zip(left[:8, :8].ravel(), right[:8, :8].ravel(), strict=True):
+        pair = [np.array([side]).astype(format.unsigned).view(format.dtype) for side in (one, other)]
+        assert distance(one, other, *limits) == ulp_distance(*pair)[0]
