@@ -152,7 +152,11 @@ class Convoy:
             raise Interrupted
         worker = self.members[name].candidate.worker
         self._workers.discard(worker)
-        self._fail(name, failure.kind, failure.reason)
+        if failure.orphaned:
+            self.alive.remove(name)
+            self._bystanders.append(name)
+        else:
+            self._fail(name, failure.kind, failure.reason)
         for other in list(self.alive):
             if self.members[other].candidate.worker == worker:
                 self.alive.remove(other)

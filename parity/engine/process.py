@@ -17,10 +17,13 @@ from typing import Any
 
 import parity
 from parity.core.errors import ParityError
-from parity.engine.protocol import DIED, HUNG, PROTOCOL
+from parity.engine.forking import ForkedProcess, NotForked, Stopped, fork_worker
+from parity.engine.protocol import DIED, HUNG, INTERRUPTED, PROTOCOL
 
 WORKER_MODULE = "parity.engine.worker"
 START_SECONDS = 120.0
+
+_POLL = 0.05
 
 _PACKAGE = Path(parity.__file__).resolve().parent
 _OF_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME")
@@ -28,18 +31,23 @@ _OF_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME")
 
 
 class WorkerFailed(Exception):
-    """The process is gone: it died, or was ended because it did not answer in time."""
+    """The process is gone: it died, or was ended because it did not answer in time.
 
-    def __init__(self, kind: str, reason: str) -> None:
+    orphaned: it went with the process that it was forked from, and nothing that it was asked is to blame.
+    """
+
+    def __init__(self, kind: str, reason: str, orphaned: bool = False) -> None:
         super().__init__(reason)
-        self.kind, self.reason = kind, reason
+        self.kind, self.reason, self.orphaned = kind, reason, orphaned
 
 
 class WorkerProcess:
     """One worker under one interpreter; answers come in the order of the requests.
 
     python: an interpreter that may have another NumPy and other frameworks, and has no need of parity; empty for this
-    one. variables: of its environment, beside those of this process. WorkerFailed where it does not start.
+    one. variables: of its environment, beside those of this process. framework: what it is to have imported, where it
+    can be forked; `cold` says why it was not. stopped: is asked until it is ready. WorkerFailed where it does not
+    start.
     """
 
     def __init__(
@@ -49,6 +57,8 @@ class WorkerProcess:
         python: str = "",
         module: str = WORKER_MODULE,
         variables: Mapping[str, str] = MappingProxyType({}),
+        framework: str = "",
+        stopped: Stopped = bool,
     ) -> None:
         self.name, self.log = name, log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -56,38 +66,52 @@ class WorkerProcess:
         # Workers share the cores: a thread that spins for its next task takes them from the others.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-m", module]
-        if python:
-            command = [python, str(_PACKAGE / "engine" / "bootstrap.py"), module]
-            for name in _OF_THIS_PYTHON:
-                environment.pop(name, None)
+        self.cold = "it has an interpreter of its own" if python else ""
         with log.open("ab") as errors:
             self._log_start = errors.tell()
-            try:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    env=environment,
-                    # A Ctrl-C of the terminal is the engine's to handle: it must end with a readable run.
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise WorkerFailed(DIED, f"{command[0]} cannot be started ({error.strerror})") from None
+            self._process = self._started(environment, errors.fileno(), python, module, framework, stopped)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._answers, selectors.EVENT_READ)
         self._buffer = b""
-        hello = self.ask({"op": "hello"}, START_SECONDS)
+        self.send({"op": "hello"})
+        hello = self.receive(START_SECONDS, stopped)
         if hello.get("protocol") != PROTOCOL:
             self.kill()
             raise ParityError(
                 f"worker {name!r} speaks protocol {hello.get('protocol')!r}; this engine speaks {PROTOCOL}"
             )
         self.environment: dict[str, Any] = hello["environment"]
+
+    def _started(
+        self, environment: dict[str, str], log: int, python: str, module: str, framework: str, stopped: Stopped
+    ) -> subprocess.Popen[bytes] | ForkedProcess:
+        if not python and module == WORKER_MODULE:
+            try:
+                return fork_worker(framework, environment, log, stopped)
+            except NotForked as reason:
+                if stopped():
+                    raise WorkerFailed(INTERRUPTED, "the run was interrupted") from None
+                self.cold = str(reason)
+        command = [sys.executable, "-m", module]
+        if python:
+            command = [python, str(_PACKAGE / "engine" / "bootstrap.py"), module]
+            for name in _OF_THIS_PYTHON:
+                environment.pop(name, None)
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                # A Ctrl-C of the terminal is the engine's to handle: it must end with a readable run.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise WorkerFailed(DIED, f"{command[0]} cannot be started ({error.strerror})") from None
 
     @property
     def process_id(self) -> int:
@@ -100,12 +124,20 @@ class WorkerProcess:
             self._requests.write(json.dumps(message).encode() + b"\n")
             self._requests.flush()
 
-    def receive(self, timeout: float | None) -> dict[str, Any]:
-        """The next answer; WorkerFailed after `timeout` seconds (the process is then ended) or at its death."""
+    def receive(self, timeout: float | None, stopped: Stopped | None = None) -> dict[str, Any]:
+        """The next answer; WorkerFailed after `timeout` seconds (the process is then ended) or at its death.
+
+        stopped: is asked meanwhile whether the answer is still wanted.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while b"\n" not in self._buffer:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._selector.select(left):
+            if stopped is not None and stopped():
+                self.kill()
+                raise WorkerFailed(INTERRUPTED, "the run was interrupted")
+            if not self._selector.select(left if stopped is None or left is None else min(left, _POLL)):
+                if left is None or left > 0:
+                    continue
                 self.kill()
                 raise WorkerFailed(HUNG, f"no answer in {timeout:g} s (--timeout); the process was ended")
             piece = os.read(self._answers.fileno(), 1 << 16)
@@ -147,9 +179,10 @@ class WorkerProcess:
     def _died(self) -> WorkerFailed:
         code = self._process.wait()
         self.kill()
+        orphaned = isinstance(self._process, ForkedProcess) and self._process.orphaned
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         last = self._last_words()
-        return WorkerFailed(DIED, f"the worker process died ({how})" + (f": {last}" if last else ""))
+        return WorkerFailed(DIED, f"the worker process died ({how})" + (f": {last}" if last else ""), orphaned)
 
     def _last_words(self) -> str:
         if not self.log.exists():

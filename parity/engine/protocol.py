@@ -37,6 +37,7 @@ RAISED = "raised"
 CONTRACT = "contract"
 DIED = "died"
 HUNG = "hung"
+INTERRUPTED = "interrupted"
 
 SKIPPING_KINDS = frozenset({UNSUPPORTED, MISSING})
 """Failures that leave a cell SKIPPED; all others leave it CRASHED."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
+from types import FrameType
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -152,12 +154,32 @@ def _run_lanes(
     explaining: Explaining | None,
 ) -> str:
     lanes = [Workers(folder / "logs", lane) for lane in range(max(1, min(options.jobs, len(waiting))))]
+    with _one_interrupt():
+        try:
+            return _run_cells(waiting, done, folder, options, on_cell, total, lanes, explaining)
+        finally:
+            # Only now is no thread left that waits for an answer.
+            for lane in lanes:
+                lane.close()
+
+
+@contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """Let the first Ctrl-C raise KeyboardInterrupt; the next ones find the run ending, and must not break that off."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        return _run_cells(waiting, done, folder, options, on_cell, total, lanes, explaining)
+        yield
     finally:
-        # Only now is no thread left that waits for an answer.
-        for lane in lanes:
-            lane.close()
+        signal.signal(signal.SIGINT, before)
 
 
 def _run_cells(

@@ -85,7 +85,10 @@ class LibrarySquareRoot:
         try:
             if self._process is None:
                 self._process = WorkerProcess(
-                    f"square root of {self.target}", Path(self._folder.name) / "worker.log", self._python
+                    f"square root of {self.target}",
+                    Path(self._folder.name) / "worker.log",
+                    self._python,
+                    framework=self.target.partition(".")[0],
                 )
             answer = self._process.ask(message, self._timeout)
         except WorkerFailed as failure:

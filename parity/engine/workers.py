@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from parity.engine.process import WORKER_MODULE, WorkerFailed, WorkerProcess
+from parity.engine.protocol import INTERRUPTED
+from parity.implementations.registry import framework_of
 
 
 class Worker(Protocol):
@@ -51,11 +53,13 @@ class Workers:
         """The process of that name, running a module under an interpreter; WorkerFailed where it cannot be started."""
         with self._lock:
             if self._stopped:
-                raise WorkerFailed("interrupted", "the run was interrupted")
+                raise WorkerFailed(INTERRUPTED, "the run was interrupted")
             if name not in self._processes:
                 file_name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
                 log = self._logs / f"{file_name}-{self._lane}.log"
-                self._processes[name] = WorkerProcess(name, log, python, module)
+                self._processes[name] = WorkerProcess(
+                    name, log, python, module, framework=framework_of(name), stopped=lambda: self._stopped
+                )
             return self._processes[name]
 
     @property
@@ -78,7 +82,8 @@ class Workers:
 
     def stop(self) -> None:
         """End every process now, and start none again; safe to call from another thread."""
+        # First: who is starting a process holds the lock, and looks at this meanwhile.
+        self._stopped = True
         with self._lock:
-            self._stopped = True
             for process in self._processes.values():
                 process.end()

@@ -21,6 +21,7 @@ from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import GRADIENTS, MISSING, PROGRESS, RAISED, UNSUPPORTED, WEIGHTS
 from parity.identify.answer import Finding
 from parity.identify.probes import MAIN, WIDE, Observation, Probe, probes
+from parity.implementations.registry import framework_of
 from parity.numerics.formats import Format, format_named
 
 TWICE = (MAIN, WIDE)
@@ -117,7 +118,13 @@ class _Sitting:
     def ask(self, questions: Mapping[Format, Sequence[Probe]]) -> dict[str, _Shown]:
         """The answers by dtype and name of the probe; _Broken where there can be no more."""
         try:
-            process = WorkerProcess(self._candidate.name, self._folder / "worker.log", variables=self._variables)
+            process = WorkerProcess(
+                self._candidate.name,
+                self._folder / "worker.log",
+                variables=self._variables,
+                framework=framework_of(self._candidate.worker),
+                stopped=lambda: self._stopped,
+            )
         except WorkerFailed as failure:
             raise _Broken(f"{self._candidate.name}: {failure.reason}") from None
         with self._lock:

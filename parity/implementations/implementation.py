@@ -28,7 +28,8 @@ class Implementation:
     options: what makes this variant, passed to `run`. convention: the epsilon placement it claims
     (outside, hat, inside), None where unknown. defaults: its own default hyperparameters. square_root: its
     framework's, an array of one of the four formats to another of its shape and dtype; None where nobody asks.
-    representative: stands for its framework where one has to; pairs of two that do are explained at length.
+    representative: stands for its framework where one has to; pairs of two that do are explained at length. load:
+    imports the framework and does nothing else, so that workers can be forked from a process that has called it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Implementation:
     defaults: Hyper = field(default_factory=Hyper)
     square_root: Callable[[np.ndarray], np.ndarray] | None = None
     representative: bool = False
+    load: Callable[[], object] | None = None
 
     def states(self, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> Iterator[State]:
         """The orbit: one State after every gradient."""

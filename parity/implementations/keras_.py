@@ -183,6 +183,7 @@ def _variant(name: str) -> Implementation:
         convention="hat",
         defaults=Hyper(eps=1e-7),
         representative=name == "eager",
+        load=_keras,
     )
 
 

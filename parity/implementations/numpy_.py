@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,7 @@ def run(
     t is counted as the framework of that epsilon does: OUTSIDE per parameter (torch), HAT and INSIDE
     globally (Keras, optax). vmax is shown under AMSGrad.
     """
-    # The compiler takes a second to load, and the list of implementations needs none.
-    from parity.adam.step import counted, initial_state, step_in_place
+    counted, initial_state, step_in_place = _load()
 
     count = StepCount.PER_PARAMETER if epsilon is Epsilon.OUTSIDE else StepCount.GLOBAL
     convention = Convention(epsilon, step_count=count)
@@ -42,16 +42,24 @@ def run(
         yield state
 
 
+def _load() -> tuple[Any, Any, Any]:
+    # The compiler takes a second to load, and the list of implementations needs none.
+    from parity.adam.step import counted, initial_state, step_in_place
+
+    return counted, initial_state, step_in_place
+
+
 def _row(epsilon: Epsilon, rounding: Rounding, suffix: str, dtypes: tuple[str, ...]) -> Implementation:
     return Implementation(
         name=f"numpy.adam.{epsilon}{suffix}",
         run=run,
         framework="numpy",
-        needs=("numpy",),
+        needs=("numpy", "numba"),
         dtypes=dtypes,
         options=MappingProxyType({"epsilon": epsilon, "rounding": rounding}),
         convention=epsilon.value,
         representative=rounding is Rounding.EACH_OPERATION,
+        load=_load,
     )
 
 

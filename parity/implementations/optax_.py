@@ -165,6 +165,7 @@ def _variant(name: str, jit: bool) -> Implementation:
         convention="outside",
         defaults=Hyper(eps=1e-8),
         representative=jit,
+        load=_modules,
     )
 
 

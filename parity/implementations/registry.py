@@ -31,6 +31,11 @@ def shipped_implementations() -> dict[str, Implementation]:
     return found
 
 
+def framework_of(worker: str) -> str:
+    """The framework that a worker serves, by its name; empty for that of a plug-in."""
+    return worker if any(one.framework == worker for one in shipped_implementations().values()) else ""
+
+
 def installed_plugins() -> dict[str, importlib.metadata.EntryPoint]:
     """Entry points of other packages by name, not loaded."""
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}

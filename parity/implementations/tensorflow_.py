@@ -109,5 +109,6 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         convention="hat",
         defaults=Hyper(eps=1e-8),  # of AdamOptimizer; the operation has none
         representative=True,
+        load=tensorflow_module,
     ),
 )

@@ -113,6 +113,11 @@ def _optimizers() -> Any:
     return tf_keras.optimizers
 
 
+def _load() -> None:
+    tensorflow_module()
+    _optimizers()
+
+
 def _variant(name: str) -> Implementation:
     return Implementation(
         name=f"tf_keras.adam.{name}",
@@ -123,6 +128,7 @@ def _variant(name: str) -> Implementation:
         convention="hat",
         defaults=Hyper(eps=1e-7),
         representative=name == "new",
+        load=_load,
     )
 
 

@@ -123,6 +123,10 @@ def _array(tensor: Any) -> np.ndarray:
     return array
 
 
+def _load() -> None:
+    import torch  # noqa: F401
+
+
 def _variant(name: str, **options: bool) -> Implementation:
     return Implementation(
         name=f"torch.adam.{name}",
@@ -134,6 +138,7 @@ def _variant(name: str, **options: bool) -> Implementation:
         defaults=Hyper(eps=1e-8),
         square_root=square_root,
         representative=name == "forloop",
+        load=_load,
     )
 
 

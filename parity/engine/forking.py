@@ -1,0 +1,282 @@
+"""Workers that are ready at once: forked from a process that has imported a framework, and done nothing else.
+
+``python -m parity.engine.forking FRAMEWORK FD`` is that process. The pools of OpenMP and XLA come with the first
+operation, which is the child's: after the import torch 2.13 and JAX 0.10.2 have 1 thread, TensorFlow 2.21 has 2, of
+which the second only waits, so that no lock is held by a thread that a fork leaves behind.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from parity.implementations.need import module_names
+from parity.implementations.registry import shipped_implementations
+
+COLD = "PARITY_COLD"
+"""Where this variable is set, no worker is forked."""
+
+MOST = 12
+"""Processes to fork from at a time; who would need one more is started cold."""
+
+_IRRELEVANT = frozenset({"COLUMNS", "LINES", "NO_COLOR", "OLDPWD", "PARITY_CACHE", "PWD", "PYTEST_CURRENT_TEST",
+                         "SHLVL", "TERM", "TMPDIR", "_"})  # fmt: skip
+"""Variables that no framework looks at; of all others an import may remember what they were."""
+
+_POLL = 0.05
+
+Stopped = Callable[[], bool]
+
+
+class NotForked(Exception):
+    """Nothing could be forked; one line says why."""
+
+
+class ForkedProcess:
+    """A forked worker with the methods of `subprocess.Popen`; what it is a child of tells how it ended."""
+
+    def __init__(self, origin: _Origin, pid: int, stdin: int, stdout: int) -> None:
+        self._origin, self.pid = origin, pid
+        self.stdin, self.stdout = os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb", 0)
+        self.returncode: int | None = None
+        self.orphaned = False
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal, None while it runs; -SIGKILL where nobody can tell any more."""
+        if self.returncode is None:
+            try:
+                self.returncode = self._origin.ask({"status": self.pid})["status"]
+            except NotForked:
+                # Who outlives its origin ends by itself; until it does, its number is its own.
+                self.orphaned, self.returncode = True, -signal.SIGKILL
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """As `poll`, once it has ended; subprocess.TimeoutExpired where it has not after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("worker", timeout or 0.0)
+            time.sleep(0.005)
+        return code
+
+    def kill(self) -> None:
+        """End it: its number is its own until its status has been asked for."""
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+class _Origin:
+    """A process to fork from, seen from the engine; one request at a time."""
+
+    def __init__(self, framework: str, environment: Mapping[str, str]) -> None:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", __name__, framework, str(theirs.fileno())]
+        nothing = subprocess.DEVNULL
+        with theirs:
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], env=dict(environment), stdin=nothing, stdout=nothing,
+                stderr=nothing, start_new_session=True,
+            )  # fmt: skip
+        self._socket, self._lock, self._ready = ours, threading.Lock(), False
+        self.alive = True
+
+    def ask(self, message: Mapping[str, Any], fds: tuple[int, ...] = (), stopped: Stopped = bool) -> dict[str, Any]:
+        """The answer to a request; NotForked where the process is gone, or `stopped` says so while it still imports."""
+        with self._lock:
+            try:
+                while not self._ready:
+                    self._socket.settimeout(_POLL)
+                    with suppress(TimeoutError):
+                        if not self._socket.recv(1):
+                            raise NotForked("the import failed")
+                        self._ready = True
+                    if stopped():
+                        raise NotForked("the run was interrupted")
+                self._socket.settimeout(None)
+                socket.send_fds(self._socket, [json.dumps(message).encode() + b"\n"], fds)
+                told = b""
+                while not told.endswith(b"\n"):
+                    piece = self._socket.recv(1 << 16)
+                    if not piece:
+                        raise NotForked("the process to fork from died")
+                    told += piece
+            except OSError as error:
+                self.end()
+                raise NotForked(f"the process to fork from died ({error.strerror})") from None
+            except NotForked:
+                self.end()
+                raise
+        answer: dict[str, Any] = json.loads(told)
+        return answer
+
+    def end(self) -> None:
+        """End it; its children notice."""
+        self.alive = False
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
+
+_origins: dict[tuple[str, frozenset[tuple[str, str]]], _Origin] = {}
+_lock = threading.Lock()
+
+
+@atexit.register
+def end_origins() -> None:
+    """End every process to fork from."""
+    with _lock:
+        for origin in _origins.values():
+            if origin.alive:
+                origin.end()
+        _origins.clear()
+
+
+def fork_worker(framework: str, environment: Mapping[str, str], log: int, stopped: Stopped) -> ForkedProcess:
+    """A worker that has the framework imported, empty for none; NotForked where it has to be started cold.
+
+    environment: all variables it is to see; log: where its standard error goes. It works in today's folder, and finds
+    modules as a worker does that is started now.
+    """
+    if not hasattr(os, "fork") or not hasattr(socket, "send_fds"):
+        raise NotForked("this system cannot fork")
+    if environment.get(COLD):
+        raise NotForked(f"{COLD} is set")
+    needs = {name for one in shipped_implementations().values() if one.framework == framework for name in one.needs}
+    for name in {"numpy", "ml_dtypes", *(module for need in needs for module in module_names(need))}:
+        # A worker that starts here would import the user's own module of that name.
+        if Path(name).is_dir() or Path(f"{name}.py").is_file():
+            raise NotForked(f"there is a {name} in this folder")
+    relevant = frozenset((name, value) for name, value in environment.items() if name not in _IRRELEVANT)
+    with _lock:
+        origin = _origins.get((framework, relevant))
+        if origin is None or not origin.alive:
+            if sum(one.alive for one in _origins.values()) >= MOST:
+                raise NotForked(f"there are {MOST} processes to fork from already")
+            origin = _origins[framework, relevant] = _Origin(framework, environment)
+    requests, answers = os.pipe(), os.pipe()
+    message = {"folder": os.getcwd(), "environment": dict(environment)}
+    try:
+        pid = origin.ask(message, (requests[0], answers[1], log), stopped)["pid"]
+    except NotForked:
+        os.close(requests[1])
+        os.close(answers[0])
+        raise
+    finally:
+        os.close(requests[0])
+        os.close(answers[1])
+    return ForkedProcess(origin, pid, requests[1], answers[0])
+
+
+def main(framework: str, descriptor: int) -> None:
+    """Import a framework, then fork until the engine is gone."""
+    engine = os.getppid()
+    imported = threading.Event()
+
+    def end_with_engine() -> None:
+        while not imported.wait(0.2):
+            if os.getppid() != engine:
+                os._exit(1)
+
+    watch = threading.Thread(target=end_with_engine)
+    watch.start()
+    base = [place for place in sys.path if place not in {os.getcwd(), *_path_of(os.environ)}]
+    load = next((one.load for one in shipped_implementations().values() if one.framework == framework), None)
+    if load is not None:
+        load()
+    # What every worker needs is the same for all.
+    import parity.engine.worker  # noqa: F401
+
+    imported.set()
+    watch.join()
+    with socket.socket(fileno=descriptor) as requests:
+        requests.sendall(b"!")
+        while True:
+            told, fds, _, _ = socket.recv_fds(requests, 1 << 16, 3)
+            while told and not told.endswith(b"\n"):
+                told += requests.recv(1 << 16)
+            if not told:
+                # Without the handlers that a framework has registered for the end: nothing was computed here.
+                os._exit(0)
+            message = json.loads(told)
+            if "status" in message:
+                answer = {"status": _status(message["status"])}
+            else:
+                answer = {"pid": _forked(message, fds, requests, base)}
+            for one in fds:
+                os.close(one)
+            requests.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _status(pid: int) -> int | None:
+    found, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if found else None
+
+
+def _forked(message: Mapping[str, Any], fds: list[int], requests: socket.socket, base: list[str]) -> int:
+    with warnings.catch_warnings():
+        # JAX warns of threads that it has not started.
+        warnings.simplefilter("ignore")
+        pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        requests.close()
+        os.setsid()
+        for target, one in enumerate(fds):
+            os.dup2(one, target)
+            os.close(one)
+        _take_over(message, base)
+        from parity.engine.worker import main as work
+
+        work()
+        code = 0
+    except SystemExit as exit:
+        code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with suppress(Exception):
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _take_over(message: Mapping[str, Any], base: list[str]) -> None:
+    """The folder, variables and places of modules of a worker that is started now, and random numbers of its own."""
+    import random
+    import tempfile
+
+    import numpy as np
+
+    os.chdir(message["folder"])
+    os.environ.clear()
+    os.environ.update(message["environment"])
+    sys.path[:] = [os.getcwd(), *_path_of(os.environ), *base]
+    tempfile.tempdir = None
+    random.seed()
+    np.random.seed()  # noqa: NPY002
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _path_of(environment: Mapping[str, str]) -> list[str]:
+    return [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
