@@ -1,5 +1,6 @@
 # make report   run every case on every implementation; table and report in reports/latest
 # make test     lint, types, tests
+# make test-all the same, then the sweeps over everything that there is
 # make power    how many wrong Adams each budget catches, anew in cases/power.json, with the difference to before
 # make bench    speed and memory, as ratios measured side by side
 # make reference  the report that is kept in reports/reference
@@ -9,13 +10,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: report test power bench lint reference releases clean
+.PHONY: report test test-all power bench lint reference releases clean
 
 report: $(READY)
 	$(BIN)/parity run -j 2 -o reports/latest; code=$$?; $(BIN)/parity report reports/latest && exit $$code
 
+TESTS := $(BIN)/pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
+
 test: lint
-	$(BIN)/pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
+	$(TESTS)
+
+test-all: test
+	$(TESTS) -m "exhaustive and not network"
 
 lint: $(READY)
 	$(BIN)/ruff check .

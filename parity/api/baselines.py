@@ -8,11 +8,11 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from parity.api.run import select_cases
 from parity.baseline.check import Checked, check, choose_baseline, hold
 from parity.baseline.document import selecting
 from parity.baseline.saving import Recorded, Selection, save
 from parity.baseline.store import Baseline, baselines_in, check_files, obtained_beside
+from parity.case.catalogue import select_cases
 from parity.core.environment import describe_environment
 from parity.core.errors import NothingCompared, UsageError
 from parity.engine.candidates import select_candidates

@@ -12,8 +12,8 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from parity.api.run import select_cases
 from parity.case.case import Case
+from parity.case.catalogue import select_cases
 from parity.case.expectation import Expectation, Kind, Rounding
 from parity.case.problems import problems
 from parity.core.digest import digest_of
@@ -75,7 +75,7 @@ def catalogue_cells(
     """Every case and dtype that pairs a candidate with one of the others, with the expectations of the cases.
 
     against: names or patterns of shipped implementations, none for Algorithm 1 of the paper. paths, keyword: as
-    `parity.api.run.select_cases` takes them. dtypes: none for all. NothingCompared where no pair is left.
+    `parity.case.catalogue.select_cases` takes them. dtypes: none for all. NothingCompared where no pair is left.
     """
     shipped = shipped_candidates()
     patterns = against or (REFERENCE,)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from parity.api.run import cases_named, check_output, prepare_output
+from parity.api.run import check_output, prepare_output
+from parity.case.catalogue import cases_named
 from parity.case.expectation import Expectation
 from parity.comparison.trace import read_trace
 from parity.comparison.traces import Divergence, compare_traces

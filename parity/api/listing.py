@@ -10,7 +10,7 @@ Row = dict[str, str]
 
 def list_cases(paths: Sequence[Path]) -> list[Row]:
     """Cases by name with their size and what they ask."""
-    from parity.api.run import select_cases
+    from parity.case.catalogue import select_cases
 
     return [
         {

@@ -8,11 +8,11 @@ from itertools import count
 from pathlib import Path
 
 from parity.api.baselines import OnDone
-from parity.api.run import select_cases
 from parity.baseline.environments.interpreter import unmet_under
 from parity.baseline.saving import OnCell, Selection
 from parity.baseline.side import Unmet, able_somewhere, candidates_for
 from parity.baseline.store import Baseline
+from parity.case.catalogue import select_cases
 from parity.core.errors import NothingCompared
 from parity.numerics.formats import FORMATS, format_named
 

@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from parity.api.report import REPORT, remove_pages
-from parity.case.case import Case
-from parity.case.catalogue import load_case_file, load_catalogue, shipped_cases
+from parity.case.catalogue import select_cases, shipped_cases
 from parity.core.digest import digest_of_file
-from parity.core.errors import ParityError, UsageError, nearest
+from parity.core.errors import ParityError, UsageError
 from parity.core.files import write_atomically
-from parity.core.selection import matcher
 from parity.core.version import VERSION
 from parity.engine.account import Explaining
 from parity.engine.candidates import known_names, select_candidates
@@ -33,37 +31,6 @@ from parity.report.markdown import render
 
 _OWN = (FILE, PARQUET, CSV, REPORT)
 _OWN_FOLDERS = (PARTS, "logs", "traces")
-
-
-def select_cases(paths: Sequence[Path | str] = (), keyword: str = "") -> tuple[Case, ...]:
-    """Cases from files and folders (the shipped catalogue where none is given) whose names match `keyword`."""
-    cases: list[Case] = []
-    for path in [Path(path) for path in paths] or [shipped_cases()]:
-        if path.is_dir():
-            cases += load_catalogue(path)
-        elif path.is_file():
-            cases += load_case_file(path)
-        else:
-            beside = [file.name for file in path.parent.glob("*.toml") if not file.name.startswith("_")]
-            raise ParityError(f"there is no case file or folder {str(path)!r}; {nearest(path.name, beside)}")
-    matches = matcher(keyword)
-    chosen: list[Case] = []
-    for case in cases:
-        # The same file twice, or a file and its folder, asks the question once.
-        if matches(case.name) and case not in chosen:
-            chosen.append(case)
-    return tuple(chosen)
-
-
-def cases_named(case: Path | str) -> tuple[Case, ...]:
-    """The shipped case of that name, or the cases of a file; ParityError with the nearest name."""
-    if Path(case).suffix == ".toml" or Path(case).is_file():
-        return select_cases([case])
-    shipped = select_cases()
-    found = tuple(one for one in shipped if one.name == str(case))
-    if not found:
-        raise ParityError(f"case {str(case)!r} is unknown; {nearest(str(case), [one.name for one in shipped])}")
-    return found
 
 
 def make_plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,8 @@ from parity.case.case import Case, HyperTable, check_recorded
 from parity.case.expectation import Expectation, FormatName
 from parity.case.problems import problems
 from parity.case.program import Gradients, Step, Weights
-from parity.core.errors import ParityError
+from parity.core.errors import ParityError, nearest
+from parity.core.selection import matcher
 
 Numbers = Annotated[tuple[float, ...], Field(min_length=1)]
 
@@ -189,3 +190,34 @@ def _frozen(value: Any) -> Any:
             return tuple(_frozen(one) for one in value)
         case _:
             return value
+
+
+def select_cases(paths: Sequence[Path | str] = (), keyword: str = "") -> tuple[Case, ...]:
+    """Cases from files and folders (the shipped catalogue where none is given) whose names match `keyword`."""
+    cases: list[Case] = []
+    for path in [Path(path) for path in paths] or [shipped_cases()]:
+        if path.is_dir():
+            cases += load_catalogue(path)
+        elif path.is_file():
+            cases += load_case_file(path)
+        else:
+            beside = [file.name for file in path.parent.glob("*.toml") if not file.name.startswith("_")]
+            raise ParityError(f"there is no case file or folder {str(path)!r}; {nearest(path.name, beside)}")
+    matches = matcher(keyword)
+    chosen: list[Case] = []
+    for case in cases:
+        # The same file twice, or a file and its folder, asks the question once.
+        if matches(case.name) and case not in chosen:
+            chosen.append(case)
+    return tuple(chosen)
+
+
+def cases_named(case: Path | str) -> tuple[Case, ...]:
+    """The shipped case of that name, or the cases of a file; ParityError with the nearest name."""
+    if Path(case).suffix == ".toml" or Path(case).is_file():
+        return select_cases([case])
+    shipped = select_cases()
+    found = tuple(one for one in shipped if one.name == str(case))
+    if not found:
+        raise ParityError(f"case {str(case)!r} is unknown; {nearest(str(case), [one.name for one in shipped])}")
+    return found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 COLORS = ("auto", "always", "never")
 
@@ -28,6 +29,20 @@ def console(color: str = "auto", *, stderr: bool = False) -> Console:
         highlight=False,
         width=width,
     )
+
+
+def plain_table(rows: Sequence[dict[str, str]]) -> Table:
+    """Rows of text under their keys."""
+    from rich.table import Table
+
+    from parity.report.markup import on_screen
+
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for row in rows:
+        table.add_row(*(on_screen(value) for value in row.values()))
+    return table
 
 
 def error_line(text: str) -> None:

@@ -62,7 +62,7 @@ def command(
 
 
 def _answer(found: Conversion) -> Iterable[object]:
-    from parity.report.terminal import plain_table
+    from parity.cli.console import plain_table
 
     yield f"eps {found.eps:g} from {found.source} to {found.target}, beta2 {found.beta2:g}, {found.steps:,} steps"
     if found.source is found.target:

@@ -84,15 +84,15 @@ def _of_trace(
 
 def _case(name: str) -> Case:
     """The one case of a file, or the shipped case of that name."""
-    from parity.api import run as api
+    from parity.case.catalogue import select_cases
     from parity.core.errors import ParityError, nearest
 
     if Path(name).exists():
-        found = api.select_cases([name])
+        found = select_cases([name])
         if len(found) > 1:
             raise ParityError(f"--case {name!r}: {len(found)} cases; name the one of the trace, from the shipped ones")
         return found[0]
-    shipped = {case.name: case for case in api.select_cases()}
+    shipped = {case.name: case for case in select_cases()}
     if name not in shipped:
         raise ParityError(f"--case {name!r}: neither a file nor a shipped case; {nearest(name, shipped)}")
     return shipped[name]

@@ -20,10 +20,9 @@ KINDS = ("cases", "implementations", "metrics", "conventions")
 def command(kind: str, cases: tuple[Path, ...], keyword: str, json_file: str | None, color: str) -> int:
     """List what parity knows; imports no framework."""
     from parity.api.listing import LISTINGS
-    from parity.cli.console import console, write_answer
+    from parity.cli.console import console, plain_table, write_answer
     from parity.core.errors import UsageError, nearest
     from parity.core.selection import matcher
-    from parity.report.terminal import plain_table
 
     if kind not in LISTINGS:
         raise UsageError(f"list {kind!r} is unknown; {nearest(kind, LISTINGS)}")

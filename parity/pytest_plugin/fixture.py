@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from parity.api.claim import Within, claim_cells, excused, place_name
-from parity.api.run import cases_named
 from parity.api.target import Target, candidate_from, place_of
 from parity.case.case import Case
+from parity.case.catalogue import cases_named
 from parity.case.expectation import Kind
 from parity.core.errors import NothingCompared, ParityError, UsageError, nearest
 from parity.engine.pair_answer import PairAnswer, pair_answer

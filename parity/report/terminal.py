@@ -190,16 +190,6 @@ def _first(distance: Distance) -> str:
     return f"{place}\nactual   {value_text(first.actual)}\nexpected {value_text(first.expected)}"
 
 
-def plain_table(rows: Sequence[dict[str, str]]) -> Table:
-    """Rows of text under their keys."""
-    table = Table(box=None, pad_edge=False)
-    for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
-    for row in rows:
-        table.add_row(*(on_screen(value) for value in row.values()))
-    return table
-
-
 def environment_table(environment: dict[str, Any]) -> Table:
     """What surrounds a run."""
     table = Table(box=None, show_header=False, pad_edge=False)

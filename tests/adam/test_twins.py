@@ -7,7 +7,7 @@ import pytest
 
 import parity
 from parity.adam.twins import TWINS
-from parity.api.run import select_cases
+from parity.case.catalogue import select_cases
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS
 
@@ -19,10 +19,19 @@ NEVER_COMPARED = {"numpy.adam.hat.store", "numpy.adam.inside.store"}
 """Rows that no shipped case names: they are there for a user's own."""
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """All shipped cases on all shipped implementations."""
-    return parity.run(output=tmp_path_factory.mktemp("twins") / "run", options=parity.Options(timeout=900))
+SOME = "none-gradients or sizes or weight-decay-strong or amsgrad or half-precision or epsilon-zero"
+"""What `make test` asks of every implementation: decay, AMSGrad, tails, missing gradients, subnormal numbers."""
+
+
+@pytest.fixture(scope="module", params=[SOME, pytest.param("", marks=pytest.mark.exhaustive)], ids=["some", "all"])
+def run(request, tmp_path_factory):
+    """Shipped cases on all shipped implementations."""
+    folder = tmp_path_factory.mktemp("twins") / "run"
+    return parity.run(output=folder, keyword=request.param, options=parity.Options(timeout=900, jobs=2))
+
+
+def is_whole(run):
+    return {cell.case for cell in run.cells} == {case.name for case in select_cases()}
 
 
 def held(run, name, dtype):
@@ -43,7 +52,7 @@ def test_every_implementation_has_a_claim_in_every_dtype():
 def test_everything_was_explained(run):
     assert run.exit_code == 0
     assert [cell.account.reason for cell in run.cells if cell.account.reason] == []
-    assert {cell.case for cell in run.cells} == {case.name for case in select_cases()}
+    assert is_whole(run) or len({cell.case for cell in run.cells}) >= 6
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
@@ -61,7 +70,8 @@ def test_a_twin_has_every_bit(run, name, dtype):
     assert broken == []
     assert {one.source for _, one in found} == {"claimed"}
     closed = [(cell, one) for cell, one in found if not one.differing]
-    assert max(cell.steps for cell, _ in closed) >= LONG_STEPS
+    assert closed
+    assert max(cell.steps for cell, _ in closed) >= LONG_STEPS or not is_whole(run)
     assert any(cell.elements % 2 for cell, _ in closed)
     assert all(one.compared >= 3 * cell.steps * cell.elements for cell, one in found)
 
@@ -85,7 +95,7 @@ def test_no_right_adam_is_called_another_formula(run):
         if why.actual.rpartition(".")[0] == why.expected.rpartition(".")[0] != "numpy.adam"
         and "legacy" not in why.actual
     ]
-    assert len(variants) > 50
+    assert len(variants) > (50 if is_whole(run) else 10)
     for why in variants:
         assert not {family for family, _ in why.families} & formula, why
 

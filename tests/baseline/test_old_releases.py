@@ -6,10 +6,10 @@ import tempfile
 
 import pytest
 
-from parity.api.run import select_cases
 from parity.baseline.environments.installs import build_environment
 from parity.baseline.environments.interpreter import runnable_under
 from parity.baseline.saving import record_under
+from parity.case.catalogue import select_cases
 from parity.comparison.trace import read_trace
 from parity.engine.candidates import shipped_candidates
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.api.run import select_cases
 from parity.baseline.environments.installs import build_environment
 from parity.baseline.saving import record_under
-from parity.case.catalogue import load_case_file
+from parity.case.catalogue import load_case_file, select_cases
 from parity.comparison.trace import read_trace
 from parity.engine.candidates import describe_plugin, shipped_candidates, under
 from parity.engine.plan import Cell, Plan

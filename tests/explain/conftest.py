@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parity.adam.twins import TWINS
-from parity.api.run import select_cases
+from parity.case.catalogue import select_cases
 from parity.comparison.trace import read_trace
 from parity.engine.run import Options
 from parity.explain.inputs import Inputs

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 import parity
+from parity.case.catalogue import select_cases
 from parity.core.errors import ParityError
 from parity.engine.candidates import shipped_candidates
 from parity.engine.explanations import read_document
@@ -43,7 +44,7 @@ def test_a_run_keeps_what_explain_says(run_small, folder, tmp_path):
     run = run_small(*PAIR, options=parity.Options(keep_traces=True), **SHARP)
     document = kept_in(folder, run)
     (found,) = map(Explanation.from_json, document.explanations)
-    (case,) = parity.api.run.select_cases([tmp_path / "small.toml"])
+    (case,) = select_cases([tmp_path / "small.toml"])
     assert found == explain_traces(*(folder / "traces" / "small" / "float32" / name for name in PAIR), case)
     assert document.reason == ""
     assert found.ladder[0].differing > found.ladder[-1].differing == 0

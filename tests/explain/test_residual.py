@@ -84,7 +84,7 @@ def test_hidden_moments_are_run_from_the_start(traced, adam_of, write_adam):
 
 
 def test_a_trace_of_another_question_is_refused(traced, adam_of, write_case):
-    from parity.api.run import select_cases
+    from parity.case.catalogue import select_cases
 
     inputs, traces = traced(*PAIR)
     (other,) = select_cases([write_case("other", seed=8)])

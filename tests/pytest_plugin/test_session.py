@@ -131,7 +131,9 @@ def test_who_does_not_use_it_imports_nothing_heavy(pytester):
     loaded = set(result.stdout.str().partition("loaded:")[2].split())
     assert "parity.pytest_plugin" in loaded
     assert {name for name in loaded if name.startswith("parity.")} == {
+        "parity.case",
         "parity.case.case_file",
+        "parity.core",
         "parity.pytest_plugin",
         "parity.pytest_plugin.options",
         "parity.core.shown",

@@ -13,11 +13,11 @@ import parity
 from parity.adam.convention import Epsilon
 from parity.adam.epsilon_conversion import conversion
 from parity.api.baselines import check_baseline, save_baseline, the_baseline
-from parity.api.run import select_cases
 from parity.baseline.bisection import Answer as Turn
 from parity.baseline.bisection import Bisected, Decision, Range, standing
 from parity.baseline.side import saved_side
 from parity.baseline.upgrade import Column, ReleaseMatrix, hold_sides
+from parity.case.catalogue import select_cases
 from parity.case.expectation import Kind
 from parity.core.shown import Shown, html_of
 from parity.engine.record import read_run
