@@ -1,63 +1,43 @@
-"""All metrics of one pair, exact, in one pass over its memory."""
+"""All metrics of pairs, exact, in one pass over their memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-from parity.comparison.quantile import (
-    Tally,
-    Threshold,
-    choose_threshold,
-    conclude,
-    percentile_of_rows,
-    rank_from_top,
-    sample_places,
-    select,
-    tally,
-)
-from parity.numerics.far import measure_far
-from parity.numerics.formats import Format
-from parity.numerics.near import measure_near
-from parity.numerics.squares import add_sums, root_mean_square
-from parity.numerics.tiles import Grid, Partial, Scratch
-from parity.numerics.ulp import check_alike, distance_of_bits, native_format, widen_distance
+from parity.comparison import kernels
+from parity.comparison.kernels import PIECE
+from parity.numerics.formats import Format, format_named
+from parity.numerics.ulp import check_alike, native_format, widen_distance
 
-TILE_BYTES = 1 << 20
-"""Memory of one buffer: larger tiles leave the caches, smaller ones cost more calls."""
+ROWS_ELEMENTS = 1 << 16
+"""Elements of a side that are measured for all pairs before the next: they stay in a core's cache."""
 
-_KINDS = {
-    "elements": np.int64,
-    "differing": np.int64,
-    "max_abs": np.float64,
-    "max_rel": np.float64,
-    "max_ulp": np.uint64,
-    "p99_ulp": np.uint64,
-    "rms_abs": np.float64,
-    "worst_index": np.int64,
-    "nonfinite": np.int64,
-    "opposite_zeros": np.int64,
-}
+THREADED = 1 << 18
+"""Elements from which several threads are faster than one."""
+
+SAMPLE_RUNS, SAMPLE_WIDTH = 512, 16
+"""Of a long row, what is looked at to guess its 99th percentile."""
 
 
-class _Pair(NamedTuple):
-    """Unsigned bits (rows, n) of both sides."""
+SELECT_DIGIT = 12
+"""Bits that a selection from a long row counts in a pass."""
 
-    actual: np.ndarray
-    expected: np.ndarray
-    format: Format
+_Layout = tuple[Any, Any, Any, int, float]
 
 
-class _Piece(NamedTuple):
-    """What was found in the tile of a long row that starts at `start`."""
+class _Side(NamedTuple):
+    """Bits (n,) of one side, whose rows begin `stride` elements apart."""
 
-    start: int
-    partial: Partial
-    tally: Tally
+    bits: np.ndarray
+    stride: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,126 +74,218 @@ def measure(actual: np.ndarray, expected: np.ndarray) -> Metrics:
 
     actual, expected: (rows, n), equal shape and dtype, one of the four formats; column slices of
     wider arrays and memory maps are read in place. ValueError for unequal shapes or dtypes,
-    ParityError for another dtype. The process must not flush subnormals. Memory: about 6 MiB, and
-    about 2 % of a row that exceeds a tile (25 % at worst). One thread: several hand the
-    interpreter's lock over at every call and are slower; processes are not (`parity.engine.comparer`).
+    ParityError for another dtype. The process must not flush subnormals.
     """
     check_alike(actual, expected)
-    format = native_format(actual)
+    native_format(actual)
     if actual.ndim != 2:
         raise ValueError(f"actual and expected have to be (rows, n), not of shape {actual.shape}")
-    pair = _Pair(actual.view(format.unsigned), expected.view(format.unsigned), format)
-    rows, size = actual.shape
-    results = {name: np.zeros(rows, kind) for name, kind in _KINDS.items()}
-    results["elements"][:] = size
-    results["worst_index"][:] = -1
-    tile = TILE_BYTES // max(format.dtype.itemsize, 4)
-    with np.errstate(all="ignore"):
-        if rows and 0 < size <= tile:
-            _measure_short_rows(pair, results, tile // size)
-        elif rows and size > tile:
-            _measure_long_rows(pair, results, tile)
-    for array in results.values():
+    return measure_pairs([actual, expected], [(0, 1)], [slice(0, actual.shape[1])])[0][0]
+
+
+def measure_pairs(
+    sides: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]], places: Sequence[slice]
+) -> list[tuple[Metrics, ...]]:
+    """All metrics of each row of each pair of sides, one for each place; pairs whose bits are the same share them.
+
+    sides: (rows, n) each, alike, as `measure` takes them; pairs: numbers of `actual` and `expected`. places: parts of
+    a row. As many threads as there are CPUs; the results do not depend on their number.
+    """
+    if not pairs:
+        return []
+    format = native_format(sides[0])
+    rows, columns = sides[0].shape
+    flat = [_flat(side, format) for side in sides]
+    kinds = _kinds(flat, rows, columns)
+    classes = {(kinds[actual], kinds[expected]): None for actual, expected in pairs}
+    asked = dict(zip(classes, _measured(flat, list(classes), places, rows, format), strict=True))
+    return [asked[kinds[actual], kinds[expected]] for actual, expected in pairs]
+
+
+def _flat(side: np.ndarray, format: Format) -> _Side:
+    """Without a copy where the elements of a row stand next to each other."""
+    rows, columns = side.shape
+    bits = side.view(format.unsigned) if side.dtype != format.unsigned else side
+    item = bits.itemsize
+    if not (bits.strides[1] == item and bits.strides[0] % item == 0 and bits.strides[0] >= columns * item):
+        bits = np.ascontiguousarray(bits)
+    stride = bits.strides[0] // item if rows > 1 else columns
+    length = (rows - 1) * stride + columns if rows and columns else 0
+    # Read-only like memory maps, so that the same machine code serves both.
+    return _Side(as_strided(bits, (length,), (item,), writeable=False), stride)
+
+
+def _kinds(sides: Sequence[_Side], rows: int, columns: int) -> list[int]:
+    """For each side the first one that holds the same bits."""
+    kinds: list[int] = []
+    if len(sides) == 2:
+        # The measuring itself finds out.
+        return [0, 1]
+    for number, one in enumerate(sides):
+        same = (
+            kind
+            for kind in dict.fromkeys(kinds)
+            if kernels.rows_are_equal(sides[kind].bits, one.bits, (sides[kind].stride, one.stride), rows, columns)
+        )
+        kinds.append(next(same, number))
+    return kinds
+
+
+def _measured(
+    sides: Sequence[_Side], pairs: Sequence[tuple[int, int]], places: Sequence[slice], rows: int, format: Format
+) -> list[tuple[Metrics, ...]]:
+    sizes = [place.stop - place.start for place in places]
+    counts = np.zeros((len(pairs), len(places), 4, rows), np.int64)
+    ulps = np.zeros((len(pairs), len(places), 2, rows), np.uint64)
+    reals = np.zeros((len(pairs), len(places), 3, rows))
+    # A long place is empty here.
+    edges = np.array([(place.start, place.stop if place.stop - place.start <= PIECE else place.start)
+                      for place in places], np.int64).reshape(-1, 2)  # fmt: skip
+    layout = _layout(format.name)
+    elements = int((edges[:, 1] - edges[:, 0]).sum())
+    step = max(1, ROWS_ELEMENTS // max(1, elements))
+
+    def whole_rows(first: int) -> None:
+        span = first, min(first + step, rows)
+        for number, (actual, expected) in enumerate(pairs):
+            left, right = sides[actual], sides[expected]
+            strides = left.stride, right.stride
+            kernels.measure_rows(
+                left.bits, right.bits, strides, span, edges, layout, counts[number], ulps[number], reals[number]
+            )
+
+    _run([partial(whole_rows, first) for first in range(0, rows, step)], elements * rows * len(pairs))
+    for place in (number for number, size in enumerate(sizes) if size > PIECE):
+        for row in range(rows):
+            at = slice(None), place, slice(None), row
+            counts[at], ulps[at], reals[at] = _measure_long(sides, pairs, row, places[place], layout)
+    none = ulps[:, :, 0] == layout[2]
+    reals[np.broadcast_to(none[:, :, None], reals.shape)] = np.inf
+    ulps = widen_distance(ulps, format)
+    for array in (counts, ulps, reals):
         array.flags.writeable = False
-    return Metrics(**results)
+    elements_of = [_constant(rows, size) for size in sizes]
+    return [
+        tuple(_metrics(elements_of[place], counts[pair, place], ulps[pair, place], reals[pair, place])
+              for place in range(len(places)))
+        for pair in range(len(pairs))
+    ]  # fmt: skip
 
 
-def _measure_short_rows(pair: _Pair, results: dict[str, np.ndarray], rows_at_once: int) -> None:
-    rows, size = pair.actual.shape
-    scratch = Scratch(pair.format, min(rows, rows_at_once) * size)
-    for row in range(0, rows, rows_at_once):
-        place = slice(row, min(row + rows_at_once, rows))
-        grid = Grid(place.stop - place.start, size)
-        found, distance = _measure_tile(pair.actual[place], pair.expected[place], grid, scratch)
-        percentile = percentile_of_rows(distance, found.differing, found.ulp, grid, scratch.mask)
-        _store(results, place, found, percentile, pair.format)
+def _constant(rows: int, value: int) -> np.ndarray:
+    array = np.full(rows, value, np.int64)
+    array.flags.writeable = False
+    return array
 
 
-def _measure_long_rows(pair: _Pair, results: dict[str, np.ndarray], tile: int) -> None:
-    rows, size = pair.actual.shape
-    rank = rank_from_top(size)
-    scratch = Scratch(pair.format, tile)
-    for row in range(rows):
-        threshold = _sampled_threshold(pair, row)
-        pieces = list(_measure_row(pair, row, tile, threshold, scratch))
-        percentile = conclude([piece.tally for piece in pieces], threshold, rank)
-        if percentile is None:
-            percentile = select(partial(_distances, pair, row, tile), rank)
-        merged = _merge(pieces)
-        _store(results, slice(row, row + 1), merged, np.array([percentile], pair.format.unsigned), pair.format)
+def _metrics(elements: np.ndarray, counts: np.ndarray, ulps: np.ndarray, reals: np.ndarray) -> Metrics:
+    differing, worst, nonfinite, opposite = counts
+    return Metrics(elements, differing, reals[0], reals[1], ulps[0], ulps[1], reals[2], worst, nonfinite, opposite)
 
 
-def _sampled_threshold(pair: _Pair, row: int) -> Threshold:
-    size = pair.actual.shape[1]
-    stride, width = sample_places(size)
-    left, right = (
-        side[row, : size // stride * stride].reshape(-1, stride)[:, :width] for side in (pair.actual, pair.expected)
-    )
-    return choose_threshold(distance_of_bits(left, right, pair.format).reshape(-1))
+def _measure_long(
+    sides: Sequence[_Side], pairs: Sequence[tuple[int, int]], row: int, place: slice, layout: _Layout
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One row of one place, piece by piece: what `kernels.measure_rows` finds, for each pair."""
+    bits = [side.bits[row * side.stride + place.start : row * side.stride + place.stop] for side in sides]
+    size = place.stop - place.start
+    rank = size // 100 + 1
+    pieces = [slice(start, min(start + PIECE, size)) for start in range(0, size, PIECE)]
+    found = np.zeros((len(pairs), len(pieces), 6), np.int64)
+    tops = np.zeros((len(pairs), len(pieces), 1), np.uint64)
+    sums = np.zeros((len(pairs), len(pieces), 5))
+    limits = [_guess(bits[actual], bits[expected], layout) for actual, expected in pairs]
+
+    def one_piece(number: int) -> None:
+        piece = pieces[number]
+        for pair, (actual, expected) in enumerate(pairs):
+            left, right = bits[actual][piece], bits[expected][piece]
+            kernels.measure_part(
+                left, right, limits[pair], layout, found[pair, number], tops[pair, number], sums[pair, number]
+            )
+
+    _run([partial(one_piece, number) for number in range(len(pieces))], size * len(pairs))
+    counts, ulps = np.zeros((len(pairs), 4), np.int64), np.zeros((len(pairs), 2), np.uint64)
+    reals = np.zeros((len(pairs), 3))
+    for pair, (actual, expected) in enumerate(pairs):
+        total = found[pair].sum(axis=0)
+        furthest = int(tops[pair, :, 0].argmax())
+        worst = found[pair, furthest, kernels.WORST]
+        top = tops[pair, furthest, 0]
+        counts[pair] = total[:4]
+        counts[pair, kernels.WORST] = worst if worst < 0 else worst + pieces[furthest].start
+        ulps[pair, 0] = top
+        if total[kernels.DIFFERING] < rank:
+            ulps[pair, 1] = 0
+        elif total[kernels.ABOVE] < rank <= total[kernels.REACHED]:
+            ulps[pair, 1] = limits[pair]
+        else:
+            ulps[pair, 1] = _select(bits[actual], bits[expected], pieces, rank, int(top), layout)
+        reals[pair, :2] = sums[pair, :, :2].max(axis=0)
+        reals[pair, 2] = kernels.root_mean_square(*(_in_order(column) for column in sums[pair, :, 2:].T), size)
+    return counts, ulps, reals
 
 
-def _measure_row(pair: _Pair, row: int, tile: int, threshold: Threshold, scratch: Scratch) -> Iterator[_Piece]:
-    """Tiles of one row, in order; each knows how far the tiles before it have reached."""
-    relative, ulp = 0.0, 0
-    size = pair.actual.shape[1]
-    for first in range(0, size, tile):
-        place = slice(first, min(first + tile, size))
-        grid = Grid(1, place.stop - first)
-        left, right = pair.actual[row : row + 1, place], pair.expected[row : row + 1, place]
-        found, distance = _measure_tile(left, right, grid, scratch, relative, ulp)
-        greatest = int(found.ulp[0])
-        relative, ulp = max(relative, float(found.relative[0])), max(ulp, greatest)
-        yield _Piece(first, found, tally(distance, greatest, threshold, scratch.mask[: grid.size]))
+def _in_order(values: np.ndarray) -> float:
+    total = 0.0
+    for value in values.tolist():
+        total += value
+    return total
 
 
-def _measure_tile(
-    actual: np.ndarray,
-    expected: np.ndarray,
-    grid: Grid,
-    scratch: Scratch,
-    relative_floor: float = 0.0,
-    ulp_floor: int = 0,
-) -> tuple[Partial, np.ndarray]:
-    left, right = grid.flatten(actual, scratch.actual), grid.flatten(expected, scratch.expected)
-    near = measure_near(left, right, grid, scratch, relative_floor, ulp_floor)
-    return near or measure_far(left, right, grid, scratch.format)
+def _guess(left: np.ndarray, right: np.ndarray, layout: _Layout) -> np.unsignedinteger[Any]:
+    """The 99th percentile of a sample of a long row; whether it is that of the row is counted."""
+    stride = left.size // SAMPLE_RUNS
+    sampled = [side[: SAMPLE_RUNS * stride].reshape(SAMPLE_RUNS, stride)[:, :SAMPLE_WIDTH] for side in (left, right)]
+    distances = np.empty(SAMPLE_RUNS * SAMPLE_WIDTH, left.dtype)
+    x, y = (np.ascontiguousarray(side).reshape(-1) for side in sampled)
+    kernels.distances_of(x, y, distances, layout[0], layout[1])
+    place = distances.size - 1 - distances.size // 100
+    guess: np.unsignedinteger[Any] = np.partition(distances, place)[place]
+    return guess
 
 
-def _merge(pieces: list[_Piece]) -> Partial:
-    """One row out of its tiles: sums, maxima, and the place of the first tile that reaches furthest."""
-    stacked = Partial(*(np.concatenate(column) for column in zip(*(p.partial for p in pieces), strict=True)))
-    furthest = int(stacked.ulp.argmax())
-    worst = stacked.worst[furthest : furthest + 1]
-    squares, exponent = add_sums(stacked.squares, stacked.exponent)
-    return Partial(
-        differing=stacked.differing.sum(keepdims=True),
-        high=stacked.high.max(keepdims=True),
-        relative=stacked.relative.max(keepdims=True),
-        ulp=stacked.ulp.max(keepdims=True),
-        squares=squares,
-        exponent=exponent,
-        worst=np.where(worst < 0, worst, worst + pieces[furthest].start),
-        nonfinite=stacked.nonfinite.sum(keepdims=True),
-        opposite_zeros=stacked.opposite_zeros.sum(keepdims=True),
-    )
+def _select(left: np.ndarray, right: np.ndarray, pieces: Sequence[slice], rank: int, top: int, layout: _Layout) -> int:
+    """The distance of that rank from the top (1 is the greatest), digit by digit, a pass over the row for each."""
+    prefix, above, length = 0, 64, top.bit_length()
+    while length:
+        shift = max(length - SELECT_DIGIT, 0)
+        digits = np.zeros((len(pieces), 1 << (length - shift)), np.int64)
+
+        def one_piece(number: int, prefix: int, above: int, shift: int, digits: np.ndarray) -> None:
+            piece = pieces[number]
+            mask = np.uint64(digits.shape[1] - 1)
+            kernels.count_digits_of_row(
+                left[piece], right[piece], layout, np.uint64(prefix), above, shift, mask, digits[number]
+            )
+
+        _run([partial(one_piece, n, prefix, above, shift, digits) for n in range(len(pieces))], left.size)
+        digit, rank = kernels.digit_from_top(digits.sum(axis=0), rank)
+        prefix, above, length = prefix << (length - shift) | digit, shift, shift
+    return prefix
 
 
-def _store(
-    results: dict[str, np.ndarray], place: slice, found: Partial, percentile: np.ndarray, format: Format
-) -> None:
-    size = int(results["elements"][place.start])
-    results["differing"][place] = found.differing
-    results["max_abs"][place] = found.high
-    results["max_rel"][place] = found.relative
-    results["max_ulp"][place] = widen_distance(found.ulp, format)
-    results["p99_ulp"][place] = widen_distance(percentile, format)
-    results["rms_abs"][place] = root_mean_square(found.squares, found.exponent, size)
-    results["worst_index"][place] = found.worst
-    results["nonfinite"][place] = found.nonfinite
-    results["opposite_zeros"][place] = found.opposite_zeros
+def _run(tasks: Sequence[Callable[[], None]], elements: int) -> None:
+    """In as many threads as there are CPUs, where that is worth it."""
+    if len(tasks) > 1 and elements >= THREADED:
+        for done in [_threads().submit(task) for task in tasks]:
+            done.result()
+    else:
+        for task in tasks:
+            task()
 
 
-def _distances(pair: _Pair, row: int, tile: int) -> Iterator[np.ndarray]:
-    for start in range(0, pair.actual.shape[1], tile):
-        place = slice(start, start + tile)
-        yield distance_of_bits(pair.actual[row, place], pair.expected[row, place], pair.format)
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), "metrics")
+
+
+@cache
+def _layout(format_name: str) -> _Layout:
+    """What the kernels need to know of a format."""
+    format = format_named(format_name)
+    kind = format.unsigned.type
+    # A 16-bit number is a float32 with fewer bits; float16 has another bias.
+    scale = 2.0**112 if format.exponent_bits < 8 else 1.0
+    words = format.sign_bit - 1, format.infinity_bits, 2 * format.sign_bit - 1
+    return *map(kind, words), 24 - format.precision if kind is np.uint16 else 0, scale

@@ -91,6 +91,32 @@ def from_bits(typing_context: Any, value: Any) -> Any:
     return getattr(types, f"float{value.bitwidth}")(value), generate
 
 
+@_intrinsic
+def number(typing_context: Any, bits: Any, shift: Any, scale: Any) -> Any:
+    """The number of the bits of any of the formats, as float64.
+
+    bits: uint16, uint32 or uint64. shift, scale: of a 16-bit format, int64 and float64; its exponent and significand
+    moved that far stand where float32 keeps its own, and the number is that of float32 times scale. Exact.
+    """
+    if bits not in (types.uint16, types.uint32, types.uint64) or scale != types.float64:
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, places, factor = arguments
+        single, double, integer = ir.FloatType(), ir.DoubleType(), ir.IntType(32)
+        if bits == types.uint64:
+            return builder.bitcast(word, double)
+        if bits == types.uint32:
+            return builder.fpext(builder.bitcast(word, single), double)
+        word, places = builder.zext(word, integer), builder.trunc(places, integer)
+        sign = builder.shl(builder.and_(word, integer(0x8000)), integer(16))
+        magnitude = builder.shl(builder.and_(word, integer(0x7FFF)), places)
+        wide = builder.bitcast(builder.or_(sign, magnitude), single)
+        return builder.fmul(builder.fpext(wide, double), factor)
+
+    return types.float64(bits, types.int64, types.float64), generate
+
+
 def _dispatcher(function: Callable[..., Any], text: str) -> Kernel:
     digest = _digest(function, text)
     # Machine code finds what it calls by its name, which must not mean something else in another process.

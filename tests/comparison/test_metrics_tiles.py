@@ -7,8 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from parity.comparison.metrics import Metrics, measure
-from parity.comparison.quantile import sample_places
+from parity.comparison.metrics import SAMPLE_RUNS, SAMPLE_WIDTH, Metrics, measure
 from parity.numerics.formats import FORMATS, Format, from_bits, to_bits
 from parity.numerics.ulp import ulp_distance
 
@@ -125,7 +124,7 @@ def test_the_99th_percentile_is_exact_where_all_distances_differ(format):
 @every_format
 def test_the_99th_percentile_is_exact_where_the_sample_misleads(format):
     expected = near_pair(format)[1]
-    stride, width = sample_places(SIZE)
+    stride, width = SIZE // SAMPLE_RUNS, SAMPLE_WIDTH
     sampled = np.arange(SIZE) % stride < width
     for place in (sampled, ~sampled):
         actual = expected.copy()
@@ -137,7 +136,7 @@ def test_the_99th_percentile_is_exact_where_the_sample_misleads(format):
 @every_format
 def test_the_99th_percentile_is_exact_where_only_some_tiles_are_denser_than_the_sample(format):
     expected = near_pair(format)[1]
-    stride, width = sample_places(SIZE)
+    stride, width = SIZE // SAMPLE_RUNS, SAMPLE_WIDTH
     places = np.arange(SIZE)
     dense = (places < 100_000) & (places % stride >= width)
     sparse = (places % stride == 0) & (places // stride % 5 == 0)
