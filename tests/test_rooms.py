@@ -181,7 +181,7 @@ def test_what_is_measured_shares_no_arithmetic_with_the_ruler(name):
 def test_what_is_compared_is_not_judged_and_what_is_judged_is_not_seen():
     """Metrics know no expectation, verdicts no array, reports no trace."""
     comparison = ROOT / "comparison"
-    for name in ("metrics", "divergence", "distance", "quantile"):
+    for name in ("metrics", "divergence", "distance", "kernels"):
         assert "parity.case.expectation" not in set(names_used(comparison / f"{name}.py"))
     assert "numpy" not in {name.split(".")[0] for name, _ in imports(comparison / "verdict.py")}
     for path in (ROOT / "report").glob("*.py"):
