@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,12 +15,12 @@ import numpy as np
 from parity.case.case import Case
 from parity.case.gradients import fill_gradients, fill_weights
 from parity.comparison.distance import Distance, fold
-from parity.comparison.divergence import Label, Measured, label_metrics, measure_batch, to_table
+from parity.comparison.divergence import Label, Measured, label_metrics, to_table
+from parity.comparison.metrics import measure_pairs
 from parity.comparison.trace import create_rows, hyper_to_json, layout_to_json
 from parity.core.digest import DIGEST_CHARACTERS
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
-from parity.engine.comparers import Task, measure_apart
 from parity.engine.convoy import Convoy, Message, Participant, Rerun, participant_in
 from parity.engine.outcome import outcome_of, outcome_without_end, seal_trace
 from parity.engine.plan import Cell
@@ -171,41 +171,30 @@ class _Attempt:
             participant = self.convoy.members[name]
             participant.moved = participant.moved or bool(np.any(participant.rows["w"][rows] != initial))
         pairs = [pair for pair in self.pairs if pair.actual in arrived and pair.expected in arrived]
-        measured = (self._measure if self.window.overlaps else self._measure_apart)(pairs, rows, batch)
-        for pair, parts in zip(pairs, measured, strict=True):
+        for pair, parts in zip(pairs, self._measure(pairs, rows, batch), strict=True):
             fold(parts, pair.distances)
             writer.write(to_table(Label(self.case.name, self.cell.dtype, pair.actual, pair.expected), parts))
             pair.steps += len(batch)
 
-    def _measure(self, pairs: Sequence[_Pair], rows: slice, batch: range) -> Iterator[list[Measured]]:
-        """Here, one after another; for rows that are small."""
-        for pair in pairs:
-            lr_at = self._lr_at(pair)
-            yield [
-                part
-                for quantity in self._shared(pair)
-                for part in measure_batch(quantity, *self._sides(pair, quantity, rows), self.layout, batch, lr_at)
-            ]
-
-    def _measure_apart(self, pairs: Sequence[_Pair], rows: slice, batch: range) -> Iterator[list[Measured]]:
-        """In processes of their own, side by side; for rows whose measuring takes longer than a message."""
-        places = tuple(place for _, place in self.layout.slices())
-        asked = [(pair, quantity) for pair in pairs for quantity in self._shared(pair)]
-        tasks = [
-            Task(self.format.name, self._file(pair.actual, quantity), self._file(pair.expected, quantity), rows, places)
-            for pair, quantity in asked
-        ]
-        found = iter(measure_apart(tasks, self.workers))
-        for pair in pairs:
-            lr_at = self._lr_at(pair)
-            parts = []
-            for quantity in self._shared(pair):
-                ours, theirs = self._sides(pair, quantity, rows)
-                for (parameter, place), metrics in zip(self.layout.slices(), next(found), strict=True):
-                    parts.append(
-                        label_metrics(quantity, parameter.name, metrics, ours[:, place], theirs[:, place], batch, lr_at)
-                    )
-            yield parts
+    def _measure(self, pairs: Sequence[_Pair], rows: slice, batch: range) -> list[list[Measured]]:
+        """For each pair every quantity that both sides show, of every parameter; a row is read once for all pairs."""
+        measured: list[list[Measured]] = [[] for _ in pairs]
+        places = [place for _, place in self.layout.slices()]
+        for quantity in QUANTITIES:
+            chosen = [number for number, pair in enumerate(pairs) if quantity in self._shared(pair)]
+            names = list(
+                dict.fromkeys(name for number in chosen for name in (pairs[number].actual, pairs[number].expected))
+            )
+            sides = {name: self._rows(name, quantity, rows) for name in names}
+            asked = [(names.index(pairs[number].actual), names.index(pairs[number].expected)) for number in chosen]
+            for number, found in zip(chosen, measure_pairs(list(sides.values()), asked, places), strict=True):
+                pair = pairs[number]
+                ours, theirs, lr_at = sides[pair.actual], sides[pair.expected], self._lr_at(pair)
+                measured[number] += [
+                    label_metrics(quantity, parameter.name, metrics, ours[:, place], theirs[:, place], batch, lr_at)
+                    for (parameter, place), metrics in zip(self.layout.slices(), found, strict=True)
+                ]
+        return measured
 
     def _lr_at(self, pair: _Pair) -> Callable[[int], float]:
         return self.case.hyper_for(self.convoy.members[pair.expected].candidate.defaults).lr_at
@@ -215,15 +204,8 @@ class _Attempt:
         actual, expected = self.convoy.members[pair.actual], self.convoy.members[pair.expected]
         return [one for one in QUANTITIES if one in actual.quantities and one in expected.quantities]
 
-    def _sides(self, pair: _Pair, quantity: str, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        members = self.convoy.members
-        return (
-            members[pair.actual].rows[quantity][rows].view(self.format.dtype),
-            members[pair.expected].rows[quantity][rows].view(self.format.dtype),
-        )
-
-    def _file(self, name: str, quantity: str) -> Path:
-        return self.convoy.members[name].folder.resolve() / f"{quantity}.npy"
+    def _rows(self, name: str, quantity: str, rows: slice) -> np.ndarray:
+        return self.convoy.members[name].rows[quantity][rows].view(self.format.dtype)
 
     def _result(self, key: str, initial: np.ndarray, rows: int) -> CellResult:
         digest = self.input_digest.hexdigest()[:DIGEST_CHARACTERS]

@@ -55,7 +55,6 @@ class WorkerProcess:
         name: str,
         log: Path,
         python: str = "",
-        module: str = WORKER_MODULE,
         variables: Mapping[str, str] = MappingProxyType({}),
         framework: str = "",
         stopped: Stopped = bool,
@@ -69,7 +68,7 @@ class WorkerProcess:
         self.cold = "it has an interpreter of its own" if python else ""
         with log.open("ab") as errors:
             self._log_start = errors.tell()
-            self._process = self._started(environment, errors.fileno(), python, module, framework, stopped)
+            self._process = self._started(environment, errors.fileno(), python, framework, stopped)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
@@ -86,18 +85,18 @@ class WorkerProcess:
         self.environment: dict[str, Any] = hello["environment"]
 
     def _started(
-        self, environment: dict[str, str], log: int, python: str, module: str, framework: str, stopped: Stopped
+        self, environment: dict[str, str], log: int, python: str, framework: str, stopped: Stopped
     ) -> subprocess.Popen[bytes] | ForkedProcess:
-        if not python and module == WORKER_MODULE:
+        if not python:
             try:
                 return fork_worker(framework, environment, log, stopped)
             except NotForked as reason:
                 if stopped():
                     raise WorkerFailed(INTERRUPTED, "the run was interrupted") from None
                 self.cold = str(reason)
-        command = [sys.executable, "-m", module]
+        command = [sys.executable, "-m", WORKER_MODULE]
         if python:
-            command = [python, str(_PACKAGE / "engine" / "bootstrap.py"), module]
+            command = [python, str(_PACKAGE / "engine" / "bootstrap.py"), WORKER_MODULE]
             for name in _OF_THIS_PYTHON:
                 environment.pop(name, None)
         try:

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any, Protocol
 
-from parity.engine.process import WORKER_MODULE, WorkerFailed, WorkerProcess
+from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import INTERRUPTED
 from parity.implementations.registry import framework_of
 
@@ -49,8 +49,8 @@ class Workers:
         with self._lock:
             self._processes[name] = worker
 
-    def get(self, name: str, module: str = WORKER_MODULE, python: str = "") -> Worker:
-        """The process of that name, running a module under an interpreter; WorkerFailed where it cannot be started."""
+    def get(self, name: str, python: str = "") -> Worker:
+        """The process of that name, under an interpreter; WorkerFailed where it cannot be started."""
         with self._lock:
             if self._stopped:
                 raise WorkerFailed(INTERRUPTED, "the run was interrupted")
@@ -58,7 +58,7 @@ class Workers:
                 file_name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
                 log = self._logs / f"{file_name}-{self._lane}.log"
                 self._processes[name] = WorkerProcess(
-                    name, log, python, module, framework=framework_of(name), stopped=lambda: self._stopped
+                    name, log, python, framework=framework_of(name), stopped=lambda: self._stopped
                 )
             return self._processes[name]
 
