@@ -118,7 +118,7 @@ def _digests(characters: str) -> tuple[str, ...]:
     return characters[:DIGEST_CHARACTERS], *steps
 
 
-SCHEMA = 1
+SCHEMA = 2
 INDEX = "baseline.json"
 SEAL = "seal"
 SUFFIX = ".xz"
@@ -251,6 +251,11 @@ def read_baseline(folder: Path) -> Baseline:
     schema = told.get("schema") if isinstance(told, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise ParityError(f"{path}: schema {schema} is newer than this parity, which reads {SCHEMA}; upgrade parity")
+    if isinstance(schema, int) and not isinstance(schema, bool) and 0 < schema < SCHEMA:
+        raise ParityError(
+            f"{path}: schema {schema}, of an older parity with other digests; this one reads {SCHEMA}; "
+            f"make it again with 'parity baseline save'"
+        )
     unsealed = {key: value for key, value in told.items() if key != SEAL} if isinstance(told, dict) else {}
     # Also the text: a bit flipped in a blank leaves the values as they are.
     if schema != SCHEMA or told.get(SEAL) != _seal(unsealed) or text != json_text(told):

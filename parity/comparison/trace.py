@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from parity.core.digest import digest_of
+from parity.core.digest import digest_of, quick_digest_of
 from parity.core.errors import ParityError
 from parity.core.files import write_json
 from parity.core.hyper import Hyper
@@ -17,7 +17,7 @@ from parity.core.layout import Layout, Parameter
 from parity.core.state import QUANTITIES
 from parity.numerics.formats import Format, format_named
 
-SCHEMA = 1
+SCHEMA = 2
 HEADER = "trace.json"
 SEAL = "seal"
 
@@ -151,7 +151,7 @@ def _seal(header: dict[str, Any]) -> str:
 
 def row_digests(rows: np.ndarray) -> list[str]:
     """One digest per row of bits."""
-    return [digest_of(np.ascontiguousarray(row)) for row in rows]
+    return [quick_digest_of(np.ascontiguousarray(row)) for row in rows]
 
 
 def read_trace(folder: Path) -> Trace:
@@ -169,7 +169,9 @@ def read_trace(folder: Path) -> Trace:
         raise ParityError(f"{path}: cannot be read ({error})") from None
     schema = header.get("schema") if isinstance(header, dict) else None
     if schema != SCHEMA:
-        raise ParityError(f"{path}: schema {schema!r}; this parity reads schema {SCHEMA}")
+        older = isinstance(schema, int) and schema < SCHEMA
+        advice = "; make it again with 'parity run --keep-traces'" if older else ""
+        raise ParityError(f"{path}: schema {schema!r}; this parity reads schema {SCHEMA}{advice}")
     if header.get(SEAL) != _seal(header):
         raise ParityError(f"{path}: altered (its content does not belong to its seal)")
     try:

@@ -14,6 +14,17 @@ def digest_of(content: Any) -> str:
     return hashlib.sha256(content).hexdigest()[:DIGEST_CHARACTERS]
 
 
+def quick_digest_of(content: Any) -> str:
+    """XXH3-128 over bytes or a C-contiguous array: tells bits apart that nobody has forged, at the speed of memory.
+
+    Source: xxhash, XXH3, 128 bits, seed 0.
+    """
+    # A worker of another environment loads this file and has no xxhash.
+    import xxhash
+
+    return xxhash.xxh3_128_hexdigest(content)
+
+
 def digest_of_file(path: Path) -> str:
     """The same of a file, without holding it in memory; OSError where it cannot be read."""
     with path.open("rb") as file:

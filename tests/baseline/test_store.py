@@ -178,8 +178,13 @@ def test_a_truncated_file_a_missing_one_and_a_newer_schema(copy):
         check_files(read_baseline(copy))
     cell.write_bytes(content)
     told = json.loads((copy / INDEX).read_text())
-    (copy / INDEX).write_text(json.dumps({**told, "schema": 2}))
-    with pytest.raises(ParityError, match="schema 2 is newer than this parity, which reads 1"):
+    (copy / INDEX).write_text(json.dumps({**told, "schema": 1}))
+    with pytest.raises(
+        ParityError, match=r"schema 1, of an older parity .*; make it again with 'parity baseline save'$"
+    ):
+        read_baseline(copy)
+    (copy / INDEX).write_text(json.dumps({**told, "schema": 3}))
+    with pytest.raises(ParityError, match="schema 3 is newer than this parity, which reads 2"):
         read_baseline(copy)
     (copy / INDEX).write_text("")
     with pytest.raises(ParityError, match=r"baseline\.json: truncated or altered"):

@@ -144,8 +144,14 @@ def test_an_altered_header_is_named(folder, changes):
 
 
 def test_a_newer_schema_is_refused(folder):
-    edit(folder, schema=2)
-    assert refusal(folder) == f"{folder / HEADER}: schema 2; this parity reads schema 1"
+    edit(folder, schema=3)
+    assert refusal(folder) == f"{folder / HEADER}: schema 3; this parity reads schema 2"
+
+
+def test_an_older_schema_is_told_how_to_be_made_again(folder):
+    edit(folder, schema=1)
+    told = "schema 1; this parity reads schema 2; make it again with 'parity run --keep-traces'"
+    assert refusal(folder) == f"{folder / HEADER}: {told}"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\xfe", b"{}"])
