@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,9 @@ from parity.report.release_matrix import matrix_to_json
 from parity.report.upgrade import upgrade_to_json
 
 pytest_plugins = ["pytester"]
+
+# Whatever a test makes of PARITY_CACHE, what is compiled once serves all processes and sessions of this environment.
+os.environ.setdefault("PARITY_KERNELS", str(Path(sys.prefix) / "kernels"))
 
 
 def pytest_collection_modifyitems(items):

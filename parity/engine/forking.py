@@ -31,8 +31,8 @@ COLD = "PARITY_COLD"
 MOST = 12
 """Processes to fork from at a time; who would need one more is started cold."""
 
-_IRRELEVANT = frozenset({"COLUMNS", "LINES", "NO_COLOR", "OLDPWD", "PARITY_CACHE", "PWD", "PYTEST_CURRENT_TEST",
-                         "SHLVL", "TERM", "TMPDIR", "_"})  # fmt: skip
+_IRRELEVANT = frozenset({"COLUMNS", "LINES", "NO_COLOR", "OLDPWD", "PARITY_CACHE", "PARITY_KERNELS", "PWD",
+                         "PYTEST_CURRENT_TEST", "SHLVL", "TERM", "TMPDIR", "_"})  # fmt: skip
 """Variables that no framework looks at; of all others an import may remember what they were."""
 
 _POLL = 0.05

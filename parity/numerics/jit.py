@@ -27,6 +27,8 @@ try:
 except Exception as error:
     raise ParityError(f"numba cannot be imported ({error}); allowed: an installed numba>=0.63") from None
 
+KERNELS = "PARITY_KERNELS"
+
 Kernel = Callable[..., Any]
 
 _intrinsic: Callable[[Callable[..., Any]], Kernel] = extending.intrinsic
@@ -201,8 +203,11 @@ class _Kept:
 
 
 def kernel_folder() -> Path | None:
-    """Where compiled code is kept; None where that is not possible, or anybody else may write there."""
-    return _safe_folder(cache_folder() / "kernels")
+    """Where compiled code is kept; None where that is not possible, or anybody else may write there.
+
+    That of `KERNELS` where it is set, else a folder of the cache.
+    """
+    return _safe_folder(Path(os.environ.get(KERNELS) or cache_folder() / "kernels").expanduser().absolute())
 
 
 @cache

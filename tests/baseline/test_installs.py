@@ -23,6 +23,12 @@ BUILD = (
 )
 
 
+@pytest.fixture(autouse=True)
+def own_shelf(monkeypatch, tmp_path):
+    """Environments of this test alone: another command on this machine may be building one of its own."""
+    monkeypatch.setenv("PARITY_CACHE", str(tmp_path / "cache"))
+
+
 def shelf():
     return cache_folder() / "environments"
 

@@ -38,7 +38,7 @@ def to_bits_and_back(values, bits, back):
 
 
 def start(cache, factor="3", code=PROGRAM, **settings):
-    environment = {**os.environ, "PARITY_CACHE": str(cache)}
+    environment = {**os.environ, "PARITY_KERNELS": "", "PARITY_CACHE": str(cache)}
     command = [sys.executable, "-c", code, factor]
     return subprocess.Popen(command, env=environment, text=True, stdout=-1, stderr=-1, **settings)
 
@@ -114,7 +114,7 @@ def test_functions_of_one_name_are_not_taken_for_each_other(tmp_path):
     """Two processes number their functions in different orders: what is called must not be found by number."""
 
     def results(*lasts):
-        environment = {**os.environ, "PARITY_CACHE": str(tmp_path)}
+        environment = {**os.environ, "PARITY_KERNELS": "", "PARITY_CACHE": str(tmp_path)}
         told = subprocess.run(
             [sys.executable, "-c", CALLING, *lasts], env=environment, check=True, capture_output=True, text=True
         )

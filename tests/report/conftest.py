@@ -14,15 +14,29 @@ CHROMEDRIVER = shutil.which("chromedriver")
 
 HOW_TO = "no browser here: install chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
 
-ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage")
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--hide-scrollbars",
+    "--disable-dev-shm-usage",
+    # Nothing of its own goes out: what is looked at are files.
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+)
 
 LOGS = ("browser", "performance")
 SECONDS = 60
 
 
-@pytest.fixture(scope="module")
-def browser():
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
     """Chromium with its driver; where it is not installed, the test is skipped and says how to have it run."""
+    # The driver is named below; Selenium's own manager would ask the network for one, and send statistics.
+    os.environ |= {"SE_OFFLINE": "true", "SE_AVOID_STATS": "true"}
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     if not (CHROMIUM and CHROMEDRIVER):
         pytest.skip(HOW_TO)
@@ -30,6 +44,7 @@ def browser():
     options.binary_location = CHROMIUM
     for argument in ARGUMENTS:
         options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
     options.set_capability("goog:loggingPrefs", dict.fromkeys(LOGS, "ALL"))
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
     driver.set_script_timeout(SECONDS)
