@@ -61,6 +61,12 @@ def built(tmp_path_factory):
 
 
 @pytest.fixture
+def steady(write_adam):
+    """An Adam that is the same in every environment: it needs NumPy and nothing else."""
+    return write_adam("steady")
+
+
+@pytest.fixture
 def call(command, quick_index, adams, built, monkeypatch, tmp_path, write_case):
     """Call a command on a small case and the package's Adam: (code, standard output, standard error, answer)."""
     monkeypatch.setenv("PARITY_CACHE", str(built))

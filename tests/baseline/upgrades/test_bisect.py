@@ -50,8 +50,8 @@ def test_where_nobody_can_tell_a_range_is_said(bisect):
     assert "one of 2.2, 2.3 is the first release that changes, and nobody can tell which" in out
 
 
-def test_where_what_changes_does_not_come_to_its_end_nobody_can_tell_either(bisect):
-    code, _, _, answer = bisect("--good", "2.3", "--bad", "3.1", implementations=("adams:run", "numpy.adam.hat"))
+def test_where_what_changes_does_not_come_to_its_end_nobody_can_tell_either(bisect, steady):
+    code, _, _, answer = bisect("--good", "2.3", "--bad", "3.1", implementations=("adams:run", steady))
     assert (code, answers(answer), answer["suspects"]) == (1, {"3.0": "cannot tell"}, ["3.0", "3.1"])
     assert "planted" in answer["decisions"][0]["why"]
 
