@@ -50,11 +50,11 @@ def test_an_isolated_environment_makes_the_same_bits(quick_index, small, write_a
     here = list(record_under("", small, adams, DTYPES, tmp_path / "here"))
     assert len(here) == len(adams) * len(DTYPES)
     # The from-scratch Adam is machine code, and says so where its compiler is not.
-    lacking = there[len(here) :]
+    lacking = [one for one in there if one.implementation.startswith("numpy.")]
     assert len(lacking) == len(NUMPY) * len(DTYPES)
     assert {one.failure.reason for one in lacking if one.failure.kind == "missing"} == {"numba is not installed"}
     assert all(one.failure.kind in ("missing", "unsupported") for one in lacking)
-    there = there[: len(here)]
+    there = [one for one in there if one not in lacking]
     compared = 0
     for one, other in zip(there, here, strict=True):
         assert (one.case, one.dtype, one.implementation) == (other.case, other.dtype, other.implementation)
