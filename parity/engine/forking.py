@@ -8,8 +8,10 @@ which the second only waits, so that no lock is held by a thread that a fork lea
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -22,7 +24,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from parity.implementations.need import module_names
 from parity.implementations.registry import shipped_implementations
 
 COLD = "PARITY_COLD"
@@ -91,7 +92,8 @@ class _Origin:
         with theirs:
             self._process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], env=dict(environment), stdin=nothing, stdout=nothing,
-                stderr=nothing, start_new_session=True,
+                # Where nothing lies that an import could find: what it finds is for workers in every folder.
+                stderr=nothing, start_new_session=True, cwd="/",
             )  # fmt: skip
         self._socket, self._lock, self._ready = ours, threading.Lock(), False
         self.alive = True
@@ -132,9 +134,27 @@ class _Origin:
         self._process.wait()
         self._socket.close()
 
+    def leave(self) -> None:
+        """Let go of what belongs to the process that this one was forked from."""
+        self._socket.close()
+        self._process.returncode = 0
 
-_origins: dict[tuple[str, frozenset[tuple[str, str]]], _Origin] = {}
+
+_origins: dict[tuple[object, ...], _Origin] = {}
 _lock = threading.Lock()
+
+
+def _start_anew() -> None:
+    global _lock
+    for origin in _origins.values():
+        origin.leave()
+    _origins.clear()
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # An engine that is forked itself must not take the answers meant for the other one.
+    os.register_at_fork(after_in_child=_start_anew)
 
 
 @atexit.register
@@ -157,22 +177,21 @@ def fork_worker(framework: str, environment: Mapping[str, str], log: int, stoppe
         raise NotForked("this system cannot fork")
     if environment.get(COLD):
         raise NotForked(f"{COLD} is set")
-    needs = {name for one in shipped_implementations().values() if one.framework == framework for name in one.needs}
-    for name in {"numpy", "ml_dtypes", *(module for need in needs for module in module_names(need))}:
-        # A worker that starts here would import the user's own module of that name.
-        if Path(name).is_dir() or Path(f"{name}.py").is_file():
-            raise NotForked(f"there is a {name} in this folder")
-    relevant = frozenset((name, value) for name, value in environment.items() if name not in _IRRELEVANT)
+    if not all(map(os.path.isabs, _path_of(environment))):
+        raise NotForked("PYTHONPATH has a relative entry")
+    key = (framework, *_surroundings(environment))
     with _lock:
-        origin = _origins.get((framework, relevant))
+        origin = _origins.get(key)
         if origin is None or not origin.alive:
             if sum(one.alive for one in _origins.values()) >= MOST:
                 raise NotForked(f"there are {MOST} processes to fork from already")
-            origin = _origins[framework, relevant] = _Origin(framework, environment)
+            origin = _origins[key] = _Origin(framework, environment)
     requests, answers = os.pipe(), os.pipe()
-    message = {"folder": os.getcwd(), "environment": dict(environment)}
+    message = {"folder": os.getcwd(), "umask": _umask(), "environment": dict(environment)}
     try:
-        pid = origin.ask(message, (requests[0], answers[1], log), stopped)["pid"]
+        answer = origin.ask(message, (requests[0], answers[1], log), stopped)
+        if "refused" in answer:
+            raise NotForked(answer["refused"])
     except NotForked:
         os.close(requests[1])
         os.close(answers[0])
@@ -180,7 +199,27 @@ def fork_worker(framework: str, environment: Mapping[str, str], log: int, stoppe
     finally:
         os.close(requests[0])
         os.close(answers[1])
-    return ForkedProcess(origin, pid, requests[1], answers[0])
+    return ForkedProcess(origin, answer["pid"], requests[1], answers[0])
+
+
+def _surroundings(environment: Mapping[str, str]) -> tuple[object, ...]:
+    """What an import may have looked at, or a child inherits and cannot change back."""
+    names = sorted(name for name in vars(resource) if name.startswith("RLIMIT_"))
+    limits = tuple(resource.getrlimit(getattr(resource, name)) for name in names)
+    cores = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    relevant = frozenset((name, value) for name, value in environment.items() if name not in _IRRELEVANT)
+    return relevant, cores, os.getpriority(os.PRIO_PROCESS, 0), limits
+
+
+def _umask() -> int:
+    """Of this process; only setting it tells it, but on Linux, where no other thread can meet it in between."""
+    with suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def main(framework: str, descriptor: int) -> None:
@@ -215,12 +254,29 @@ def main(framework: str, descriptor: int) -> None:
                 os._exit(0)
             message = json.loads(told)
             if "status" in message:
-                answer = {"status": _status(message["status"])}
+                answer: dict[str, Any] = {"status": _status(message["status"])}
+            elif refused := _shadowed([message["folder"], *_path_of(message["environment"])]):
+                answer = {"refused": refused}
             else:
                 answer = {"pid": _forked(message, fds, requests, base)}
             for one in fds:
                 os.close(one)
             requests.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _shadowed(places: list[str]) -> str:
+    """Why a worker that starts now would import another module than was imported here; empty where it would not."""
+    loaded = {name for name in list(sys.modules) if "." not in name} - {"__main__"}
+    for place in places:
+        with suppress(OSError):
+            for entry in sorted(os.listdir(place)):
+                name, path = entry.partition(".")[0], Path(place, entry)
+                package = name == entry and any((path / f"__init__{end}").is_file() for end in (".py", ".pyc"))
+                if name not in loaded or not (package or path.suffix in {".py", ".pyc", ".so"}):
+                    continue
+                if not (name == "parity" and path.resolve() == Path(__file__).resolve().parent.parent):
+                    return f"there is a {name} in {place}"
+    return ""
 
 
 def _status(pid: int) -> int | None:
@@ -265,9 +321,11 @@ def _take_over(message: Mapping[str, Any], base: list[str]) -> None:
     import numpy as np
 
     os.chdir(message["folder"])
+    os.umask(message["umask"])
     os.environ.clear()
     os.environ.update(message["environment"])
-    sys.path[:] = [os.getcwd(), *_path_of(os.environ), *base]
+    sys.path[:] = [*([] if sys.flags.safe_path else [os.getcwd()]), *_path_of(os.environ), *base]
+    importlib.invalidate_caches()
     tempfile.tempdir = None
     random.seed()
     np.random.seed()  # noqa: NPY002

@@ -1,0 +1,140 @@
+"""A forked worker finds what one that is started cold at that moment would find, and nothing of an earlier moment."""
+
+from __future__ import annotations
+
+import numbers
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from parity.engine.process import WorkerProcess
+
+TOLD = """\
+import json, numbers, os, resource, sys
+from pathlib import Path
+umask = os.umask(0)
+os.umask(umask)
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+found = [umask, sorted(os.sched_getaffinity(0)), limit, os.getcwd(), sys.path, os.environ.get('PLANTED')]
+found += [getattr(numbers, 'PLANTED', 'own'), os.getsid(0) == os.getpid()]
+Path(__file__).with_suffix('.json').write_text(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """What a worker that starts now finds, and why it was not forked."""
+    (tmp_path / "plugin.py").write_text(TOLD)
+
+    def ask(cold=False):
+        with monkeypatch.context() as patch:
+            if cold:
+                patch.setenv("PARITY_COLD", "1")
+            worker = WorkerProcess("test", tmp_path / "test.log")
+        try:
+            worker.ask({"op": "describe", "target": f"{tmp_path / 'plugin.py'}:adam"}, 60)
+        finally:
+            worker.kill()
+        answer = (tmp_path / "plugin.json").read_text()
+        (tmp_path / "plugin.json").unlink()
+        return answer, worker.cold
+
+    assert ask() == (ask(cold=True)[0], "")
+    return ask
+
+
+def _plant(folder):
+    folder.mkdir(exist_ok=True)
+    (folder / "numbers.py").write_text(f"exec(open({numbers.__file__!r}).read())\nPLANTED = 'planted'\n")
+    return folder
+
+
+def test_the_mask_of_new_files(told):
+    before = os.umask(0o027)
+    try:
+        found, cold = told()
+        assert (found, cold) == (told(cold=True)[0], "")
+    finally:
+        os.umask(before)
+    assert f"[{0o027}, " in found
+
+
+def test_limits(told):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 7, hard))
+    try:
+        found, cold = told()
+        assert (found, cold) == (told(cold=True)[0], "")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert f"[{soft - 7}, " in found
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores cannot be chosen on this system")
+def test_cores(told):
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        pytest.skip("this machine lends one core only")
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        found, cold = told()
+        assert (found, cold) == (told(cold=True)[0], "")
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert f", [{min(cores)}], " in found
+
+
+def test_a_module_in_the_folder_is_what_a_worker_imports_there(told, tmp_path, monkeypatch):
+    monkeypatch.chdir(_plant(tmp_path / "planted"))
+    found, cold = told()
+    assert found == told(cold=True)[0]
+    assert '"planted"' in found
+    assert cold == f"there is a numbers in {tmp_path / 'planted'}"
+
+
+def test_a_module_that_came_into_a_place_of_modules(told, tmp_path, monkeypatch):
+    (tmp_path / "places").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "places"))
+    assert told()[1] == ""
+    _plant(tmp_path / "places")
+    found, cold = told()
+    assert found == told(cold=True)[0]
+    assert '"planted"' in found
+    assert "numbers" in cold
+
+
+def test_a_module_in_the_first_folder_stays_there(told, tmp_path, monkeypatch):
+    """Who is forked from was started beside it; others must not meet it."""
+    monkeypatch.setenv("PLANTED", "anew")
+    monkeypatch.chdir(_plant(tmp_path / "planted"))
+    told()
+    monkeypatch.chdir(tmp_path)
+    found, cold = told()
+    assert (found, cold) == (told(cold=True)[0], "")
+    assert '"own"' in found
+
+
+FORKS = """\
+import os, pathlib, sys
+from parity.engine.process import WorkerProcess
+
+def start(name):
+    for _ in range(20):
+        worker = WorkerProcess(name, pathlib.Path(sys.argv[1]) / name)
+        assert not worker.cold, worker.cold
+        worker.kill()
+
+start('before')
+child = os.fork()
+start('parent' if child else 'child')
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_an_engine_that_forks_itself_shares_no_answers(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FORKS, tmp_path], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
