@@ -11,6 +11,7 @@ import click
 
 from parity.cli.console import error_line
 from parity.core.errors import ParityError, UsageError, nearest
+from parity.core.interrupt import interrupt_once
 from parity.core.version import VERSION
 
 COMMANDS = {
@@ -73,6 +74,8 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run a command and leave with its exit code."""
+    # Until the process is gone: a second Ctrl-C must not take the exit code of the first.
+    interrupt_once()
     sys.exit(exit_code(arguments))
 
 

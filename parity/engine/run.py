@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from types import FrameType
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +22,7 @@ from parity.core.digest import digest_of
 from parity.core.environment import describe_environment
 from parity.core.errors import ParityError
 from parity.core.files import safe_name, write_atomically
+from parity.core.interrupt import interrupt_once
 from parity.core.state import QUANTITIES
 from parity.core.version import VERSION
 from parity.engine.account import Explained, Explaining
@@ -166,20 +166,12 @@ def _run_lanes(
 @contextmanager
 def _one_interrupt() -> Iterator[None]:
     """Let the first Ctrl-C raise KeyboardInterrupt; the next ones find the run ending, and must not break that off."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
+    arranged = interrupt_once()
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        if arranged:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _run_cells(

@@ -26,10 +26,10 @@ def started(folder, *more):
     )
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("times", "gap"), [(1, 0), (2, 0.05), (2, 0.3), (8, 0.05)])
 @pytest.mark.parametrize("delay", [0.9, 1.5, 3.0])
-def test_a_run_ends_and_leaves_nobody(tmp_path, delay, times, record_property):
-    """Keras takes longer than that to be imported, so that workers are being started."""
+def test_a_run_ends_and_leaves_nobody(tmp_path, delay, times, gap, record_property):
+    """Keras takes longer than that to be imported, so that workers are being started; the last presses find the end."""
     with started(tmp_path / "run") as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "run" / "parts").exists():
@@ -40,7 +40,7 @@ def test_a_run_ends_and_leaves_nobody(tmp_path, delay, times, record_property):
         begun = time.monotonic()
         for _ in range(times):
             process.send_signal(signal.SIGINT)
-            time.sleep(0.05)
+            time.sleep(gap)
         try:
             _, err = process.communicate(timeout=60)
         finally:
