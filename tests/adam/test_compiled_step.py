@@ -26,8 +26,10 @@ from parity.numerics.formats import FORMATS, from_bits, to_bits
 sys.path.append(str(Path(__file__).parent))
 from reference import slow_step
 
+COMPILED, INTERPRETED = 0, 1 << 60
 
-@pytest.fixture(scope="module", params=[0, 1 << 60], ids=["compiled", "interpreted"], autouse=True)
+
+@pytest.fixture(scope="module", params=[COMPILED, INTERPRETED], ids=["compiled", "interpreted"], autouse=True)
 def engine(request):
     """Both ways in which a step runs, whatever its size."""
     with pytest.MonkeyPatch.context() as patch:
@@ -46,6 +48,20 @@ MANNERS = [
     for rounding in (Rounding if FORMATS[name].dtype.itemsize < 4 else [Rounding.EACH_OPERATION])
     for subnormals in Subnormals
 ]
+
+by_interpreter = pytest.mark.parametrize("engine", [INTERPRETED], ids=["interpreted"], indirect=True)
+by_compiler = pytest.mark.parametrize("engine", [COMPILED], ids=["compiled"], indirect=True)
+in_every_manner = pytest.mark.parametrize(("name", "rounding", "subnormals"), MANNERS)
+# Every form in every manner is a kernel of its own, and compiling all of them takes minutes.
+in_some_manners = pytest.mark.parametrize(
+    ("name", "rounding", "subnormals"),
+    [
+        pytest.param(
+            *one, marks=[] if one[1:] == (Rounding.EACH_OPERATION, Subnormals.KEPT) else pytest.mark.exhaustive
+        )
+        for one in MANNERS
+    ],
+)
 
 
 def forms(place):
@@ -145,10 +161,23 @@ def rows(format, shape, hyper, seed=0):
     return Rows(*arrays[:3], arrays[3] if hyper.amsgrad else None), arrays[4]
 
 
-@pytest.mark.parametrize(("name", "rounding", "subnormals"), MANNERS)
+@by_interpreter
+@in_every_manner
 @pytest.mark.parametrize("hyper", [L2, DECOUPLED], ids=["l2", "decoupled"])
 @pytest.mark.parametrize("place", PLACES)
 def test_every_form_in_every_manner(name, rounding, subnormals, hyper, place):
+    check_form(name, rounding, subnormals, hyper, place)
+
+
+@by_compiler
+@in_some_manners
+@pytest.mark.parametrize("hyper", [L2, DECOUPLED], ids=["l2", "decoupled"])
+@pytest.mark.parametrize("place", PLACES)
+def test_every_form_on_its_own(name, rounding, subnormals, hyper, place):
+    check_form(name, rounding, subnormals, hyper, place)
+
+
+def check_form(name, rounding, subnormals, hyper, place):
     arithmetic = replace(forms(place), rounding=rounding, subnormals=subnormals)
     check(*rows(FORMATS[name], (STEPS, 1061), hyper), hyper, Convention(arithmetic.update.epsilon), arithmetic)
 
@@ -191,10 +220,26 @@ def coarse(values):
     return np.nextafter(np.sqrt(values), values.dtype.type(np.inf))
 
 
-@pytest.mark.parametrize(("name", "rounding", "subnormals"), MANNERS)
+BY_UPDATE = pytest.mark.parametrize("update", [Update.OUTSIDE_TORCH, Update.OUTSIDE_QUOTIENTS_FMA, Update.INSIDE])
+
+
+@by_interpreter
+@in_every_manner
 @pytest.mark.parametrize("hyper", [L2, DECOUPLED, PLAIN], ids=["l2", "decoupled", "plain"])
-@pytest.mark.parametrize("update", [Update.OUTSIDE_TORCH, Update.OUTSIDE_QUOTIENTS_FMA, Update.INSIDE])
+@BY_UPDATE
 def test_roots_of_a_library(name, rounding, subnormals, hyper, update):
+    check_roots(name, rounding, subnormals, hyper, update)
+
+
+@by_compiler
+@in_some_manners
+@pytest.mark.parametrize("hyper", [L2, DECOUPLED, PLAIN], ids=["l2", "decoupled", "plain"])
+@BY_UPDATE
+def test_roots_of_a_library_in_code_of_its_own(name, rounding, subnormals, hyper, update):
+    check_roots(name, rounding, subnormals, hyper, update)
+
+
+def check_roots(name, rounding, subnormals, hyper, update):
     inside = "decoupled:" in update
     arithmetic = replace(
         ODD,
