@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,8 @@ def command(
     from parity.engine.run import Options
     from parity.report.markdown import summary_lines
 
+    if verbose:
+        logging.basicConfig(format="parity: %(message)s", level=logging.INFO)
     with progress(console(color, stderr=True), quiet) as on_done:
         outcome = api.run(
             asked.cases,

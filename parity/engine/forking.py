@@ -1,8 +1,8 @@
 """Workers that are ready at once: forked from a process that has imported a framework, and done nothing else.
 
 ``python -m parity.engine.forking FRAMEWORK FD`` is that process. The pools of OpenMP and XLA come with the first
-operation, which is the child's: after the import torch 2.13 and JAX 0.10.2 have 1 thread, TensorFlow 2.21 has 2, of
-which the second only waits, so that no lock is held by a thread that a fork leaves behind.
+operation, which is the child's: after the import torch 2.13 and JAX 0.10.2 have 1 or 2 threads, TensorFlow 2.21 up to
+4 (OpenBLAS's, the allocator's), all of which wait, so that no lock is held by a thread that a fork leaves behind.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import selectors
 import signal
@@ -24,6 +25,8 @@ WORKER_MODULE = "parity.engine.worker"
 START_SECONDS = 120.0
 
 _POLL = 0.05
+
+_log = logging.getLogger("parity")
 
 _PACKAGE = Path(parity.__file__).resolve().parent
 _OF_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME")
@@ -94,6 +97,7 @@ class WorkerProcess:
                 if stopped():
                     raise WorkerFailed(INTERRUPTED, "the run was interrupted") from None
                 self.cold = str(reason)
+                _log.info("worker %s is started cold: %s", self.name, reason)
         command = [sys.executable, "-m", WORKER_MODULE]
         if python:
             command = [python, str(_PACKAGE / "engine" / "bootstrap.py"), WORKER_MODULE]

@@ -24,11 +24,6 @@ def unmet(need: str) -> str:
     return f"{need.replace('|', ' or ')} is not installed" + (f" ({instead} is)" if instead else "")
 
 
-def module_names(need: str) -> tuple[str, ...]:
-    """The modules of a need, whatever release of them."""
-    return tuple(re.match(r"\w*", alternative).group() for alternative in need.split("|"))  # type: ignore[union-attr]
-
-
 def _look(alternative: str) -> tuple[bool, str]:
     """Whether it is installed, and the release that is installed instead."""
     parts = _ALTERNATIVE.fullmatch(alternative)
