@@ -124,7 +124,8 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def _load() -> None:
-    import torch  # noqa: F401
+    # The first optimizer imports it, which takes as long as torch itself.
+    import torch._dynamo  # noqa: F401
 
 
 def _variant(name: str, **options: bool) -> Implementation:
