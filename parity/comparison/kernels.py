@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from parity.numerics.jit import bits_of, compiled, from_bits, number
@@ -176,10 +178,10 @@ def root_mean_square(small, middle, big, size):  # type: ignore[no-untyped-def]
     """Of sums of squares of differences times SCALE, as they are, and over SCALE."""
     if big > 0.0:
         # In two steps: the square of SCALE has no finite number.
-        return np.sqrt((big + middle / SCALE / SCALE) / size) * SCALE
+        return math.sqrt((big + middle / SCALE / SCALE) / size) * SCALE
     if middle > 0.0:
-        return np.sqrt((middle + small / SCALE / SCALE) / size)
-    return np.sqrt(small / size) / SCALE
+        return math.sqrt((middle + small / SCALE / SCALE) / size)
+    return math.sqrt(small / size) / SCALE
 
 
 @compiled

@@ -24,6 +24,7 @@ try:
     from numba import extending
     from numba.core import serialize, types
     from numba.core.compiler import CompileResult
+    from numba.core.registry import cpu_target
 except Exception as error:
     raise ParityError(f"numba cannot be imported ({error}); allowed: an installed numba>=0.63") from None
 
@@ -32,6 +33,9 @@ KERNELS = "PARITY_KERNELS"
 Kernel = Callable[..., Any]
 
 _intrinsic: Callable[[Callable[..., Any]], Kernel] = extending.intrinsic
+
+# What the compiler knows of NumPy it reads now: later a user's test may have put something else in its place.
+cpu_target.target_context.refresh()
 
 _MAGIC = b"parity kernel 2\n"
 
