@@ -85,6 +85,8 @@ class Convoy:
         self._workers, self._timeout, self._steps = workers, timeout, steps
         self._traces_kept = traces_kept
         self._bystanders: list[str] = []
+        candidates = [participant.candidate for participant in participants]
+        workers.expect(dict.fromkeys(one.worker for one in candidates if not one.python))
 
     def ask(self, message_for: Callable[[Participant], Message]) -> None:
         """Ask everyone who is left, and wait for all answers."""

@@ -167,12 +167,14 @@ def end_origins() -> None:
         _origins.clear()
 
 
-def fork_worker(framework: str, environment: Mapping[str, str], log: int, stopped: Stopped) -> ForkedProcess:
-    """A worker that has the framework imported, empty for none; NotForked where it has to be started cold.
+def prepare_to_fork(framework: str, environment: Mapping[str, str]) -> None:
+    """Begin to import a framework without waiting: several are imported side by side before the first worker."""
+    with suppress(NotForked):
+        _origin_of(framework, environment)
 
-    environment: all variables it is to see; log: where its standard error goes. It works in today's folder, and finds
-    modules as a worker does that is started now.
-    """
+
+def _origin_of(framework: str, environment: Mapping[str, str]) -> _Origin:
+    """What a worker is forked from, which may still import; NotForked where there can be none."""
     if not hasattr(os, "fork") or not hasattr(socket, "send_fds"):
         raise NotForked("this system cannot fork")
     if environment.get(COLD):
@@ -186,6 +188,16 @@ def fork_worker(framework: str, environment: Mapping[str, str], log: int, stoppe
             if sum(one.alive for one in _origins.values()) >= MOST:
                 raise NotForked(f"there are {MOST} processes to fork from already")
             origin = _origins[key] = _Origin(framework, environment)
+    return origin
+
+
+def fork_worker(framework: str, environment: Mapping[str, str], log: int, stopped: Stopped) -> ForkedProcess:
+    """A worker that has the framework imported, empty for none; NotForked where it has to be started cold.
+
+    environment: all variables it is to see; log: where its standard error goes. It works in today's folder, and finds
+    modules as a worker does that is started now.
+    """
+    origin = _origin_of(framework, environment)
     requests, answers = os.pipe(), os.pipe()
     message = {"folder": os.getcwd(), "umask": _umask(), "environment": dict(environment)}
     try:

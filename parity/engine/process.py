@@ -33,6 +33,15 @@ _OF_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME")
 """Variables that would bring packages of this interpreter to another."""
 
 
+def worker_environment(variables: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """All variables of a worker that starts now; variables: beside those of this process."""
+    environment = {**os.environ, **variables}
+    # Workers share the cores: a thread that spins for its next task takes them from the others.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    return environment
+
+
 class WorkerFailed(Exception):
     """The process is gone: it died, or was ended because it did not answer in time.
 
@@ -64,10 +73,7 @@ class WorkerProcess:
     ) -> None:
         self.name, self.log = name, log
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, **variables}
-        # Workers share the cores: a thread that spins for its next task takes them from the others.
-        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+        environment = worker_environment(variables)
         self.cold = "it has an interpreter of its own" if python else ""
         with log.open("ab") as errors:
             self._log_start = errors.tell()

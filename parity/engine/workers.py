@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from parity.engine.process import WorkerFailed, WorkerProcess
+from parity.engine.forking import prepare_to_fork
+from parity.engine.process import WorkerFailed, WorkerProcess, worker_environment
 from parity.engine.protocol import INTERRUPTED
 from parity.implementations.registry import framework_of
 
@@ -48,6 +50,13 @@ class Workers:
         """Let a worker of another kind serve under a name, until it is discarded."""
         with self._lock:
             self._processes[name] = worker
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Let what processes of these names need be imported side by side, before the first one is asked for."""
+        with self._lock:
+            for name in names:
+                if not self._stopped and name not in self._processes:
+                    prepare_to_fork(framework_of(name), worker_environment())
 
     def get(self, name: str, python: str = "") -> Worker:
         """The process of that name, under an interpreter; WorkerFailed where it cannot be started."""

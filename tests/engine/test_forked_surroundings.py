@@ -8,9 +8,15 @@ import resource
 import subprocess
 import sys
 
+import numpy as np
+import psutil
 import pytest
 
+from parity.engine.candidates import shipped_candidates
+from parity.engine.convoy import Convoy, Participant
+from parity.engine.forking import end_origins
 from parity.engine.process import WorkerProcess
+from parity.engine.workers import Workers
 
 TOLD = """\
 import json, numbers, os, resource, sys
@@ -138,3 +144,14 @@ if child:
 def test_an_engine_that_forks_itself_shares_no_answers(tmp_path):
     done = subprocess.run([sys.executable, "-c", FORKS, tmp_path], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_frameworks_are_imported_side_by_side(tmp_path):
+    """Who runs several is kept waiting by the slowest one, not by one after another."""
+    end_origins()
+    before = set(psutil.Process().children())
+    candidates = {one.worker: one for one in shipped_candidates() if one.worker in {"torch", "keras", "jax"}}
+    participants = [Participant(0, one, tmp_path, {}, np.zeros(1)) for one in candidates.values()]
+    Convoy(participants, Workers(tmp_path, 0), 60, 1, {}, traces_kept=False)
+    begun = set(psutil.Process().children()) - before
+    assert sorted(one.cmdline()[3] for one in begun) == ["jax", "keras", "torch"]
