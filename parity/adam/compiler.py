@@ -27,7 +27,7 @@ def larger(a: float, b: float) -> float:
     return b if a < b else a
 
 
-_EXPRESSIONS = {
+EXPRESSIONS = {
     "add": "{0} + {1}",
     "subtract": "{0} - {1}",
     "multiply": "{0} * {1}",
@@ -35,8 +35,8 @@ _EXPRESSIONS = {
     "negative": "-{0}",
     "copy": "{0}",
     "fma": "fma({0}, {1}, {2})",
-    "sqrt": "np.sqrt({0})",
-    "rsqrt": "{real}(1) / np.sqrt({0})",
+    "sqrt": "sqrt({0})",
+    "rsqrt": "{real}(1) / sqrt({0})",
     "maximum": "maximum({0}, {1})",
     "larger": "larger({0}, {1})",
     "lerp": "fma({2} if abs({2}) < {real}(0.5) else {2} - {real}(1), {3}, {0} if abs({2}) < {real}(0.5) else {1})",
@@ -169,7 +169,7 @@ def _text(
         line(value(name), f"flushed_{working}({read})" if manner.flushes else read)
     for operation in operations:
         operands = map(value, operation.operands)
-        expression = _EXPRESSIONS[operation.name].format(*operands, real=f"np.{working}")
+        expression = EXPRESSIONS[operation.name].format(*operands, real=f"np.{working}")
         made = "root_row[i]" if operation is root else expression
         if operation.result == "root":
             line("root_row[i]", made)
@@ -186,7 +186,7 @@ def _text(
 
 @cache
 def _kernel(text: str) -> Kernel:
-    return compiled_text(text, "adam_step", np=np, fma=fma, maximum=maximum, larger=larger, **CONVERSIONS)
+    return compiled_text(text, "adam_step", **NAMES)
 
 
 CONVERSIONS = {
@@ -194,3 +194,6 @@ CONVERSIONS = {
     for name, one in (vars(halves) | vars(flush)).items()
     if name.startswith(("widened_", "narrowed_", "rounded_", "flushed_"))
 }
+
+NAMES = {"np": np, "sqrt": np.sqrt, "fma": fma, "maximum": maximum, "larger": larger, **CONVERSIONS}
+"""What the text of a step may use, as it is now: later a user's test may have put something else in its place."""

@@ -14,32 +14,16 @@ import numpy as np
 
 from parity.adam.arithmetic import Rounding, working_format
 from parity.adam.code import Line, assembled, engine
-from parity.adam.compiler import CONVERSIONS, Manner, larger, maximum
+from parity.adam.compiler import CONVERSIONS, EXPRESSIONS, NAMES, Manner
 from parity.adam.kernels import Operation
 from parity.numerics.formats import Format
-from parity.numerics.jit import Kernel, compiled_text, fma
+from parity.numerics.jit import Kernel, compiled_text
 
 TILE = 256
 """Elements that run through a program together: what all its operations make of them stays in the cache."""
 
 _GRADIENT, _FACTOR, _NUMBER, _ROOT = 4, 5, 6, 7
 """What an input is that is none of w, m, v, vmax: 0 to 3."""
-
-_EXPRESSIONS = {
-    "add": "rows[a, i] + rows[b, i]",
-    "subtract": "rows[a, i] - rows[b, i]",
-    "multiply": "rows[a, i] * rows[b, i]",
-    "divide": "rows[a, i] / rows[b, i]",
-    "negative": "-rows[a, i]",
-    "copy": "rows[a, i]",
-    "fma": "fma(rows[a, i], rows[b, i], rows[c, i])",
-    "sqrt": "np.sqrt(rows[a, i])",
-    "rsqrt": "one / np.sqrt(rows[a, i])",
-    "maximum": "maximum(rows[a, i], rows[b, i])",
-    "larger": "larger(rows[a, i], rows[b, i])",
-    "lerp": "fma(rows[c, i] if abs(rows[c, i]) < half else rows[c, i] - one, rows[d, i], "
-    "rows[a, i] if abs(rows[c, i]) < half else rows[b, i])",
-}
 
 
 def interpreted_step(
@@ -107,7 +91,9 @@ def _lines(
 
 
 def _expressions(working: Format) -> Mapping[str, str]:
-    found = {**_EXPRESSIONS, "flushed": f"flushed_{working.name}(rows[a, i])"}
+    operands = [f"rows[{one}, i]" for one in "abcd"]
+    found = {name: one.format(*operands, real=f"np.{working.name}") for name, one in EXPRESSIONS.items()}
+    found["flushed"] = f"flushed_{working.name}(rows[a, i])"
     if working.name == "float32":
         found |= {name: f"{name}(rows[a, i])" for name in ("rounded_float16", "rounded_bfloat16")}
     return found
@@ -119,9 +105,7 @@ def _codes(working: Format) -> Mapping[str, int]:
 
 @cache
 def _engine(working: Format) -> Kernel:
-    names = {"np": np, "fma": fma, "maximum": maximum, "larger": larger, "half": working.dtype.type(0.5),
-             "one": working.dtype.type(1), **CONVERSIONS}  # fmt: skip
-    return engine(_expressions(working), "rows", "rows[into, i]", names)
+    return engine(_expressions(working), "rows", "rows[into, i]", NAMES)
 
 
 @cache
@@ -132,13 +116,12 @@ def _driver(stored: Format) -> Kernel:
     to roots stand at the end, -1 for what is not written.
     """
     working = working_format(stored).name
-    halves = stored.name != working
-    moves = {
-        "load": f"rows[row, i] = widened_{stored.name}(array[step, left + i])",
-        "store": f"array[step, left + i] = narrowed_{stored.name}(rows[row, i])",
-        "read": "rows[row, i] = array[step, left + i]",
-        "write": "array[step, left + i] = rows[row, i]",
-    }
+    moves = {"read": "rows[row, i] = array[step, left + i]", "write": "array[step, left + i] = rows[row, i]"}
+    if stored.name == working:
+        moves |= {"load": moves["read"], "store": moves["write"]}
+    else:
+        moves["load"] = f"rows[row, i] = widened_{stored.name}(array[step, left + i])"
+        moves["store"] = f"array[step, left + i] = narrowed_{stored.name}(rows[row, i])"
     names = {
         name: compiled_text(
             f"def {name}(rows, row, array, step, left, width):\n    for i in range(width):\n        {body}\n",
@@ -147,7 +130,6 @@ def _driver(stored: Format) -> Kernel:
         )
         for name, body in moves.items()
     }
-    names |= {"load": names["load" if halves else "read"], "store": names["store" if halves else "write"]}
     fill = "def fill(rows, row, number, width):\n    for i in range(width):\n        rows[row, i] = number\n"
     text = f"""
 def drive(w, m, v, vmax, gradients, roots, factors, carries, start, stop, inputs, numbers, ends, operations):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from parity.core.hyper import Hyper
 from parity.numerics.double_double import DoubleDouble, from_double
 from parity.numerics.formats import Format
 from parity.numerics.jit import compiled as machine_code
+from parity.numerics.threads import at_once
 
 EXACT = """
     b1 = beta1; b2 = beta2; c1 = 1 - beta1; c2 = 1 - beta2
@@ -111,8 +111,7 @@ def orbits(
             for piece in pieces:
                 _advanced(gradients, piece)
         else:
-            with ThreadPoolExecutor(os.cpu_count()) as threads:
-                list(threads.map(partial(_advanced, gradients), pieces))
+            at_once([partial(_advanced, gradients, piece) for piece in pieces])
         yield {one: run.truth() for one, run in runs.items()}
 
 

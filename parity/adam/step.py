@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from parity.core.hyper import Hyper
 from parity.core.state import Arrays, State
 from parity.numerics.formats import Format, format_of
 from parity.numerics.jit import Kernel
+from parity.numerics.threads import at_once
 
 Gradient = Mapping[str, np.ndarray | None]
 Counts = Mapping[str, int]
@@ -230,18 +230,12 @@ def _in_blocks(kernel: Kernel, arrays: Sequence[np.ndarray], factors: np.ndarray
         kernel(*arrays, factors, carries, place.start, place.stop)
         return
     width = -(-size // (4 * threads * _LEAST)) * _LEAST
-    blocks = [
-        _threads(os.getpid()).submit(kernel, *arrays, factors, carries, left, min(left + width, place.stop))
-        for left in range(place.start, place.stop, width)
-    ]
-    for block in blocks:
-        block.result()
-
-
-@cache
-def _threads(process: int) -> ThreadPoolExecutor:
-    """Threads of this process, which has none of those that another one had when it was forked off."""
-    return ThreadPoolExecutor(os.cpu_count())
+    at_once(
+        [
+            partial(kernel, *arrays, factors, carries, left, min(left + width, place.stop))
+            for left in range(place.start, place.stop, width)
+        ]
+    )
 
 
 def _columns(factors: Scalars, names: Sequence[str], steps: int, working: Format) -> np.ndarray:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -15,6 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 from parity.comparison import kernels
 from parity.comparison.kernels import PIECE
 from parity.numerics.formats import Format, format_named
+from parity.numerics.threads import at_once
 from parity.numerics.ulp import check_alike, native_format, widen_distance
 
 ROWS_ELEMENTS = 1 << 16
@@ -268,16 +267,10 @@ def _select(left: np.ndarray, right: np.ndarray, pieces: Sequence[slice], rank: 
 def _run(tasks: Sequence[Callable[[], None]], elements: int) -> None:
     """In as many threads as there are CPUs, where that is worth it."""
     if len(tasks) > 1 and elements >= THREADED:
-        for done in [_threads().submit(task) for task in tasks]:
-            done.result()
+        at_once(tasks)
     else:
         for task in tasks:
             task()
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), "metrics")
 
 
 @cache

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+import dis
 import hashlib
 import inspect
 import os
 import pickle
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -136,7 +138,10 @@ def _dispatcher(function: Callable[..., Any], text: str) -> Kernel:
 def _digest(function: Any, text: str) -> str:
     """Of all that determines the code but types, compiler and processor: the text, and what it uses, all the way."""
     found = hashlib.sha256(text.encode())
-    for name in sorted(_names(function.__code__)):
+    for name in sorted(_globals_of(function.__code__)):
+        if name not in function.__globals__ and not hasattr(builtins, name):
+            # What is kept would outlive a change of it.
+            raise NameError(f"{function.__name__} calls {name}, which has to be defined before it")
         value = function.__globals__.get(name)
         kept = getattr(value, "_cache", None)
         if isinstance(kept, _Kept):
@@ -149,11 +154,10 @@ def _digest(function: Any, text: str) -> str:
     return found.hexdigest()
 
 
-def _names(code: Any) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if inspect.iscode(constant):
-            yield from _names(constant)
+def _globals_of(code: Any) -> set[str]:
+    inner = [_globals_of(constant) for constant in code.co_consts if inspect.iscode(constant)]
+    used = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return used.union(*inner)
 
 
 class _Kept:

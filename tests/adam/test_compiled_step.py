@@ -21,6 +21,7 @@ from parity.adam.step import Rows, free_steps, initial_state, lock_step, step, s
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.core.state import State
+from parity.numerics import threads
 from parity.numerics.formats import FORMATS, from_bits, to_bits
 
 sys.path.append(str(Path(__file__).parent))
@@ -301,13 +302,13 @@ def test_any_bits(name, words, place):
 def test_threads_and_blocks_keep_every_bit(name, processors, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     monkeypatch.setattr(step_module, "LONG", 64)
-    step_module._threads.cache_clear()
+    threads._threads.cache_clear()
     for size in (63, 64, 65, 640, 1283):
         check(*rows(FORMATS[name], (STEPS, size), L2), L2, Convention(), ODD)
         library = replace(ODD, square_root=SquareRoot.LIBRARY)
         check(*rows(FORMATS[name], (STEPS, size), DECOUPLED), DECOUPLED, Convention(), library, coarse)
-    assert (step_module._threads.cache_info().currsize == 1) == (processors > 1)
-    step_module._threads.cache_clear()
+    assert (threads._threads.cache_info().currsize == 1) == (processors > 1)
+    threads._threads.cache_clear()
 
 
 def test_short_rows_start_no_thread():
@@ -318,7 +319,7 @@ def test_short_rows_start_no_thread():
 
 def test_threads_share_a_long_row(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    step_module._threads.cache_clear()
+    threads._threads.cache_clear()
     meeting = threading.Barrier(2, timeout=30)
     owners = set()
 
@@ -327,7 +328,7 @@ def test_threads_share_a_long_row(monkeypatch):
         owners.add(threading.get_ident())
 
     step_module._in_blocks(kernel, (), np.empty((1, 0), np.float32), False, slice(0, step_module.LONG))
-    step_module._threads.cache_clear()
+    threads._threads.cache_clear()
     assert len(owners - {threading.get_ident()}) == 2
 
 

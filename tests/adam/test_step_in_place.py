@@ -14,6 +14,7 @@ from parity.adam.convention import Convention, Epsilon
 from parity.adam.rounding import rounded
 from parity.adam.step import initial_state, step, step_in_place
 from parity.core.hyper import Hyper
+from parity.numerics import threads
 from parity.numerics.formats import FORMATS, format_of, to_bits
 
 SHAPES = {
@@ -60,7 +61,7 @@ def test_blocks_and_threads_keep_every_bit(name, epsilon, rounding, hyper, monke
     format, hyper, convention = FORMATS[name], HYPERS[hyper], Convention(epsilon)
     pure = initial_state(tensors(format, 0), hyper)
     alone, shared = (initial_state(tensors(format, 0), hyper) for _ in range(2))
-    step_module._threads.cache_clear()
+    threads._threads.cache_clear()
     for t in range(1, 4):
         g = tensors(format, t)
         pure = step(pure, g, hyper, convention, arithmetic, t)

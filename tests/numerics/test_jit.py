@@ -88,6 +88,11 @@ def test_another_process_takes_what_is_kept(tmp_path):
     assert told(start(tmp_path)) == (7.0, 1, 2)
 
 
+def test_what_is_not_there_yet_cannot_be_part_of_it_and_is_refused():
+    with pytest.raises(NameError, match=r"^outer calls inner, which has to be defined before it$"):
+        compiled_text("def outer(a):\n    return inner(a) + abs(a)\n", "outer")
+
+
 def test_what_a_function_calls_is_part_of_it(tmp_path):
     """The text of `outer` is the same both times."""
     assert told(start(tmp_path, "3"))[0] == 7.0
