@@ -203,6 +203,13 @@ def command(capsys):
     return call
 
 
+@pytest.fixture(scope="session")
+def interruptible():
+    """The command that a SIGINT reaches: where tests run in the background it is ignored, and children inherit that."""
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    return [sys.executable, "-c", f"import runpy, signal; {heard}; runpy.run_module('parity', run_name='__main__')"]
+
+
 @pytest.fixture
 def process(tmp_path):
     """Start ``python -m parity`` in tmp_path: a Popen with text pipes, ended with the test."""

@@ -149,12 +149,15 @@ class Convoy:
             shutil.rmtree(participant.folder, ignore_errors=True)
 
     def _lose(self, name: str, failure: WorkerFailed) -> None:
-        """A process is gone: the implementation it was busy with failed, the others it held are bystanders."""
+        """A process is gone: the implementation it was busy with failed, the others it held are bystanders.
+
+        Where it was a forked one, nobody has failed yet: what dies in a process that was started cold as well has.
+        """
         if self._workers.stopped:
             raise Interrupted
         worker = self.members[name].candidate.worker
-        self._workers.discard(worker)
-        if failure.orphaned:
+        self._workers.discard(worker, f"a forked one has gone: {failure.reason}" if failure.forked else "")
+        if failure.forked:
             self.alive.remove(name)
             self._bystanders.append(name)
         else:

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ COLD = "PARITY_COLD"
 """Where this variable is set, no worker is forked."""
 
 MOST = 12
-"""Processes to fork from at a time; who would need one more is started cold."""
+"""Processes to fork from at a time; for one more, the one that has been without a worker for longest ends."""
 
 _IRRELEVANT = frozenset({"COLUMNS", "LINES", "NO_COLOR", "OLDPWD", "PARITY_CACHE", "PARITY_KERNELS", "PWD",
                          "PYTEST_CURRENT_TEST", "SHLVL", "TERM", "TMPDIR", "_"})  # fmt: skip
@@ -52,7 +53,7 @@ class ForkedProcess:
         self._origin, self.pid = origin, pid
         self.stdin, self.stdout = os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb", 0)
         self.returncode: int | None = None
-        self.orphaned = False
+        origin.workers.add(self)
 
     def poll(self) -> int | None:
         """The exit status, negative for a signal, None while it runs; -SIGKILL where nobody can tell any more."""
@@ -60,10 +61,8 @@ class ForkedProcess:
             try:
                 self.returncode = self._origin.ask({"status": self.pid})["status"]
             except NotForked:
-                # Who outlives its origin ends by itself; until it does, its number is its own.
-                self.orphaned, self.returncode = True, -signal.SIGKILL
-                with suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGKILL)
+                # Who outlives its origin ends by itself.
+                self.returncode = -signal.SIGKILL
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -76,10 +75,10 @@ class ForkedProcess:
         return code
 
     def kill(self) -> None:
-        """End it: its number is its own until its status has been asked for."""
+        """End it; its origin does so, as no other process can have its number until that has asked how it ended."""
         if self.returncode is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            with suppress(NotForked):
+                self._origin.ask({"kill": self.pid})
 
 
 class _Origin:
@@ -97,6 +96,12 @@ class _Origin:
             )  # fmt: skip
         self._socket, self._lock, self._ready = ours, threading.Lock(), False
         self.alive = True
+        self.workers: weakref.WeakSet[ForkedProcess] = weakref.WeakSet()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every worker that was forked from it has ended, or was let go of."""
+        return all(worker.returncode is not None for worker in self.workers)
 
     def ask(self, message: Mapping[str, Any], fds: tuple[int, ...] = (), stopped: Stopped = bool) -> dict[str, Any]:
         """The answer to a request; NotForked where the process is gone, or `stopped` says so while it still imports."""
@@ -121,7 +126,8 @@ class _Origin:
             except OSError as error:
                 self.end()
                 raise NotForked(f"the process to fork from died ({error.strerror})") from None
-            except NotForked:
+            except BaseException:
+                # Whatever comes in between, also a Ctrl-C: the next one must not read an answer that was not meant.
                 self.end()
                 raise
         answer: dict[str, Any] = json.loads(told)
@@ -183,12 +189,24 @@ def _origin_of(framework: str, environment: Mapping[str, str]) -> _Origin:
         raise NotForked("PYTHONPATH has a relative entry")
     key = (framework, *_surroundings(environment))
     with _lock:
-        origin = _origins.get(key)
+        origin = _origins.pop(key, None)
         if origin is None or not origin.alive:
-            if sum(one.alive for one in _origins.values()) >= MOST:
-                raise NotForked(f"there are {MOST} processes to fork from already")
-            origin = _origins[key] = _Origin(framework, environment)
+            _make_room()
+            origin = _Origin(framework, environment)
+        # The last of them is the one that was asked for last.
+        _origins[key] = origin
     return origin
+
+
+def _make_room() -> None:
+    """End the process to fork from that has been idle for longest, where there are as many as there may be."""
+    for key in [key for key, one in _origins.items() if not one.alive]:
+        del _origins[key]
+    if len(_origins) >= MOST:
+        idle = [key for key, one in _origins.items() if one.idle]
+        if not idle:
+            raise NotForked(f"there are {MOST} processes to fork from, and all have workers")
+        _origins.pop(idle[0]).end()
 
 
 def fork_worker(framework: str, environment: Mapping[str, str], log: int, stopped: Stopped) -> ForkedProcess:
@@ -255,6 +273,7 @@ def main(framework: str, descriptor: int) -> None:
 
     imported.set()
     watch.join()
+    children: set[int] = set()
     with socket.socket(fileno=descriptor) as requests:
         requests.sendall(b"!")
         while True:
@@ -265,12 +284,19 @@ def main(framework: str, descriptor: int) -> None:
                 # Without the handlers that a framework has registered for the end: nothing was computed here.
                 os._exit(0)
             message = json.loads(told)
+            answer: dict[str, Any] = {}
             if "status" in message:
-                answer: dict[str, Any] = {"status": _status(message["status"])}
+                answer["status"] = status = _status(message["status"])
+                if status is not None:
+                    children.discard(message["status"])
+            elif "kill" in message:
+                if message["kill"] in children:
+                    os.kill(message["kill"], signal.SIGKILL)
             elif refused := _shadowed([message["folder"], *_path_of(message["environment"])]):
-                answer = {"refused": refused}
+                answer["refused"] = refused
             else:
-                answer = {"pid": _forked(message, fds, requests, base)}
+                answer["pid"] = _forked(message, fds, requests, base)
+                children.add(answer["pid"])
             for one in fds:
                 os.close(one)
             requests.sendall(json.dumps(answer).encode() + b"\n")

@@ -45,12 +45,12 @@ def worker_environment(variables: Mapping[str, str] = MappingProxyType({})) -> d
 class WorkerFailed(Exception):
     """The process is gone: it died, or was ended because it did not answer in time.
 
-    orphaned: it went with the process that it was forked from, and nothing that it was asked is to blame.
+    forked: it died and was a forked one, so that the fork may be to blame and not what it was asked.
     """
 
-    def __init__(self, kind: str, reason: str, orphaned: bool = False) -> None:
+    def __init__(self, kind: str, reason: str, forked: bool = False) -> None:
         super().__init__(reason)
-        self.kind, self.reason, self.orphaned = kind, reason, orphaned
+        self.kind, self.reason, self.forked = kind, reason, forked
 
 
 class WorkerProcess:
@@ -58,8 +58,8 @@ class WorkerProcess:
 
     python: an interpreter that may have another NumPy and other frameworks, and has no need of parity; empty for this
     one. variables: of its environment, beside those of this process. framework: what it is to have imported, where it
-    can be forked; `cold` says why it was not. stopped: is asked until it is ready. WorkerFailed where it does not
-    start.
+    can be forked; `cold` says why it was not, and why it must not be where that is given. stopped: is asked until it
+    is ready. WorkerFailed where it does not start.
     """
 
     def __init__(
@@ -70,11 +70,12 @@ class WorkerProcess:
         variables: Mapping[str, str] = MappingProxyType({}),
         framework: str = "",
         stopped: Stopped = bool,
+        cold: str = "",
     ) -> None:
         self.name, self.log = name, log
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = worker_environment(variables)
-        self.cold = "it has an interpreter of its own" if python else ""
+        self.cold = "it has an interpreter of its own" if python else cold
         with log.open("ab") as errors:
             self._log_start = errors.tell()
             self._process = self._started(environment, errors.fileno(), python, framework, stopped)
@@ -98,6 +99,8 @@ class WorkerProcess:
     ) -> subprocess.Popen[bytes] | ForkedProcess:
         if not python:
             try:
+                if self.cold:
+                    raise NotForked(self.cold)
                 return fork_worker(framework, environment, log, stopped)
             except NotForked as reason:
                 if stopped():
@@ -188,10 +191,9 @@ class WorkerProcess:
     def _died(self) -> WorkerFailed:
         code = self._process.wait()
         self.kill()
-        orphaned = isinstance(self._process, ForkedProcess) and self._process.orphaned
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         last = self._last_words()
-        return WorkerFailed(DIED, f"the worker process died ({how})" + (f": {last}" if last else ""), orphaned)
+        return WorkerFailed(DIED, f"the worker process died ({how})" + (f": {last}" if last else ""), not self.cold)
 
     def _last_words(self) -> str:
         if not self.log.exists():

@@ -43,6 +43,7 @@ class Workers:
     def __init__(self, logs: Path, lane: int) -> None:
         self._logs, self._lane = logs, lane
         self._processes: dict[str, Worker] = {}
+        self._cold: dict[str, str] = {}
         self._stopped = False
         self._lock = threading.Lock()
 
@@ -55,7 +56,7 @@ class Workers:
         """Let what processes of these names need be imported side by side, before the first one is asked for."""
         with self._lock:
             for name in names:
-                if not self._stopped and name not in self._processes:
+                if not self._stopped and name not in self._processes and name not in self._cold:
                     prepare_to_fork(framework_of(name), worker_environment())
 
     def get(self, name: str, python: str = "") -> Worker:
@@ -67,7 +68,12 @@ class Workers:
                 file_name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
                 log = self._logs / f"{file_name}-{self._lane}.log"
                 self._processes[name] = WorkerProcess(
-                    name, log, python, framework=framework_of(name), stopped=lambda: self._stopped
+                    name,
+                    log,
+                    python,
+                    framework=framework_of(name),
+                    stopped=lambda: self._stopped,
+                    cold=self._cold.get(name, ""),
                 )
             return self._processes[name]
 
@@ -76,10 +82,12 @@ class Workers:
         """Whether stop() was called."""
         return self._stopped
 
-    def discard(self, name: str) -> None:
-        """Forget a process that failed."""
+    def discard(self, name: str, cold: str = "") -> None:
+        """Forget a process that failed; cold: why the next one of that name must not be forked."""
         with self._lock:
             process = self._processes.pop(name, None)
+            if cold:
+                self._cold[name] = cold
         if process is not None:
             process.kill()
 

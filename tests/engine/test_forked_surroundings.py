@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from parity.engine import forking
 from parity.engine.candidates import shipped_candidates
 from parity.engine.convoy import Convoy, Participant
 from parity.engine.forking import end_origins
@@ -121,6 +122,31 @@ def test_a_module_in_the_first_folder_stays_there(told, tmp_path, monkeypatch):
     found, cold = told()
     assert (found, cold) == (told(cold=True)[0], "")
     assert '"own"' in found
+
+
+def test_who_is_idle_for_longest_makes_room(tmp_path, monkeypatch):
+    """A process to fork from that has workers stays; where all have, the next one is started cold, and told so."""
+    end_origins()
+    monkeypatch.setattr("parity.engine.forking.MOST", 2)
+    workers = []
+
+    def start(which):
+        workers.append(WorkerProcess(which, tmp_path / which, variables={"WHICH": which}))
+        return workers[-1]
+
+    try:
+        for which in ("first", "second", "third"):
+            worker = start(which)
+            assert worker.cold == ""
+            worker.kill()
+        assert len(forking._origins) == 2
+        busy = [start("second"), start("fourth")]
+        assert [worker.cold for worker in busy] == ["", ""]
+        assert start("fifth").cold == "there are 2 processes to fork from, and all have workers"
+        assert all(worker.ask({"op": "hello"}, 5)["ok"] for worker in busy)
+    finally:
+        for worker in workers:
+            worker.kill()
 
 
 FORKS = """\

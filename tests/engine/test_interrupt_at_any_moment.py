@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 
 import psutil
@@ -15,20 +14,18 @@ pytestmark = pytest.mark.frameworks
 ARGUMENTS = ["run", "-k", "same", "-d", "float32", "-q", "-i", "numpy.adam.*", "-i", "keras.adam.eager", "-j", "2"]
 
 
-def started(folder, *more):
-    return subprocess.Popen(
-        [sys.executable, "-m", "parity", *ARGUMENTS, "-o", folder, *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run in the background, SIGINT is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+@pytest.fixture
+def started(interruptible):
+    def start(folder, *more):
+        command = [*interruptible, *ARGUMENTS, "-o", folder, *more]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
 
 
 @pytest.mark.parametrize(("times", "gap"), [(1, 0), (2, 0.05), (2, 0.3), (8, 0.05)])
 @pytest.mark.parametrize("delay", [0.9, 1.5, 3.0])
-def test_a_run_ends_and_leaves_nobody(tmp_path, delay, times, gap, record_property):
+def test_a_run_ends_and_leaves_nobody(started, tmp_path, delay, times, gap, record_property):
     """Keras takes longer than that to be imported, so that workers are being started; the last presses find the end."""
     with started(tmp_path / "run") as process:
         deadline = time.monotonic() + 60
@@ -54,7 +51,7 @@ def test_a_run_ends_and_leaves_nobody(tmp_path, delay, times, gap, record_proper
     assert time.monotonic() - begun < 8
 
 
-def test_what_was_interrupted_twice_is_completed(tmp_path):
+def test_what_was_interrupted_twice_is_completed(started, tmp_path):
     with started(tmp_path / "run") as process:
         while not (tmp_path / "run" / "parts").exists():
             time.sleep(0.01)

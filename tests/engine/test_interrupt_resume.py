@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -24,7 +23,7 @@ if os.environ.get('PLANTED_WAIT') and weights['bias'].size == 6:
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory, case_text, adam_text):
+def interrupted(tmp_path_factory, case_text, adam_text, interruptible):
     """A run that got SIGINT in its second of three cells: (exit code, folder, arguments, output)."""
     folder = tmp_path_factory.mktemp("interrupted")
     cases = {"first": 5, "second": 6, "third": 7}
@@ -35,13 +34,11 @@ def interrupted(tmp_path_factory, case_text, adam_text):
     paths = [str(folder / f"{name}.toml") for name in cases]
     arguments = ["run", *paths, "-i", f"{folder / 'plugin.py'}:plugin", "-i", "numpy.adam.hat", "-q"]
     with subprocess.Popen(
-        [sys.executable, "-m", "parity", *arguments, "-o", folder / "cut"],
+        [*interruptible, *arguments, "-o", folder / "cut"],
         env={**os.environ, "PLANTED_WAIT": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Where the tests run in the background, SIGINT is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         deadline = time.monotonic() + 60
         while not (folder / "cut" / "parts" / "first__float32.json").exists():

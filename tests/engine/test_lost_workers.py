@@ -16,19 +16,24 @@ if t == 2 and not Path('{flag}').exists():
     Path('{flag}').touch()
     def parent(pid):
         return int(Path(f'/proc/{{pid}}/stat').read_text().rpartition(')')[2].split()[1])
-    engine = parent(os.getppid())
+    cold = b'parity.engine.worker' in Path('/proc/self/cmdline').read_bytes()
+    engine = os.getppid() if cold else parent(os.getppid())
     for entry in Path('/proc').glob('[0-9]*'):
         try:
-            origin = parent(entry.name)
-            forked = b'parity.engine.forking\\0numpy' in (entry / 'cmdline').read_bytes() and parent(origin) == engine
+            origin, command = parent(entry.name), (entry / 'cmdline').read_bytes()
+            if cold:
+                found = b'parity.engine.worker' in command and origin == engine and int(entry.name) != os.getpid()
+            else:
+                found = b'parity.engine.forking\\0numpy' in command and parent(origin) == engine
         except OSError:
             continue
-        if forked:
+        if found:
             os.kill({victim}, signal.SIGKILL)"""
 
 
 def test_implementations_beside_the_lost_one_are_run_again(run_small, write_adam, monkeypatch, tmp_path, verdict_of):
     """All of numpy.* share a process; a plug-in kills it once, while it is on its way."""
+    monkeypatch.setenv("PARITY_COLD", "1")
     monkeypatch.setattr("parity.engine.window.BATCH_BYTES", 1)
     expect = [
         {
@@ -59,10 +64,11 @@ def test_implementations_beside_the_lost_one_are_run_again(run_small, write_adam
     assert run.exit_code == 1
 
 
-def test_nobody_is_to_blame_where_the_process_to_fork_from_is_lost(run_small, write_adam, monkeypatch, tmp_path):
-    """It takes its children with it; they are run again, and the numbers are those of a run in which nothing died."""
+@pytest.mark.parametrize("victim", ["int(entry.name)", "origin"], ids=["worker", "origin"])
+def test_nobody_is_to_blame_where_a_fork_is_lost(run_small, write_adam, monkeypatch, tmp_path, victim):
+    """It is run again by a process that is started cold, and the numbers are those of a run in which nothing died."""
     monkeypatch.setattr("parity.engine.window.BATCH_BYTES", 1)
-    killer = write_adam(before=KILL_SIBLINGS.format(flag=tmp_path / "flag", victim="origin"))
+    killer = write_adam(before=KILL_SIBLINGS.format(flag=tmp_path / "flag", victim=victim))
     names = ("numpy.adam.outside", "numpy.adam.hat")
     run = run_small(killer, *names)
     assert (tmp_path / "flag").exists()

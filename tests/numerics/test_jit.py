@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import subprocess
 import sys
 from fractions import Fraction
@@ -37,10 +35,10 @@ def to_bits_and_back(values, bits, back):
         back[place] = from_bits(bits_of(values[place]))
 
 
-def start(cache, factor="3", code=PROGRAM, **settings):
+def start(cache, factor="3", code=PROGRAM):
     environment = {**os.environ, "PARITY_KERNELS": "", "PARITY_CACHE": str(cache)}
     command = [sys.executable, "-c", code, factor]
-    return subprocess.Popen(command, env=environment, text=True, stdout=-1, stderr=-1, **settings)
+    return subprocess.Popen(command, env=environment, text=True, stdout=-1, stderr=-1)
 
 
 def told(process):
@@ -168,12 +166,15 @@ def test_where_there_can_be_no_folder_it_only_takes_time(tmp_path):
     assert told(start(tmp_path / "file" / "cache", code=WITHOUT_FOLDER)) == (7.0, 0, 1)
 
 
-def test_a_full_disk_only_costs_time(tmp_path):
-    def nothing_fits():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+NOTHING_FITS = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+"""
 
-    assert told(start(tmp_path, preexec_fn=nothing_fits)) == (7.0, 0, 0)
+
+def test_a_full_disk_only_costs_time(tmp_path):
+    assert told(start(tmp_path, code=NOTHING_FITS + PROGRAM)) == (7.0, 0, 0)
 
 
 def test_several_processes_at_once(tmp_path):
