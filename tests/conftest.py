@@ -24,10 +24,8 @@ from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.engine.record import read_run
 from parity.numerics.formats import FORMATS
-from parity.report.bisect import bisected_to_json
-from parity.report.drift_json import checked_to_json
-from parity.report.release_matrix import matrix_to_json
-from parity.report.upgrade import upgrade_to_json
+from parity.report.drift import checked_to_json
+from parity.report.upgrade import bisected_to_json, matrix_to_json, upgrade_to_json
 
 pytest_plugins = ["pytester"]
 

@@ -34,7 +34,7 @@ from parity.baseline.side import Side
 from parity.baseline.upgrade import hold_sides
 from parity.core.errors import UsageError
 from parity.core.files import write_json
-from parity.report.bisect import bisected_to_json
+from parity.report.upgrade import bisected_to_json
 
 LOG = "bisect.log"
 RESULT = FILES[Document.BISECT]

@@ -8,10 +8,10 @@ from typing import Any
 
 from parity.core.errors import ParityError
 from parity.core.files import write_atomically
-from parity.report.html.changes import render_changes
+from parity.report.html.documents import render_changes
 from parity.report.html.templates import lacking_line, missing
 from parity.report.panels.changes import changes_of
-from parity.report.panels.reading import document_in, document_of, read_document
+from parity.report.panels.documents import document_in, document_of, read_document
 
 PAGE = "report.html"
 

@@ -19,7 +19,7 @@ from parity.baseline.side import Side, saved_side
 from parity.baseline.upgrade import Column, ReleaseMatrix, Upgraded, hold_sides, selected
 from parity.core.errors import NothingCompared, ParityError, UsageError
 from parity.core.files import write_atomically, write_json
-from parity.report.release_matrix import matrix_lines, matrix_to_json
+from parity.report.upgrade import matrix_lines, matrix_to_json
 
 RESULT = FILES[Document.MATRIX]
 SUMMARY = "summary.md"

@@ -12,8 +12,7 @@ from parity.core.files import write_atomically
 from parity.engine.record import read_run
 from parity.engine.tables import PARQUET
 from parity.explain.headlines import read_headlines
-from parity.report.certificate_files import remove_certificates
-from parity.report.comparison import remove_comparison, write_comparison
+from parity.report.html.documents import remove_certificates, remove_comparison, write_comparison
 from parity.report.html.page import missing, render_page
 from parity.report.markdown import render
 from parity.report.panels.certificate import Certificate
@@ -22,7 +21,7 @@ from parity.report.panels.changes import read_changes
 from parity.report.panels.panels import read_panels
 from parity.report.panels.side_by_side import SideBySide, side_by_side
 from parity.report.plots.draw import draw
-from parity.report.plots.folder import remove_plots, write_plots
+from parity.report.plots.plot import remove_plots, write_plots
 
 REPORT = "report.md"
 PAGE = "report.html"

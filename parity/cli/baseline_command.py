@@ -162,8 +162,7 @@ def _answer(
     quiet: bool,
 ) -> None:
     from parity.cli.console import append_markdown, console, write_answer
-    from parity.report.drift import markdown_lines
-    from parity.report.drift_json import checked_to_json
+    from parity.report.drift import checked_to_json, markdown_lines
 
     if json_file:
         write_answer(json_file, checked_to_json(checked))

@@ -52,9 +52,8 @@ def command(
     from parity.baseline.bisection import Decision, Range
     from parity.cli.console import console, show_kept, write_answer
     from parity.cli.watching import watching
-    from parity.report.bisect import bisected_summary, bisected_to_json, decision_line
     from parity.report.drift import drift_tables
-    from parity.report.upgrade import WORDING, notes_of
+    from parity.report.upgrade import WORDING, bisected_summary, bisected_to_json, decision_line, notes_of
 
     searched = Range(package, good, bad, beside, pre)
     screen = console(color, stderr=json_file == "-")

@@ -45,7 +45,7 @@ def command(
     from parity.api.matrix import matrix
     from parity.cli.console import append_markdown, console, show_kept, write_answer
     from parity.cli.watching import watching
-    from parity.report.release_matrix import matrix_lines, matrix_summary, matrix_table, matrix_to_json, remarks
+    from parity.report.upgrade import matrix_lines, matrix_summary, matrix_table, matrix_to_json, remarks
 
     releases = [one.strip() for one in versions.split(",") if one.strip()]
     with watching(console(color, stderr=True), quiet) as watcher:

@@ -85,8 +85,8 @@ def certified(
     """Certify a pair, write it down, and say so; the exit code of the answer."""
     from parity.api import report as api
     from parity.cli.console import error_line, write_answer
-    from parity.report.certificate_files import write_certificate
-    from parity.report.certified import narrowing_command, summary
+    from parity.report.certificate import narrowing_command, summary
+    from parity.report.html.documents import write_certificate
     from parity.report.html.templates import lacking_line, missing
     from parity.report.markup import printable
 
@@ -109,10 +109,9 @@ def show_two_runs(before: Path, after: Path, output: Path | None, json_file: str
     """Write what two run directories come to side by side; paths and one line."""
     from parity.api import report as api
     from parity.cli.console import error_line, write_answer
-    from parity.report.comparison import COMPARISON_PAGE
+    from parity.report.html.documents import COMPARISON_PAGE
     from parity.report.html.templates import lacking_line, missing
-    from parity.report.side_by_side import sentence, warnings
-    from parity.report.side_by_side_json import side_by_side_to_json
+    from parity.report.side_by_side import sentence, side_by_side_to_json, warnings
 
     found, written = api.report_side_by_side(before, after, output)
     told_to = json_file == "-"

@@ -14,7 +14,7 @@ from parity.engine.record import Run
 from parity.pytest_plugin import options
 from parity.pytest_plugin.desk import desk_of
 from parity.report.drift import drift_summary
-from parity.report.tally import alarm_lines, tally_lines
+from parity.report.terminal import alarm_lines, tally_lines
 
 INTERRUPTED = pytest.ExitCode.INTERRUPTED
 

@@ -127,7 +127,7 @@ class Parity:
         """
         __tracebackhide__ = True
         from parity.identify.identify import identify
-        from parity.report.misidentified import misidentified_text
+        from parity.report.failure import misidentified_text
 
         named = target if isinstance(target, str) else place_of(target)
         if named is None:

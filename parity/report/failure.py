@@ -1,4 +1,4 @@
-"""A pair that is not as expected, as text for the assertion of a test."""
+"""A pair that is not as expected, and an Adam that is not the one a test takes it for, as text for an assertion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from parity.comparison.distance import Distance
 from parity.comparison.parting import Parting
 from parity.engine.pair_answer import PairAnswer
+from parity.identify.answer import Answer
 from parity.report.figures import steps_text, ulp_text, value_text
+from parity.report.identity import identity_sentence
 
 LEAST_SHARE = 0.005
 
@@ -78,3 +80,31 @@ def _causes(families: tuple[tuple[str, float | None], ...]) -> str:
     """Those with a share, then those that are only named."""
     shown = [(family, share) for family, share in families if share is None or share >= LEAST_SHARE]
     return ", ".join(family if share is None else f"{family} {share:.0%}" for family, share in shown)
+
+
+def complaints(answers: Mapping[str, Answer], wanted: Mapping[str, object], *, exact: bool) -> Iterator[str]:
+    """One line for every choice that is not as wanted, by dtype. exact: bit for bit, or it is none."""
+    for dtype, answer in answers.items():
+        if answer.verdict == "unexplained":
+            yield f"{dtype}: it is not explained"
+        elif exact and answer.verdict != "identified":
+            yield f"{dtype}: it is the same to within rounding, not bit for bit"
+        for name, value in wanted.items():
+            found = answer.convention.get(name)
+            if found != value:
+                yield f"{dtype}: {name} is {found!r}, not {value!r}"
+
+
+def misidentified_text(
+    name: str, answers: Mapping[str, Answer], wanted: Mapping[str, object], reproduce: str, *, exact: bool
+) -> str:
+    """What does not hold, what it is instead, and how to see more; empty where all holds."""
+    found = list(complaints(answers, wanted, exact=exact))
+    if not found:
+        return ""
+    lines = [*found]
+    for dtype, answer in answers.items():
+        lines.append(identity_sentence(name, dtype, answer))
+        lines += [f"  {line}" for line in answer.formula.splitlines()]
+        lines += [f"  departs: {cause.family}: {cause.detail}" for cause in answer.causes if not cause.benign]
+    return "\n".join([*lines, f"reproduce  {reproduce}"])

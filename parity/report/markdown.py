@@ -1,23 +1,170 @@
-"""report.md: the answer, the findings, the matrix, then the cases."""
+"""Why pairs differ, as rows of text for report.md: every implementation against its twin, the families of causes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from parity.case.expectation import Kind
+from parity.engine.accounts import Answers, Twins, count_answers, dtypes_of, left_open, not_explained, pair_rows
+from parity.engine.accounts import twin_rows as rows_of_twins
 from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import Entry, Matrix, build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import PairResult
+from parity.explain.explanation import Explanation
 from parity.explain.headlines import Headlines
+from parity.explain.ladder import Rung
 from parity.numerics.formats import FORMATS
-from parity.report import accounts, changes, headlines
-from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
+from parity.report import changes
+from parity.report.figures import choice_text, entry_lines, number_text, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import escape, table
 from parity.report.panels.changes import Changes
-from parity.report.plots import section
+from parity.report.plots import plot
 from parity.report.plots.plot import Plots, Section
+
+FAMILIES_SHOWN = 4
+
+TWINS = """\
+A **twin** is the from-scratch Adam with the formula and the arithmetic that an implementation is known to have: the
+order of its operations, where it fuses products and sums, how it rounds lr, betas and their powers, which square root
+it takes, what it flushes to zero. Every step is made from the recorded one before, so that *0 differ* means: every bit
+of m, v and w of every step is that of a formula that can be read. The error is that of the weights after the last step
+against the exact Adam (double-double) of the same convention: median of the cases, in ULP, root of the mean square."""
+
+
+def answer_line(run: Run) -> str:
+    """How many pairs are accounted for, as a sentence; empty where nothing was explained."""
+    found = count_answers(run)
+    if not found:
+        return ""
+    return (
+        f"Bit by bit: {found['identical']:,} pairs are identical, {found['explained']:,} differ and every differing "
+        f"bit is accounted for by named causes, {found['unexplained']:,} are not fully explained."
+    )
+
+
+def twin_rows(run: Run) -> list[list[str]]:
+    """Implementation, then for every dtype of the run what its twin leaves and how far it is from the truth."""
+    dtypes = dtypes_of(run)
+    rows = [
+        [one.implementation, *(_twins_text(one.by_dtype.get(dtype)) for dtype in dtypes)] for one in rows_of_twins(run)
+    ]
+    return [["implementation", *dtypes], *rows] if rows else []
+
+
+def _twins_text(found: Twins | None) -> str:
+    if found is None:
+        return ""
+    error = f"error {found.error_ulp:.2g} ULP"
+    twin = "" if found.sources == ("claimed",) else f" ({', '.join(found.sources)})"
+    if not found.open:
+        return f"0 of {found.compared:,} differ{twin}; {error}"
+    where = f"{found.open} of {found.cases} cases, most in {found.worst_case} ({found.worst_ulp:,} ULP)"
+    return f"{found.differing:,} of {found.compared:,} differ in {where}{twin}; {error}"
+
+
+def open_lines(run: Run) -> Iterator[str]:
+    """Cells that were not explained, then what twins leave open, each implementation and dtype once."""
+    for case, dtype, reason in not_explained(run):
+        yield f"{case} {dtype} was not explained: {reason}."
+    for one in left_open(run):
+        told = "; ".join(
+            f"{case}: {differing:,} of {compared:,} elements, up to {max_ulp:,} ULP"
+            for case, differing, compared, max_ulp in one.cases
+        )
+        yield f"{one.implementation} in {one.dtype} is left open: {one.why} ({told})."
+
+
+def why_rows(run: Run) -> list[list[str]]:
+    """Pair, then for every dtype how many cases are identical, explained or not, and by which families."""
+    dtypes = dtypes_of(run)
+    rows = [
+        [f"{one.actual} / {one.expected}", *(_answers_text(one.by_dtype.get(dtype)) for dtype in dtypes)]
+        for one in pair_rows(run)
+    ]
+    return [["pair", *dtypes], *rows] if rows else []
+
+
+def _answers_text(found: Answers | None) -> str:
+    if found is None:
+        return ""
+    told = ", ".join(f"{count} {answer}" for answer, count in found.counts)
+    named = ", ".join(found.families[:FAMILIES_SHOWN])
+    return f"{told}: {named}" if named else told
+
+
+MEANING = """\
+For every pair of two that stand for their frameworks, the case in which their weights part most, of those in which
+every differing bit is accounted for. The **noise floor** is what a change of every initial weight, or of every first
+gradient, by 1 ULP makes of the weights by the same step: a difference of that size is what rounding may do to any
+training."""
+
+LADDERS = """\
+A **ladder** goes from the first Adam to the second: one choice after another is made as the second makes it, each on
+its own way through all steps, and what still differs from the recorded second one is counted, over w, m and v (and
+vmax) of every step. The last rung leaves 0 elements: nothing is left to explain."""
+
+
+def headlines_section(headlines: Headlines) -> str:
+    """What the headline pairs come to, then some ladders, folded; empty where there are no such pairs."""
+    if not headlines.worst:
+        return ""
+    parts = ["### From one Adam to another", MEANING, _meanings(headlines.worst)]
+    if headlines.ladders:
+        parts += [LADDERS, *(_ladder(one) for one in headlines.ladders)]
+    return "\n\n".join(parts)
+
+
+def _meanings(worst: tuple[Explanation, ...]) -> str:
+    dtypes = list(dict.fromkeys(one.dtype for one in worst))
+    rows: dict[str, dict[str, str]] = {}
+    for one in worst:
+        rows.setdefault(_pair(one, "<br>"), {})[one.dtype] = _meaning(one)
+    return table(["pair", *dtypes], [[pair, *(row.get(dtype, "") for dtype in dtypes)] for pair, row in rows.items()])
+
+
+def _pair(one: Explanation, between: str) -> str:
+    return f"{escape(one.actual.implementation)}{between}{escape(one.expected.implementation)}"
+
+
+def _meaning(one: Explanation) -> str:
+    floor = "" if one.meaning.ratio is None else f", noise floor {steps_text(one.meaning.noise)}"
+    return f"{steps_text(one.meaning.largest)}{floor}<br>in {escape(one.case)}"
+
+
+def _difference(one: Explanation) -> str:
+    meaning = one.meaning
+    told = f"{steps_text(meaning.largest)} at step {meaning.step:,}"
+    if meaning.ratio is None:
+        return told
+    return f"{told}, which is {number_text(meaning.ratio)} times the noise floor of {steps_text(meaning.noise)}"
+
+
+def _ladder(one: Explanation) -> str:
+    head = f"{_pair(one, ' to ')} in {one.dtype}, {escape(one.case)}"
+    silent = ", ".join(choice_text(rung.choice) for rung in one.ladder if rung.choice and not rung.changed)
+    rows = [_rung(rung, one.actual.implementation) for rung in one.ladder if not rung.choice or rung.changed]
+    parts = [
+        f"<details><summary>{head}: {steps_text(one.meaning.largest)}</summary>",
+        f"{escape(one.sentence[:1].upper() + one.sentence[1:])}. w differs by up to {_difference(one)}.",
+        table(["switched", "family", "still differ", "by at most", "w by at most"], rows),
+        f"Changes no bit here: {silent}." if silent else "",
+        "</details>",
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _rung(rung: Rung, name: str) -> list[str]:
+    detail = f": {escape(rung.detail)}" if rung.detail else ""
+    return [
+        f"{choice_text(rung.choice)}{detail}" if rung.choice else f"nothing: {escape(name)} as it is",
+        str(rung.family or ""),
+        f"{rung.differing:,}",
+        ulp_text(rung.max_ulp),
+        steps_text(rung.max_steps),
+    ]
+
 
 LONGEST_WHERE = 4
 LONGEST_MISSED = 4
@@ -52,12 +199,12 @@ def render(run: Run, chosen: Headlines = NO_HEADLINES, plots: Plots = NO_PLOTS, 
         f"# Adam parity report\n\n{_answer(run)}",
         _findings(run),
         "## Matrix: pairs by dtype, the worst of all cases",
-        section.shown(plots, Section.MATRIX),
+        plot.shown(plots, Section.MATRIX),
         f"{told}\n\n{LEGEND}",
         _unexpected(run),
-        section.titled(plots, Section.DIFFERENCE),
+        plot.titled(plots, Section.DIFFERENCE),
         _why(run, chosen, plots),
-        section.titled(plots, Section.EPSILON),
+        plot.titled(plots, Section.EPSILON),
         _cases(run),
         changes.section(changed),
         _environment(run),
@@ -95,7 +242,7 @@ def _answer(run: Run) -> str:
         f"{counts.tensors:,} tensors over {counts.steps:,} optimizer steps; {counts.rows:,} rows in "
         f"`divergence.parquet`."
     )
-    lines.append(accounts.answer_line(run))
+    lines.append(answer_line(run))
     return "\n\n".join(filter(None, lines))
 
 
@@ -109,19 +256,19 @@ def _came_out(run: Run) -> str:
 
 def _why(run: Run, chosen: Headlines, plots: Plots) -> str:
     """Twins and causes; empty where nothing was explained, but for the line that no plot shows it."""
-    twins, whys = accounts.twin_rows(run), accounts.why_rows(run)
-    errors = section.shown(plots, Section.ACCURACY)
+    twins, whys = twin_rows(run), why_rows(run)
+    errors = plot.shown(plots, Section.ACCURACY)
     if not twins:
         return f"## Why they differ\n\n{errors}" if errors else ""
-    left = "\n".join(f"- {escape(line)}" for line in accounts.open_lines(run))
+    left = "\n".join(f"- {escape(line)}" for line in open_lines(run))
     sections = [
-        f"## Why they differ\n\n{accounts.TWINS}",
+        f"## Why they differ\n\n{TWINS}",
         table(twins[0], [[escape(text) for text in row] for row in twins[1:]]),
         errors,
         left,
         "Causes of every pair, over all cases; `parity explain CASE A B` shows shares, steps and the proof:",
         table(whys[0], [[escape(text) for text in row] for row in whys[1:]]),
-        headlines.section(chosen),
+        headlines_section(chosen),
     ]
     return "\n\n".join(filter(None, sections))
 

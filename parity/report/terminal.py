@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
 from parity.engine.accounts import count_answers
 from parity.engine.findings import Finding, Severity
-from parity.engine.matrix import build_matrix
+from parity.engine.matrix import WORST_FIRST, build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import Outcome
@@ -211,3 +212,32 @@ def doctor_table(outcomes: Sequence[Outcome]) -> Table:
         said = "[green]works[/green]" if one.failure is None else f"[red]{on_screen(one.failure.reason)}[/red]"
         table.add_row(on_screen(one.name), said)
     return table
+
+
+HEAD = ("verdict", "pairs", "as expected", "elements compared")
+
+
+def tally_lines(run: Run) -> Iterator[str]:
+    """A table with a row for every verdict that was given, best first, and their sum."""
+    tally: dict[Kind, list[int]] = defaultdict(lambda: [0, 0, 0])
+    pairs = run.pairs()
+    for one in run.verdicts:
+        compared = sum(distance.compared for distance in pairs[one.place].distances)
+        for place, amount in enumerate((1, int(one.verdict.as_expected), compared)):
+            tally[one.verdict.kind][place] += amount
+    rows = [(str(kind), *tally[kind]) for kind in reversed(WORST_FIRST) if kind in tally]
+    total = ("total", *(sum(column) for column in list(zip(*rows, strict=True))[1:])) if rows else ("total", 0, 0, 0)
+    told = [HEAD, *((name, *(f"{amount:,}" for amount in amounts)) for name, *amounts in (*rows, total))]
+    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
+    for name, *figures in told:
+        yield "  ".join(
+            [name.ljust(widths[0]), *(one.rjust(width) for one, width in zip(figures, widths[1:], strict=True))]
+        )
+
+
+def alarm_lines(run: Run) -> Iterator[str]:
+    """What makes a session red beside its tests."""
+    if not run.counts.elements:
+        yield "nothing was compared"
+    yield from (f"stale: {line}" for line in run.stale)
+    yield from (f"{one.severity}: {one.title}: {one.detail}" for one in run.findings if one.severity == "alarm")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import parity
-from parity.report.html.commands import finding_command
+from parity.report.reproduction import finding_command
 
 MILD = {"gradients": {"kind": "bell", "scale": 1e-3}}
 HARSH = {"gradients": {"kind": "bell", "scale": 1e-6}}

@@ -13,7 +13,7 @@ from parity.engine.accounts import count_answers
 from parity.engine.findings import Severity, find
 from parity.engine.record import read_run
 from parity.engine.result import Account
-from parity.report import accounts
+from parity.report import markdown as accounts
 from parity.report.markdown import render
 
 PAIR = ("numpy.adam.outside", "numpy.adam.hat")

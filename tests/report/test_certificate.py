@@ -12,9 +12,9 @@ import pytest
 
 from parity.case.expectation import Kind
 from parity.engine.power import Power
-from parity.report import certified
+from parity.report import certificate as certified
 from parity.report.certificate import file_stem, render_certificate
-from parity.report.html.certificate import render_certificate_page
+from parity.report.html.documents import render_certificate_page
 from parity.report.panels.certifying import certify
 
 SAME = ("user.two", "user.one")

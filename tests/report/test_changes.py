@@ -9,9 +9,9 @@ import pytest
 
 from parity.report.changes import answer, details, ranged, section
 from parity.report.html import changing
-from parity.report.html.changes import render_changes
+from parity.report.html.documents import render_changes
 from parity.report.panels.changes import changes_of
-from parity.report.panels.reading import document_of
+from parity.report.panels.documents import document_of
 
 NASTY = "</script><script>alert('a & b')</script><b/x/y>"
 KINDS = ("upgrade", "matrix", "bisect", "baseline")

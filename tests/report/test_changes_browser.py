@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from parity.report.html.changes import render_changes
+from parity.report.html.documents import render_changes
 from parity.report.panels.changes import changes_of
-from parity.report.panels.reading import document_of
+from parity.report.panels.documents import document_of
 
 By = pytest.importorskip("selenium.webdriver.common.by").By
 WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait

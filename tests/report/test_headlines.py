@@ -9,8 +9,7 @@ import pytest
 from parity.engine.record import read_run
 from parity.explain.causes import Family
 from parity.explain.headlines import Headlines, read_headlines
-from parity.report.headlines import section
-from parity.report.markdown import render
+from parity.report.markdown import headlines_section, render
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 
@@ -25,7 +24,7 @@ def found(run_small, tmp_path):
 def test_a_ladder_is_told_rung_by_rung(found):
     _, headlines = found
     one = headlines.ladders[0]
-    text = section(Headlines(headlines.worst, (one,)))
+    text = headlines_section(Headlines(headlines.worst, (one,)))
     size = f"{one.meaning.largest:.3g} lr"
     assert f"<details><summary>numpy.adam.hat to numpy.adam.outside in float32, small: {size}</summary>\n\n" in text
     assert "Not the same Adam; every differing bit is accounted for by epsilon-placement (100%)" in text
@@ -39,14 +38,14 @@ def test_a_ladder_is_told_rung_by_rung(found):
 def test_a_text_of_a_case_stays_text(found):
     _, headlines = found
     one = replace(headlines.ladders[0], case="a|b</details>")
-    text = section(Headlines((one,), (one,)))
+    text = headlines_section(Headlines((one,), (one,)))
     assert "a\\|b&lt;/details&gt;" in text
     assert text.count("</details>") == 1
 
 
 def test_every_pair_has_a_row_and_every_dtype_a_column(found):
     _, headlines = found
-    text = section(headlines)
+    text = headlines_section(headlines)
     assert "| pair | float32 | float64 |" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| numpy.adam.hat<br>numpy.adam.outside |")]
     assert row.count("noise floor") == row.count("<br>in small") == 2
@@ -56,18 +55,18 @@ def test_without_noise_and_ladder_there_is_no_word_of_them(found):
     _, headlines = found
     one = headlines.worst[0]
     bare = replace(one, ladder=(), meaning=replace(one.meaning, noise_weights=None, noise_gradient=None))
-    text = section(Headlines((bare,)))
+    text = headlines_section(Headlines((bare,)))
     assert "noise floor 0" not in text
     assert "<details>" not in text
     assert "**ladder**" not in text
-    assert section(Headlines()) == ""
+    assert headlines_section(Headlines()) == ""
 
 
 def test_a_form_stays_text(found):
     _, headlines = found
     one = headlines.ladders[0]
     rungs = (one.ladder[0], replace(one.ladder[1], choice="first_moment", family=Family.FMA, detail="a * b -> c"))
-    text = section(Headlines((one,), (replace(one, ladder=rungs),)))
+    text = headlines_section(Headlines((one,), (replace(one, ladder=rungs),)))
     assert "| first moment: a \\* b -&gt; c | fma |" in text
 
 

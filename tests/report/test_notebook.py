@@ -22,10 +22,9 @@ from parity.case.expectation import Kind
 from parity.core.shown import Shown, html_of
 from parity.engine.record import read_run
 from parity.identify.answer import Answer, Finding
-from parity.report.certified import reason_title
-from parity.report.html import card as cards
-from parity.report.html.card import MOST_ROWS, TONES, rows_of
-from parity.report.html.notebook import card_of, show
+from parity.report.certificate import reason_title
+from parity.report.html import notebook as cards
+from parity.report.html.notebook import BORDERS, MOST_ROWS, card_of, rows_of, show
 from parity.report.panels.certifying import certify
 from parity.report.panels.panels import read_panels
 
@@ -118,7 +117,7 @@ def test_what_is_not_as_expected_comes_first(run):
     assert "Stale expectation: nobody" in html
     assert html.index("Not as expected</caption>") < html.index("The worst verdict")
     assert "1 NOT AS EXPECTED" in html
-    assert TONES["alarm"] in html
+    assert BORDERS["alarm"] in html
 
 
 def test_verdicts_explanations_and_pairs(run, tmp_path):

@@ -17,12 +17,10 @@ from parity.case.expectation import Kind
 from parity.engine.findings import Finding, Severity
 from parity.engine.record import read_run
 from parity.report.html import page
-from parity.report.html.bundle import island, packed
-from parity.report.html.commands import finding_command, finding_script
-from parity.report.html.method import worker_rows
-from parity.report.html.page import render_page
+from parity.report.html.page import island, packed, render_page, worker_rows
 from parity.report.html.wording import field_kinds
 from parity.report.panels.panels import read_panels
+from parity.report.reproduction import finding_command, finding_script
 
 HAT = ("numpy.adam.hat", "numpy.adam.outside")
 SEEN = {"eps": 1e-3}

@@ -23,17 +23,14 @@ from parity.explain.headlines import read_headlines
 from parity.report.markdown import render
 from parity.report.markup import image
 from parity.report.panels.curve import Curve, Curves
-from parity.report.panels.heat import HeatMap
+from parity.report.panels.maps import HeatMap
 from parity.report.panels.panels import read_panels
 from parity.report.plots import draw as drawing
-from parity.report.plots.canvas import look, one_line
-from parity.report.plots.decades import decades_of
-from parity.report.plots.difference import draw_difference
+from parity.report.plots.canvas import look, one_line, slim
+from parity.report.plots.difference import decades_of, draw_difference
 from parity.report.plots.draw import MOST_PAIRS, draw
-from parity.report.plots.folder import remove_plots
-from parity.report.plots.matrix import MOST_ROWS
-from parity.report.plots.plot import Plots, Section
-from parity.report.plots.slim import slim
+from parity.report.plots.maps import MOST_ROWS
+from parity.report.plots.plot import Plots, Section, remove_plots
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 

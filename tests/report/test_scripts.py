@@ -10,8 +10,7 @@ from dataclasses import replace
 import pytest
 
 from parity.engine.findings import Finding, Severity, Topic
-from parity.report.html.commands import finding_script
-from parity.report.html.scripts import own_script
+from parity.report.reproduction import finding_script, own_script
 
 HAT = ("numpy.adam.hat", "numpy.adam.outside")
 LEGACY, NEW, KERNEL = "tf_keras.adam.legacy", "tf_keras.adam.new", "tensorflow.adam.kernel"

@@ -12,10 +12,16 @@ import pytest
 import parity
 from parity.core.digest import digest_of_file
 from parity.engine.record import read_run, write_run
-from parity.report.html.side_by_side import render_comparison
+from parity.report.html.documents import render_comparison
 from parity.report.panels.side_by_side import side_by_side
-from parity.report.side_by_side import MOST_GROUPS, MOST_ROWS, render_side_by_side, sentence, warnings
-from parity.report.side_by_side_json import side_by_side_to_json
+from parity.report.side_by_side import (
+    MOST_GROUPS,
+    MOST_ROWS,
+    render_side_by_side,
+    sentence,
+    side_by_side_to_json,
+    warnings,
+)
 
 OUTSIDE = "numpy.adam.outside"
 WRONG = [("1 - hyper.beta2**t", "1.0")]

@@ -15,8 +15,7 @@ from parity.numerics.ulp import NO_DISTANCE
 from parity.report.changes import MEANINGS, UNTOLD, answer, details, is_fine, moved_text, ranged, status_text, subject
 from parity.report.figures import steps_text, ulp_text
 from parity.report.html.wording import apart
-from parity.report.panels.change_map import ChangeField, weights_of
-from parity.report.panels.changes import Block, Changes
+from parity.report.panels.changes import Block, ChangeField, Changes, weights_of
 from parity.report.panels.documents import DivergenceRow, Held, HeldEntry, HeldMatrix, HeldSearch, RecordedFacts
 
 __all__ = ["answer", "details", "is_fine", "subject"]

@@ -10,7 +10,7 @@ from parity.explain.ladder import Rung
 from parity.explain.spread import NONE
 from parity.report.explanation import MIXTURE, SOURCES, TERMS
 from parity.report.figures import choice_text, class_text, number_text, steps_text, ulp_text
-from parity.report.panels.density import histogram_of
+from parity.report.panels.curve import histogram_of
 from parity.report.panels.view import View
 
 COLUMNS = 6

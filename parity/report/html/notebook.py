@@ -1,23 +1,413 @@
-"""Which card shows which value in a notebook."""
+"""What a notebook shows of a value: a heading, some lines, some tables; everything it needs inside."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import singledispatch
+from importlib.util import find_spec
+from itertools import islice
+from math import isfinite
+from pathlib import Path
 
-from parity.adam.epsilon_conversion import Conversion
+from parity.adam.epsilon_conversion import Candidate, Conversion
 from parity.baseline.bisection import Bisected
 from parity.baseline.check import Checked
-from parity.baseline.drift import Drift
+from parity.baseline.drift import GREEN, Drift, grouped
 from parity.baseline.upgrade import ReleaseMatrix, Upgraded
 from parity.case.case import Case
+from parity.comparison.distance import Distance
 from parity.comparison.traces import Divergence
 from parity.comparison.verdict import Verdict
+from parity.core.environment import Difference
+from parity.engine.matrix import Entry
 from parity.engine.record import PairVerdict, Run
+from parity.explain.explanation import Answer as Explained
 from parity.explain.explanation import Explanation
 from parity.identify.answer import Answer
-from parity.report.html import cards, drift_cards
-from parity.report.html.card import Card, render_card
+from parity.numerics.formats import FORMATS
+from parity.report import certificate as certified
+from parity.report import upgrade
+from parity.report.certificate import bound_rows
+from parity.report.drift import BASELINE, Wording, change_rows, group_text, tally
+from parity.report.figures import number_text, steps_text, ulp_text, value_text
+from parity.report.html import explained
+from parity.report.html.wording import SYMBOLS, TONES, field_kinds
+from parity.report.identity import answer_rows, sentence_about
+from parity.report.markdown import answer_line
 from parity.report.panels.certificate import Certificate
+from parity.report.panels.maps import Field, HeatMap, heat_map
+from parity.report.upgrade import bisected_summary
+
+NEEDED = "jinja2"
+
+MOST_ROWS = 30
+
+BORDERS = {"same": "#2a9d78", "near": "#3d8fd9", "other": "#d9822b", "alarm": "#d6336c"}
+"""Of the border, which only repeats what the heading says; to be seen on light and on dark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table. numbers: places of columns that hold figures; more: rows that are left out."""
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: tuple[int, ...] = ()
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A value as it is shown. tone: one of `BORDERS`; formula: text whose lines stay lines."""
+
+    title: str
+    tone: str
+    lines: tuple[str, ...] = ()
+    tables: tuple[Rows, ...] = ()
+    formula: str = ""
+
+
+def rows_of(
+    caption: str,
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    numbers: Sequence[int] = (),
+    most: int = MOST_ROWS,
+) -> tuple[Rows, ...]:
+    """A table of the first rows, as the only one of several; none where there is no row."""
+    left = iter(rows)
+    shown = tuple(tuple(row) for row in islice(left, most))
+    return (Rows(caption, tuple(headers), shown, tuple(numbers), sum(1 for _ in left)),) if shown else ()
+
+
+def render_card(card: Card) -> str | None:
+    """The card as HTML that stands by itself; None where what makes it is not installed."""
+    if find_spec(NEEDED) is None:
+        return None
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("card.html.j2").render(card=card, border=BORDERS[card.tone])
+
+
+MOST_UNEXPECTED = 15
+
+MOST_EXPECTATIONS = 12
+
+EXPLAINED = {Explained.IDENTICAL: "same", Explained.EXPLAINED: "near", Explained.UNEXPLAINED: "alarm"}
+IDENTIFIED = {"identified": "same", "explained": "near", "unexplained": "alarm"}
+
+
+def run_card(run: Run) -> Card:
+    """How it came out, what is not as expected, the matrix."""
+    counts = run.counts
+    came_out = "as expected" if run.exit_code == 0 else "NOT as expected"
+    lines = [
+        f"{counts.as_expected:,} of {counts.pairs:,} verdicts are as expected, over {len(run.cases):,} cases in "
+        f"{counts.cells:,} cells (case x dtype); {counts.elements:,} elements compared over {counts.steps:,} steps.",
+        answer_line(run),
+        "" if run.complete else f"This run is not complete ({run.stopped or 'incomplete'}): "
+                                f"{counts.cells:,} of {counts.cells_planned:,} cells were run.",
+        *(f"Stale expectation: {line}" for line in run.stale),
+    ]  # fmt: skip
+    unexpected = (
+        (one.case, one.dtype, f"{one.actual}\n{one.expected}", str(one.verdict.kind), one.verdict.reason)
+        for one in run.unexpected
+    )
+    head = ("case", "dtype", "pair", "verdict", "figures")
+    tables = (*rows_of("Not as expected", head, unexpected, most=MOST_UNEXPECTED), *_matrix(heat_map(run)))
+    return Card(
+        f"Run of parity {run.version}: {came_out} (exit code {run.exit_code})",
+        "same" if run.exit_code == 0 else "alarm",
+        tuple(filter(None, lines)),
+        tables,
+    )
+
+
+def _matrix(heat: HeatMap) -> tuple[Rows, ...]:
+    dtypes = heat.matrix.dtypes
+    rows = (
+        (f"{actual}\n{expected}", *(_entry(row.get(one), heat.fields.get((actual, expected, one))) for one in dtypes))
+        for (actual, expected), row in heat.matrix.rows.items()
+    )
+    caption = "The worst verdict with its number of cases; the difference of the weights in the median case, at worst"
+    return rows_of(caption, ("actual, expected", *dtypes), rows)
+
+
+def _entry(entry: Entry | None, field: Field | None) -> str:
+    if entry is None or field is None:
+        return ""
+    verdict, _ = field_kinds(entry.kinds)
+    lines = [verdict]
+    if entry.first_step is not None and field.median is not None:
+        lines.append(f"{_size(field.median)}, {_size(entry.worst_steps)}")
+    if entry.as_expected < entry.cases:
+        lines.append(f"{entry.cases - entry.as_expected} NOT AS EXPECTED")
+    return "\n".join(lines)
+
+
+def _size(lr: float) -> str:
+    return steps_text(lr) if isfinite(lr) else "NaN/inf"
+
+
+def verdict_card(verdict: Verdict) -> Card:
+    """What came out, and what was expected."""
+    return Card(_verdict_title("", verdict), _tone(verdict), tuple(_verdict_lines(verdict)))
+
+
+def pair_card(pair: PairVerdict) -> Card:
+    """The same, of a pair in a cell."""
+    where = f"{pair.case} {pair.dtype}, {pair.actual} / {pair.expected}: "
+    return Card(_verdict_title(where, pair.verdict), _tone(pair.verdict), tuple(_verdict_lines(pair.verdict)))
+
+
+def _verdict_title(where: str, verdict: Verdict) -> str:
+    came_out = "as expected" if verdict.as_expected else "NOT as expected"
+    return f"{where}{SYMBOLS[verdict.kind]} {verdict.kind}, {came_out}"
+
+
+def _verdict_lines(verdict: Verdict) -> Iterator[str]:
+    yield verdict.reason
+    if verdict.wanted is not None:
+        link = f" ({verdict.link})" if verdict.link else ""
+        yield f"{verdict.wanted} was expected: {verdict.because}{link}"
+    if verdict.blind:
+        yield f"Of {', '.join(verdict.blind)} it says nothing: an optimizer that never steps would be within it, too."
+
+
+def _tone(verdict: Verdict) -> str:
+    return TONES.get(SYMBOLS[verdict.kind], "alarm") if verdict.as_expected else "alarm"
+
+
+def divergence_card(divergence: Divergence) -> Card:
+    """Quantity by quantity, where both part and how far they are apart."""
+    rows = map(_distance, divergence.distances)
+    head = ("quantity", "differing", "first at step", "at", "actual", "expected", "worst ULP", "worst in lr")
+    return Card(
+        _verdict_title(f"{divergence.actual} against {divergence.expected}: ", divergence.verdict),
+        _tone(divergence.verdict),
+        (*_verdict_lines(divergence.verdict), f"{divergence.table.num_rows:,} rows in frame()."),
+        rows_of("All steps and parameters", head, rows, (1, 2, 6, 7)),
+    )
+
+
+def _distance(one: Distance) -> tuple[str, ...]:
+    counted = f"{one.differing:,} of {one.compared:,}"
+    if one.first is None:
+        return one.quantity, counted, "", "", "", "", "0 ULP", ""
+    first, lr = one.first, one.worst_max_steps
+    return (
+        one.quantity, counted, f"{first.step:,}", f"{first.parameter}[{first.index}]", value_text(first.actual),
+        value_text(first.expected), ulp_text(int(one.worst_max_ulp.value)), steps_text(lr.value) if lr else "",
+    )  # fmt: skip
+
+
+def explanation_card(one: Explanation) -> Card:
+    """The answer, what proves it, causes, split of w, ladder."""
+    sides = [f"{letter}: {told.implementation}, {explained.proof(told)}."
+             for letter, told in (("A", one.actual), ("B", one.expected))]  # fmt: skip
+    lines = sides if one.answer is Explained.IDENTICAL else [*sides, explained.matters(one)]
+    split = next((each for each in explained.splits(one) if each.quantity == "w"), None)
+    ladder_head = ("switched", "family", "still differ", "by at most", "w by at most")
+    tables = [
+        *rows_of("Causes", ("share", "family", "what"), explained.causes(one), (0,)),
+        *rows_of("From A to B, one choice switched after another", ladder_head, explained.rungs(one), (2, 3, 4)),
+    ]
+    if split is not None:
+        steps = tuple(f"step {step:,}" for step in split.steps)
+        rows = ((name, *figures) for name, figures in split.rows)
+        tables[1:1] = rows_of("Where the difference of w comes from, in lr", ("", *steps), rows, range(1, 9))
+    return Card(f"{one.case} {one.dtype}: {one.sentence}", EXPLAINED[one.answer], tuple(lines), tuple(tables))
+
+
+def case_card(case: Case) -> Card:
+    """The question and what is expected of the answers."""
+    hyper = ", ".join(f"{name} {_setting(value)}" for name, value in case.hyper)
+    parameters = ((one.name, f"{list(one.shape)}", one.weights.kind, one.gradients.kind) for one in case.parameters)
+    head = ("actual", "expected", "dtypes", "verdict", "because")
+    expectations = (
+        (one.actual, one.expected, _dtypes(one.dtypes), str(one.verdict), one.because) for one in case.expect
+    )
+    return Card(
+        f"Case {case.name}: {case.summary}",
+        "near",
+        (case.why, f"{case.steps:,} steps of {case.layout().size:,} elements in {', '.join(case.dtypes)}.", hyper),
+        (
+            *rows_of("Parameters", ("name", "shape", "weights", "gradients"), parameters),
+            *rows_of("Expected; the first that matches holds", head, expectations, most=MOST_EXPECTATIONS),
+        ),
+    )
+
+
+def _dtypes(dtypes: tuple[str, ...]) -> str:
+    return ", ".join(dtypes) if set(dtypes) < set(FORMATS) else "all"
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"{number_text(value[0])} to {number_text(value[-1])} by a schedule"
+    return str(value)
+
+
+def answer_card(answer: Answer) -> Card:
+    """Which Adam it is."""
+    return Card(
+        sentence_about("This", answer),
+        IDENTIFIED[answer.verdict],
+        tables=rows_of("", ("", ""), answer_rows(answer)),
+        formula=answer.formula,
+    )
+
+
+def certificate_card(one: Certificate) -> Card:
+    """What is certified and to which bound, or why nothing is."""
+    names = one.actual.name, one.expected.name
+    if not one.issued:
+        reasons = tuple(certified.reason_line(reason, one.cells[0]) for reason in one.reasons)
+        narrow = certified.narrowing_command(one)
+        tail = (f"What could be certified: {narrow}",) if narrow else ()
+        return Card(f"No certificate: {names[0]} and {names[1]}", "alarm", (*reasons, *tail))
+    head, rows = bound_rows(one)
+    lines = (
+        f"That holds {certified.terms(one)}",
+        *(f"In {dtypes}: {told}." for dtypes, told in certified.by_dtype(one)),
+        *certified.notes(one),
+        certified.left_out(one),
+        f"Digest: {one.digest}",
+    )
+    return Card(
+        f"Certificate: {names[0]} {certified.claim(one)} {names[1]}",
+        "same",
+        tuple(filter(None, lines)),
+        rows_of("The largest differences", head, (["\n".join(filter(None, figure)) for figure in row] for row in rows),
+                range(1, len(head))),
+    )  # fmt: skip
+
+
+def conversion_card(found: Conversion) -> Card:
+    """What to write instead, step by step, and what a constant leaves."""
+    title = f"eps {found.eps:g} from {found.source} to {found.target}, beta2 {found.beta2:g}, {found.steps:,} steps"
+    if found.source is found.target:
+        return Card(title, "same", ("The same convention: keep the number.",))
+    settled = (
+        "The conventions never meet: no constant, and no number per step, is right for all gradients."
+        if found.settled is None
+        else f"From step {found.settled:,} on the same eps is off by {found.threshold:g} lr at most."
+    )
+    constants = (
+        _constant(name, one)
+        for name, one in (
+            ("the same eps", found.same),
+            ("best: least off at worst", found.best),
+            (f"exact at step {found.steps:,} for gradients that vanish", found.vanishing),
+        )
+    )
+    rows = (
+        (f"{row.step:,}", "" if row.exact is None else f"{row.exact:.7g}", steps_text(row.same), steps_text(row.best))
+        for row in found.rows
+    )
+    off = "Off by: the largest difference of one update, if every gradient is the same."
+    return Card(
+        title,
+        "near",
+        (settled, off),
+        (
+            *rows_of("Constants", ("constant", "eps", "off by", "at |g|", "at step"), constants, (1, 2, 3, 4)),
+            *rows_of("By step", ("step", "exact eps", "same eps: off by", "best: off by"), rows, (0, 1, 2, 3)),
+        ),
+    )
+
+
+def _constant(name: str, one: Candidate) -> tuple[str, ...]:
+    gap = one.gap
+    return name, f"{one.eps:.7g}", steps_text(gap.difference), f"{gap.gradient:.2g}", f"{gap.step:,}"
+
+
+def checked_card(checked: Checked) -> Card:
+    """What became of the entries, group by group."""
+    return Card(
+        f"{BASELINE.title}: {tally(checked)}",
+        _tone_of_drifts(checked.drifts),
+        (f"{_compared(checked)}, against {checked.baseline.name}.", *_same(checked.environment, BASELINE)),
+        (*_groups(checked), *_environment(checked.environment, BASELINE)),
+    )
+
+
+def drift_card(drift: Drift) -> Card:
+    """What became of one entry."""
+    title = f"{drift.implementation} on {drift.case} in {drift.dtype}: {drift.status}"
+    change = drift.change
+    headers = ("quantity", "parameter", "step", "differing", "ULP", "lr", "new", "old")
+    rows = () if change is None else rows_of("Kept steps that differ", headers, change_rows(change), (2, 3, 4, 5))
+    told = (drift.detail or f"{drift.compared:,} digests are the same.",)
+    return Card(title, _tone_of_drifts([drift]), told, (*rows, *_environment(drift.environment, BASELINE)))
+
+
+def upgraded_card(upgraded: Upgraded) -> Card:
+    """What an upgrade changed."""
+    checked = upgraded.checked
+    compared = f"{_compared(checked)}, {upgraded.before.name} against {upgraded.after.name}."
+    return Card(
+        f"{upgrade.WORDING.title}: {tally(checked)}",
+        _tone_of_drifts(checked.drifts),
+        (compared, *upgrade.notes_of(upgraded), *_same(checked.environment, upgrade.WORDING)),
+        (*_groups(checked), *_environment(checked.environment, upgrade.WORDING)),
+    )
+
+
+def bisected_card(bisected: Bisected) -> Card:
+    """Which release changed it."""
+    decisions = ((one.release, str(one.answer), one.why) for one in bisected.decisions)
+    return Card(
+        bisected_summary(bisected),
+        "other" if bisected.first else "alarm",
+        tables=rows_of("Decisions, in their order", ("release", "answer", "why"), decisions),
+    )
+
+
+def releases_card(found: ReleaseMatrix) -> Card:
+    """Implementations by releases."""
+    rows = ((name, *(upgrade.cell_text(one, name) for one in found.columns)) for name in found.implementations)
+    return Card(
+        upgrade.matrix_summary(found),
+        "same" if not found.exit_code else "other",
+        tuple(upgrade.remarks(found)),
+        rows_of("", ("implementation", *(one.release for one in found.columns)), rows),
+    )
+
+
+def _compared(checked: Checked) -> str:
+    return f"{checked.compared:,} digests of steps were compared"
+
+
+def _tone_of_drifts(drifts: Sequence[Drift]) -> str:
+    return "same" if all(one.status in GREEN for one in drifts) else "alarm"
+
+
+def _same(environment: Sequence[Difference], wording: Wording) -> Iterator[str]:
+    if not environment:
+        yield wording.same
+
+
+def _groups(checked: Checked) -> tuple[Rows, ...]:
+    rows = (
+        (one.implementation, one.dtype, str(one.status), f"{len(one.drifts):,} of {one.of:,}", group_text(one))
+        for one in grouped(checked.drifts)
+    )
+    return rows_of("Not identical", ("implementation", "dtype", "status", "cases", "what"), rows, (3,))
+
+
+def _environment(environment: Iterable[Difference], wording: Wording) -> tuple[Rows, ...]:
+    rows = ((one.what, one.before, one.after) for one in environment)
+    return rows_of("Environment", ("", wording.before, wording.after), rows)
 
 
 def show(value: object) -> str | None:
@@ -32,17 +422,17 @@ def card_of(value: object) -> Card | None:
     return None
 
 
-card_of.register(Answer, cards.answer_card)
-card_of.register(Case, cards.case_card)
-card_of.register(Certificate, cards.certificate_card)
-card_of.register(Conversion, cards.conversion_card)
-card_of.register(Divergence, cards.divergence_card)
-card_of.register(Explanation, cards.explanation_card)
-card_of.register(PairVerdict, cards.pair_card)
-card_of.register(Run, cards.run_card)
-card_of.register(Verdict, cards.verdict_card)
-card_of.register(Bisected, drift_cards.bisected_card)
-card_of.register(Checked, drift_cards.checked_card)
-card_of.register(Drift, drift_cards.drift_card)
-card_of.register(ReleaseMatrix, drift_cards.releases_card)
-card_of.register(Upgraded, drift_cards.upgraded_card)
+card_of.register(Answer, answer_card)
+card_of.register(Case, case_card)
+card_of.register(Certificate, certificate_card)
+card_of.register(Conversion, conversion_card)
+card_of.register(Divergence, divergence_card)
+card_of.register(Explanation, explanation_card)
+card_of.register(PairVerdict, pair_card)
+card_of.register(Run, run_card)
+card_of.register(Verdict, verdict_card)
+card_of.register(Bisected, bisected_card)
+card_of.register(Checked, checked_card)
+card_of.register(Drift, drift_card)
+card_of.register(ReleaseMatrix, releases_card)
+card_of.register(Upgraded, upgraded_card)

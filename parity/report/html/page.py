@@ -1,24 +1,97 @@
-"""report.html: values to one page of HTML, with everything it needs inside."""
+"""The budgets of a run, with how many wrong Adams each of them catches, and its processes, as rows of text."""
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from parity.engine.findings import Severity
 from parity.engine.record import Run
-from parity.numerics.formats import FORMATS
-from parity.report import accounts
-from parity.report.html import bundle, wording
-from parity.report.html.method import budget_rows, worker_rows
+from parity.numerics.formats import FORMATS, format_named
+from parity.report import markdown as accounts
+from parity.report.explanation import TERMS
+from parity.report.figures import class_text, power_text
+from parity.report.html import wording
 from parity.report.html.templates import asset, lacking, templates
-from parity.report.panels.heat import Spot
+from parity.report.panels.curve import density_of, histogram_of, shares_of
+from parity.report.panels.maps import Spot
 from parity.report.panels.panels import Panels
 from parity.report.panels.view import View
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+NAMES = 6
+
+
+def budget_rows(run: Run) -> Iterator[tuple[str, str, str, int, str]]:
+    """Case, dtype, budget and its reference, pairs that are held to it, what it catches."""
+    for one in run.powers:
+        yield one.case, one.dtype, one.budget, one.pairs, power_text(one, NAMES)
+
+
+def worker_rows(run: Run) -> Iterator[tuple[str, str, str]]:
+    """Processes that saw the same, by name; their Python and packages."""
+    seen: dict[tuple[str, str], list[str]] = {}
+    for name, worker in sorted(run.workers.items()):
+        packages = ", ".join(f"{package} {version}" for package, version in worker["packages"].items())
+        seen.setdefault((worker["python"], packages), []).append(name)
+    for (python, packages), names in seen.items():
+        yield ", ".join(names), python, packages
+
+
+LEVEL = 9
+
+
+def packed(text: str) -> str:
+    """Text deflated, in base64: the same text, the same characters."""
+    return base64.b64encode(zlib.compress(text.encode(), LEVEL)).decode()
+
+
+def island(value: Any) -> str:
+    """JSON that may stand inside a script element: nothing in it can end that element."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def chart(view: View) -> dict[str, Any]:
+    """What the charts of a view are drawn from; noise: the floor of w in units of lr, None where there is none."""
+    one = view.explanation
+    found: dict[str, Any] = {
+        "steps": view.curves.steps,
+        "first": view.curves.first,
+        "noise": one.meaning.noise if one is not None and one.meaning.noise > 0 else None,
+        "curves": [[curve.quantity, curve.metric, curve.values] for curve in view.curves.curves],
+    }
+    if one is not None and one.spread:
+        densities = [density_of(spread, format_named(one.dtype)) for spread in one.spread]
+        found["histograms"] = [[each.quantity, sorted(histogram_of(each).items())] for each in one.spread]
+        found["densities"] = [[each.quantity, each.starts, each.cells] for each in densities]
+        farthest = max(distance for each in densities for _, distance, _ in each.cells)
+        found["classes"] = [class_text(distance) for distance in range(farthest + 1)]
+    if one is not None and one.split:
+        shares = shares_of(one)
+        terms = [
+            [place, name, shares.by_term[term]]
+            for place, (term, name) in enumerate(TERMS.items())
+            if term in shares.by_term
+        ]
+        found["shares"] = {"steps": shares.steps, "terms": terms}
+    return found
+
+
+def plotly_source() -> str:
+    """plotly.min.js as the installed Plotly has it."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
 
 NEEDED = ("jinja2", "plotly")
 
@@ -69,8 +142,8 @@ def render_page(run: Run, panels: Panels) -> str:
         left_open=list(accounts.open_lines(run)),
         budgets=list(budget_rows(run)),
         workers=list(worker_rows(run)),
-        spots=bundle.island(_spots(panels, sections)),
-        plotly=bundle.packed(bundle.plotly_source()) if any(one.packed for one in sections) else "",
+        spots=island(_spots(panels, sections)),
+        plotly=packed(plotly_source()) if any(one.packed for one in sections) else "",
         style=asset("style.css"),
         scripts=[asset(name) for name in SCRIPTS],
     )
@@ -100,14 +173,14 @@ def _sections(panels: Panels, environment: Environment) -> Iterator[PairSection]
             html="" if found is None or found.shown is None else told[found.shown],
             packed=_packed(views, told),
             cases=cases,
-            packed_cases=bundle.packed(cases) if len(panels.heat.spots) > MOST_SPOTS else "",
+            packed_cases=packed(cases) if len(panels.heat.spots) > MOST_SPOTS else "",
         )
 
 
 def _packed(views: tuple[View, ...], told: list[str]) -> str:
     if not views:
         return ""
-    return bundle.packed(bundle.island([[text, bundle.chart(view)] for text, view in zip(told, views, strict=True)]))
+    return packed(island([[text, chart(view)] for text, view in zip(told, views, strict=True)]))
 
 
 def _spots(panels: Panels, sections: tuple[PairSection, ...]) -> dict[str, object]:

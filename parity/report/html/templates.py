@@ -8,9 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parity.report import figures
-from parity.report.html import changing, commands, explained, wording
-from parity.report.reproduction import explain_command
+from parity.report import figures, reproduction
+from parity.report.html import changing, explained, wording
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,7 +52,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(wording=wording, explained=explained, commands=commands, explain_command=explain_command)
+    environment.globals.update(wording=wording, explained=explained, reproduction=reproduction)
     environment.globals.update(changing=changing)
     environment.filters.update(
         breakable=_breakable,

@@ -11,7 +11,7 @@ from parity.explain.causes import Family
 from parity.explain.explanation import sentence_of
 from parity.numerics.ulp import NO_DISTANCE
 from parity.report.figures import steps_text, ulp_text
-from parity.report.panels.conclusion import Conclusion, InDtype
+from parity.report.panels.panels import Conclusion, InDtype
 
 SYMBOLS = {
     Kind.IDENTICAL: "=",

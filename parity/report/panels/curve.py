@@ -1,13 +1,17 @@
-"""How far apart two orbits are, step by step, thinned to what a chart can show."""
+"""How far apart two orbits are by step, by magnitude and by part, thinned to what a chart can show."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from parity.explain.explanation import Explanation
+from parity.explain.spread import ZERO, Spread, exponent_of
+from parity.numerics.formats import Format
 from parity.numerics.ulp import NO_DISTANCE
 
 METRICS = ("max_ulp", "max_steps", "max_abs", "max_rel")
@@ -90,3 +94,70 @@ def _line(steps: np.ndarray, values: np.ndarray, last: int) -> np.ndarray:
 
 def _number(value: float) -> float | None:
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+MOST_COLUMNS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Density:
+    """Elements of one quantity, of all steps, by column and distance.
+
+    starts: of every column but those of zeros and of inf and NaN, the power of two at which it begins, evenly spaced.
+    cells: (column, distance as in `Spread`, elements); column: a place in `starts`, or one of the two constants.
+    """
+
+    quantity: str
+    starts: tuple[int, ...]
+    cells: tuple[tuple[int, int, int], ...]
+
+
+ZEROS = -1
+ENDLESS = -2
+
+
+def density_of(spread: Spread, format: Format) -> Density:
+    """Neighbouring powers of two share a column where there are more than `MOST_COLUMNS`."""
+    top = (1 << format.exponent_bits) - 1
+    exponents = [exponent_of(size, format) for size, _, _ in spread.rows if ZERO < size < top]
+    low, high = min(exponents, default=0), max(exponents, default=-1)
+    width = -(-(high - low + 1) // MOST_COLUMNS) or 1
+    counts: Counter[tuple[int, int]] = Counter()
+    for size, distance, elements in spread.rows:
+        inside = (exponent_of(size, format) - low) // width
+        counts[ZEROS if size == ZERO else ENDLESS if size == top else inside, distance] += elements
+    return Density(
+        spread.quantity,
+        tuple(range(low, high + 1, width)),
+        tuple((*place, elements) for place, elements in sorted(counts.items())),
+    )
+
+
+def histogram_of(spread: Spread) -> dict[int, int]:
+    """Elements by distance, whatever their magnitude."""
+    counts: Counter[int] = Counter()
+    for _, distance, elements in spread.rows:
+        counts[distance] += elements
+    return dict(counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of the terms of w, by term, at 1-based steps: rms of the term over the sum of those of all; 0 to 1."""
+
+    steps: tuple[int, ...]
+    by_term: dict[str, tuple[float, ...]]
+
+
+def shares_of(explanation: Explanation) -> Shares:
+    """Terms that are nowhere more than 0; no steps where nothing was split."""
+    rms = {(row.term, row.step): row.rms for row in explanation.split if row.quantity == "w" and row.term != "total"}
+    terms = tuple(dict.fromkeys(term for term, _ in rms))
+    steps = tuple(sorted({step for _, step in rms}))
+    totals = {step: sum(rms[term, step] for term in terms) for step in steps}
+    found = {term: tuple(_share(rms[term, step], totals[step]) for step in steps) for term in terms}
+    return Shares(steps, {term: row for term, row in found.items() if any(row)})
+
+
+def _share(part: float, total: float) -> float:
+    return float(f"{part / total:.{DIGITS}g}") if total > 0 else 0.0

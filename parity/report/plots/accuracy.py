@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from parity.report.figures import counted, number_text
-from parity.report.panels.accuracy import Accuracy, Error
+from parity.report.panels.maps import Accuracy, Error
 from parity.report.plots import canvas
 from parity.report.plots.plot import Plot, Section
 

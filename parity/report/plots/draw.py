@@ -11,8 +11,7 @@ from parity.report.plots.accuracy import MOST_ROWS as MOST_IMPLEMENTATIONS
 from parity.report.plots.accuracy import draw_accuracy
 from parity.report.plots.canvas import look
 from parity.report.plots.difference import draw_difference
-from parity.report.plots.epsilon import draw_epsilon
-from parity.report.plots.matrix import MOST_ROWS, draw_matrix, ordered
+from parity.report.plots.maps import MOST_ROWS, draw_epsilon, draw_matrix, ordered
 from parity.report.plots.plot import Plot, Plots, Section
 
 NEEDED = "matplotlib"

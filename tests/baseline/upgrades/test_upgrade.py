@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from parity.core.errors import ParityError
-from parity.report.panels.reading import read_document
+from parity.report.panels.documents import read_document
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from parity.comparison.distance import First, Worst
 from parity.core.errors import NothingCompared, ParityError, UsageError
 from parity.engine.power import Power
 from parity.numerics.ulp import NO_DISTANCE
+from parity.report.panels.certificate import Ground, Obstacle
 from parity.report.panels.certifying import certify
-from parity.report.panels.clause import Ground, Obstacle
 
 SAME = ("user.two", "user.one")
 NEAR = ("user.one", "numpy.adam.outside")

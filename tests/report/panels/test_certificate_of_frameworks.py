@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import parity
-from parity.report.panels.clause import Ground, Obstacle
+from parity.report.panels.certificate import Ground, Obstacle
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(900)]
 

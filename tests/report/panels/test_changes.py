@@ -10,11 +10,9 @@ import pytest
 
 from parity.baseline.drift import Status
 from parity.core.environment import Difference
-from parity.report.panels.change_map import change_field
-from parity.report.panels.changes import changes_of, pins_of, read_changes
-from parity.report.panels.documents import DivergenceRow, EntryChange, HeldEntry
-from parity.report.panels.heat import heat_of
-from parity.report.panels.reading import document_of
+from parity.report.panels.changes import change_field, changes_of, pins_of, read_changes
+from parity.report.panels.documents import DivergenceRow, EntryChange, HeldEntry, document_of
+from parity.report.panels.maps import heat_of
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from parity.explain.explanation import Answer, Explanation, Meaning, SplitRow, T
 from parity.explain.residual import Residual
 from parity.explain.spread import NONE, ZERO, Spread
 from parity.numerics.formats import FORMATS
-from parity.report.panels.density import ENDLESS, MOST_COLUMNS, ZEROS, density_of, histogram_of
-from parity.report.panels.shares import shares_of
+from parity.report.panels.curve import ENDLESS, MOST_COLUMNS, ZEROS, density_of, histogram_of, shares_of
 
 BIAS = 127
 TOP = 255

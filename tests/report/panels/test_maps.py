@@ -7,9 +7,7 @@ import math
 import pytest
 
 from parity.adam.convention import Epsilon
-from parity.report.panels.accuracy import accuracy
-from parity.report.panels.epsilon_map import EPS, epsilon_map, epsilon_maps
-from parity.report.panels.heat import heat_map, heat_of
+from parity.report.panels.maps import EPS, accuracy, epsilon_map, epsilon_maps, heat_map, heat_of
 
 HAT = ("numpy.adam.hat", "numpy.adam.outside")
 

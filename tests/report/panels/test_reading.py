@@ -11,7 +11,7 @@ import pytest
 from parity.baseline.document import FILES
 from parity.baseline.upgrade import hold_sides
 from parity.core.errors import ParityError
-from parity.report.panels.reading import document_in, document_of, read_document, without_folders
+from parity.report.panels.documents import document_in, document_of, read_document, without_folders
 
 KINDS = ("upgrade", "matrix", "bisect", "baseline")
 

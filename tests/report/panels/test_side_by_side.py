@@ -9,8 +9,7 @@ import pytest
 import parity
 from parity.core.errors import NothingCompared
 from parity.engine.record import read_run
-from parity.report.panels.beside import Course
-from parity.report.panels.side_by_side import side_by_side
+from parity.report.panels.side_by_side import Course, side_by_side
 
 HAT, OUTSIDE = "numpy.adam.hat", "numpy.adam.outside"
 WRONG = [("1 - hyper.beta2**t", "1.0")]

@@ -10,8 +10,7 @@ import parity
 from parity.core.errors import ParityError
 from parity.engine.record import read_run
 from parity.report.panels.panels import read_panels
-from parity.report.panels.rows import read_cells
-from parity.report.panels.view import PairViews, read_views
+from parity.report.panels.view import PairViews, read_cells, read_views
 
 HAT = ("numpy.adam.hat", "numpy.adam.outside")
 SEEN = {"eps": 1e-3}
@@ -115,7 +114,7 @@ def test_cells_come_whole_whatever_the_batches_are(run_small, tmp_path, monkeypa
     run = run_small(*HAT, hyper=SEEN, dtypes=["float32", "float64"])
     whole = {(one.case, one.dtype): one.table.num_rows for one in read_cells(tmp_path / "run")}
     assert sum(whole.values()) == run.counts.rows
-    monkeypatch.setattr("parity.report.panels.rows.ROWS_IN_MEMORY", 7)
+    monkeypatch.setattr("parity.report.panels.view.ROWS_IN_MEMORY", 7)
     assert {(one.case, one.dtype): one.table.num_rows for one in read_cells(tmp_path / "run")} == whole
 
 

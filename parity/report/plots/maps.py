@@ -1,13 +1,20 @@
-"""A heat map: rows by columns, every field with a shade and with text that says the same."""
+"""Heat maps: the matrix of pairs by dtype, and where the place of epsilon matters."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from parity.report.html.wording import HEAT_LABELS
+from parity.engine.matrix import Entry
+from parity.report.figures import counted, number_text
+from parity.report.html.wording import HEAT_LABELS, field_kinds
+from parity.report.panels.maps import EPS, EpsilonMap, Field, HeatMap
+from parity.report.panels.panels import Panels
 from parity.report.plots import canvas
+from parity.report.plots.canvas import one_line, svg_of
+from parity.report.plots.plot import Plot, Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,3 +132,94 @@ def _shades(axes: Axes, rows: Sequence[Row], left: float, top: float, width: flo
     marked = [(x, y) for square, x, y in found if square.marked]
     if marked:
         axes.add_patch(PathPatch(outlined(marked, 1.5), fill=False, edgecolor=canvas.ALARM, linewidth=2.5))
+
+
+MOST_ROWS = 30
+
+LONGEST_NAME = 24
+
+TITLE = "How far the weights of every pair are apart"
+HINTS = (
+    "A field has the worst verdict and how often it was given; below, the difference of w in lr: in the",
+    "median case, which sets the shade, then at worst.",
+)
+
+
+def draw_matrix(panels: Panels) -> Plot:
+    """Those pairs first that people ask about."""
+    pairs = ordered(panels)[:MOST_ROWS]
+    heat = panels.heat
+    grid = Grid(
+        title=TITLE,
+        hints=HINTS,
+        corner="actual, expected",
+        columns=heat.matrix.dtypes,
+        rows=tuple(_row(heat, *pair) for pair in pairs),
+        label_width=120.0,
+        height=26.0,
+    )
+    alternative = (
+        f"Heat map of {counted(len(pairs), 'pair')} by dtype ({', '.join(heat.matrix.dtypes)}): verdict, median and "
+        "worst difference of w in lr. The table below has the same verdicts."
+    )
+    return Plot(Section.MATRIX, "matrix.svg", alternative, svg_of(draw_grid(grid), alternative))
+
+
+def ordered(panels: Panels) -> list[tuple[str, str]]:
+    """All pairs of a run."""
+    first = [(one.actual, one.expected) for one in panels.conclusions]
+    return list(dict.fromkeys([*first, *panels.heat.matrix.rows]))
+
+
+def _row(heat: HeatMap, actual: str, expected: str) -> Row:
+    row = heat.matrix.rows[actual, expected]
+    squares = (
+        _square(row[dtype], heat.fields[actual, expected, dtype]) if dtype in row else None
+        for dtype in heat.matrix.dtypes
+    )
+    return Row((one_line(actual, LONGEST_NAME), one_line(expected, LONGEST_NAME)), tuple(squares))
+
+
+def _square(entry: Entry, field: Field) -> Square:
+    verdict, _ = field_kinds(entry.kinds)
+    if entry.as_expected < entry.cases:
+        return Square((verdict, f"{entry.cases - entry.as_expected} UNEXPECTED"), field.heat, marked=True)
+    if field.median is None:
+        return Square((verdict,), field.heat)
+    if entry.first_step is None:
+        return Square((verdict, "0"), field.heat)
+    return Square((verdict, f"{_size(field.median)}  |  {_size(entry.worst_steps)}"), field.heat)
+
+
+def _size(lr: float) -> str:
+    return number_text(lr) if math.isfinite(lr) else "NaN/inf"
+
+
+def draw_epsilon(found: EpsilonMap, number: int) -> Plot:
+    """One map."""
+    grid = Grid(
+        title=f"Epsilon {found.actual} against {found.expected}: one update apart, in lr",
+        hints=(f"Rows: size of a gradient that is the same at every step. Columns: step. eps {EPS:g} in both places.",),
+        corner="|g|",
+        columns=tuple(f"{step:,}" for step in found.steps),
+        rows=tuple(
+            Row((f"{gradient:.0e}".replace("e-0", "e-").replace("e+00", ""),),
+                tuple(Square((_digit(gap.lr),), gap.heat) for gap in row))
+            for gradient, row in zip(found.gradients, found.gaps, strict=True)
+        ),
+        label_width=30.0,
+        height=14.0,
+        size=7.0,
+    )  # fmt: skip
+    alternative = (
+        f"Heat map of the difference of one update, in lr, between epsilon {found.actual} and {found.expected}, by "
+        "size of the gradient and step."
+    )
+    return Plot(Section.EPSILON, f"epsilon-{number}.svg", alternative, svg_of(draw_grid(grid), alternative))
+
+
+def _digit(lr: float) -> str:
+    if not lr:
+        return "0"
+    told = f"{lr:.0e}"
+    return f"{float(told):g}" if float(told) >= 0.01 else told.replace("e-0", "e-")
