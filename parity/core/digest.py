@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +31,12 @@ def digest_of_file(path: Path) -> str:
     """The same of a file, without holding it in memory; OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_CHARACTERS]
+
+
+SEAL = "seal"
+
+
+def seal_of(content: Mapping[str, Any]) -> str:
+    """Of everything but the seal; white space and the order of keys do not matter."""
+    sealed = {key: value for key, value in content.items() if key != SEAL}
+    return digest_of(json.dumps(sealed, sort_keys=True, separators=(",", ":")).encode())

@@ -11,10 +11,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from parity.case.case import Case
 from parity.case.expectation import Expectation
-from parity.core.digest import digest_of
+from parity.core.digest import SEAL, digest_of, seal_of
 from parity.core.errors import ParityError
 from parity.core.files import write_json
-from parity.engine.seal import SEAL, seal_of
 
 SCHEMA = 1
 FILE = "power.json"

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from parity.case.expectation import Kind
 from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
+from parity.core.digest import SEAL, seal_of
 from parity.core.environment import describe_environment
 from parity.core.errors import ParityError
 from parity.core.files import write_atomically
@@ -25,7 +26,6 @@ from parity.engine.plan import Plan
 from parity.engine.power import Held, Power, PowerTable, powers_of, reference_of
 from parity.engine.result import CellResult, PairResult, judge_pair
 from parity.engine.run import Progress
-from parity.engine.seal import SEAL, seal_of
 from parity.engine.tables import PARQUET, check_whole_table, read_distances
 from parity.numerics.formats import FORMATS
 

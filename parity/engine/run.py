@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +26,6 @@ from parity.core.interrupt import interrupt_once
 from parity.core.state import QUANTITIES
 from parity.core.version import VERSION
 from parity.engine.account import Explained, Explaining
-from parity.engine.agenda import Agenda
 from parity.engine.cell import run_cell
 from parity.engine.convoy import Interrupted
 from parity.engine.explanations import SUFFIX, check_document, write_document
@@ -322,3 +321,27 @@ def load_part(folder: Path, cell: Cell, keep_traces: bool, explained: bool) -> C
     if result.account.explanations:
         check_document(explanations_path(folder, cell.name), result.account.explanations)
     return result
+
+
+class Agenda:
+    """Cells that wait, given out so that a lane stays with the dtypes it began.
+
+    Frameworks compile once per process, shape and dtype: two lanes that both meet every dtype would
+    both compile everything. A lane that has none of its dtypes left begins another, and helps out
+    with those of other lanes when all are begun.
+    """
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._waiting = list(cells)
+        self._owners: dict[str, Hashable] = {}
+        self._lock = threading.Lock()
+
+    def take(self, lane: Hashable) -> Cell:
+        """The next cell of a lane; IndexError where none is left."""
+        with self._lock:
+            own = [cell for cell in self._waiting if self._owners.get(cell.dtype) == lane]
+            fresh = [cell for cell in self._waiting if cell.dtype not in self._owners]
+            cell = (own or fresh or self._waiting[::-1])[0]
+            self._owners.setdefault(cell.dtype, lane)
+            self._waiting.remove(cell)
+            return cell

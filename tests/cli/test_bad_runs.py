@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import parity
-from parity.core.digest import digest_of_file
-from parity.engine.seal import SEAL, seal_of
+from parity.core.digest import SEAL, digest_of_file, seal_of
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 TABLE = "divergence.parquet"

@@ -9,9 +9,9 @@ import shutil
 import pytest
 
 import parity
+from parity.core.digest import SEAL, seal_of
 from parity.core.errors import ParityError
 from parity.engine.record import SCHEMA, read_run, write_run
-from parity.engine.seal import SEAL, seal_of
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 
