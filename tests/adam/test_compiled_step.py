@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import slow_step
 
 from parity.adam import step as step_module
 from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, Setting, SquareRoot, Subnormals, plain
@@ -23,9 +22,6 @@ from parity.core.hyper import Hyper
 from parity.core.state import State
 from parity.numerics import threads
 from parity.numerics.formats import FORMATS, from_bits, to_bits
-
-sys.path.append(str(Path(__file__).parent))
-from reference import slow_step
 
 COMPILED, INTERPRETED = 0, 1 << 60
 

@@ -7,10 +7,23 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from orbits import (
+    FLOAT32,
+    SHAPES,
+    STEPS,
+    Gradients,
+    assert_same_bits,
+    draw,
+    draw_gradients,
+    each,
+    each_dtype,
+    frozen,
+    memory,
+    orbit,
+)
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
@@ -20,10 +33,9 @@ from parity.implementations.implementation import Implementation
 from parity.implementations.tensorflow_memory import aligned, tensor_on
 from parity.numerics.formats import FORMATS, to_bits
 
+each_row = each(keras_.IMPLEMENTATIONS)
 pytestmark = pytest.mark.frameworks
 
-SHAPES = {"matrix": (3, 4), "vector": (7,), "scalar": (), "empty": (0,)}
-STEPS = 10
 NAMES = ("keras.adam.eager", "keras.adam.function", "keras.adam.xla")
 SCHEDULE = tuple(0.1 / step for step in range(1, STEPS + 1))
 HYPERS = {
@@ -33,30 +45,6 @@ HYPERS = {
 }
 MISSING = {2: ("matrix",), 5: ("scalar", "vector"), 6: ("matrix",)}
 """Parameters without a gradient, by step."""
-
-FLOAT32 = np.dtype(np.float32)
-
-Gradients = list[dict[str, np.ndarray | None]]
-
-
-def frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
-
-
-def draw(dtype: np.dtype, seed: int = 20) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
-    return {name: frozen(np.asarray(random.standard_normal(shape)).astype(dtype)) for name, shape in SHAPES.items()}
-
-
-def draw_gradients(dtype: np.dtype, missing: dict[int, tuple[str, ...]] | None = None) -> Gradients:
-    random = np.random.default_rng(21)
-    gradients: Gradients = []
-    for step in range(1, STEPS + 1):
-        drawn = {name: np.asarray(random.standard_normal(shape) * 2.0 ** (3 - step)) for name, shape in SHAPES.items()}
-        gone = (missing or {}).get(step, ())
-        gradients.append({name: None if name in gone else frozen(array.astype(dtype)) for name, array in drawn.items()})
-    return gradients
 
 
 def user_loop(name: str, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> list[State]:
@@ -101,26 +89,6 @@ def user_loop(name: str, weights: dict[str, np.ndarray], gradients: Gradients, h
     return states
 
 
-def orbit(states: Iterator[State]) -> list[State]:
-    """All states, copied as the engine does."""
-    return [State(*(part and {k: a.copy() for k, a in part.items()} for part in state)) for state in states]
-
-
-def assert_same_bits(actual: list[State], expected: list[State]) -> None:
-    assert len(actual) == len(expected) > 0
-    for step, (left, right) in enumerate(zip(actual, expected, strict=True), start=1):
-        for quantity in State._fields:
-            ours, theirs = getattr(left, quantity), getattr(right, quantity)
-            assert (ours is None) == (theirs is None), quantity
-            if theirs is None:
-                continue
-            assert list(ours) == list(theirs)
-            for name, array in theirs.items():
-                assert ours[name].dtype == array.dtype, (quantity, name)
-                assert ours[name].shape == array.shape, (quantity, name)
-                assert to_bits(ours[name]).tolist() == to_bits(array).tolist(), (step, quantity, name)
-
-
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One entry for every parameter each time Keras's Python code of the update runs."""
@@ -136,14 +104,6 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(keras.optimizers.Adam, "update_step", counting)
     return seen
-
-
-def each_row(function):  # type: ignore[no-untyped-def]
-    rows = keras_.IMPLEMENTATIONS
-    return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])(function)
-
-
-each_dtype = pytest.mark.parametrize("dtype", [form.dtype for form in FORMATS.values()], ids=list(FORMATS))
 
 
 @each_row
@@ -192,77 +152,10 @@ def test_keras_itself_refuses_a_step_without_any_gradient() -> None:
         user_loop("keras.adam.eager", draw(FLOAT32), [dict.fromkeys(SHAPES)], Hyper())
 
 
-@each_row
-@each_dtype
-def test_inputs_are_only_read(row: Implementation, dtype: np.dtype) -> None:
-    weights, gradients = draw(dtype), draw_gradients(dtype)
-    inputs = [array for arrays in (weights, *gradients) for array in arrays.values() if array is not None]
-    before = [to_bits(array).tolist() for array in inputs]
-    for state in row.states(weights, gradients, HYPERS["amsgrad"]):
-        assert not any(np.shares_memory(state.w[name], weights[name]) for name in weights)
-    assert [to_bits(array).tolist() for array in inputs] == before
-
-
-def memory(elements: int, shift: int = 0) -> np.ndarray:
-    """float32 zeros that begin so many bytes behind a multiple of 64."""
-    block = np.zeros(4 * elements + 128, np.uint8)
-    offset = -block.ctypes.data % 64 + shift
-    return block[offset : offset + 4 * elements].view(np.float32)
-
-
-@each_row
-@pytest.mark.parametrize("shift", [0, 4], ids=["aligned", "unaligned"])
-def test_a_gradient_buffer_may_be_reused_by_the_next_step(row: Implementation, shift: int) -> None:
-    """The engine writes the next gradients where the last ones were; TensorFlow reads some in place."""
-    buffer = memory(STEPS, shift)
-    read_only = frozen(buffer.view())
-    drawn = np.random.default_rng(23).standard_normal((STEPS, buffer.size)).astype(np.float32)
-
-    def reused() -> Iterator[dict[str, np.ndarray | None]]:
-        for values in drawn:
-            buffer[:] = values
-            yield {"w": read_only}
-            assert np.array_equal(buffer, values)
-        buffer[:] = np.nan
-
-    weights = {"w": np.ones(buffer.size, np.float32)}
-    hyper = Hyper(lr=1e-2, beta1=0.0, beta2=0.0, eps=1e-3)  # m = g: TensorFlow must not store g itself
-    actual = orbit(row.run(weights, reused(), hyper, **row.options))
-    assert_same_bits(actual, user_loop(row.name, weights, [{"w": values} for values in drawn], hyper))
-
-
 def test_aligned_gradients_are_not_copied() -> None:
     gradient = frozen(memory(STEPS))
     next(keras_.IMPLEMENTATIONS[0].states({"w": np.ones(STEPS, np.float32)}, [{"w": gradient}], Hyper()))
     assert np.shares_memory(np.asarray(tensor_on(aligned("w", gradient, {}))), gradient)
-
-
-@each_row
-def test_strided_arrays_are_read_in_their_order(row: Implementation) -> None:
-    weights = {"w": frozen(np.arange(12, dtype=np.float32).reshape(4, 3)).T}
-    gradient = memory(12).reshape(4, 3)
-    gradient[:] = np.arange(12).reshape(4, 3)
-    gradient = frozen(gradient).T
-    dense = user_loop(
-        row.name, {"w": np.ascontiguousarray(weights["w"])}, [{"w": np.ascontiguousarray(gradient)}], Hyper()
-    )
-    assert_same_bits(orbit(row.states(weights, [{"w": gradient}], Hyper())), dense)
-
-
-@each_row
-def test_a_run_after_an_abandoned_one_is_fresh_and_shares_nothing_with_it(row: Implementation) -> None:
-    weights, gradients = draw(FLOAT32), draw_gradients(FLOAT32)
-    hyper = HYPERS["amsgrad"]
-    abandoned = row.states(weights, gradients, hyper)
-    next(abandoned)
-    next(abandoned)
-    expected = user_loop(row.name, weights, gradients, hyper)
-    assert_same_bits(orbit(row.states(weights, gradients, hyper)), expected)
-    assert_same_bits(orbit(abandoned), expected[2:])
-    again = row.states(weights, gradients, hyper)
-    next(again)
-    del again
-    assert_same_bits(orbit(row.states(weights, gradients, hyper)), expected)
 
 
 @each_row
@@ -373,12 +266,6 @@ def python(program: str, **environment: str) -> str:
         check=True,
     )
     return done.stdout.strip()
-
-
-def test_importing_the_file_imports_no_framework() -> None:
-    frameworks = "{'torch', 'tensorflow', 'keras'}"
-    program = f"import sys, parity.implementations.keras_; print(*sorted({frameworks} & {{*sys.modules}}))"
-    assert python(program) == ""
 
 
 def test_keras_with_another_backend_is_unsupported() -> None:

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import inspect
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from orbits import (
+    BFLOAT16,
+    FLOAT32,
+    FLOAT64,
+    SHAPES,
+    STEPS,
+    Gradients,
+    assert_same_bits,
+    draw,
+    draw_gradients,
+    each,
+    each_dtype,
+    frozen,
+    memory,
+    orbit,
+)
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
 from parity.implementations import optax_
 from parity.implementations.implementation import Implementation
-from parity.numerics.formats import FORMATS, to_bits
+from parity.numerics.formats import FORMATS
 
+each_row = each(optax_.IMPLEMENTATIONS)
 pytestmark = pytest.mark.frameworks
 
-SHAPES = {"matrix": (3, 4), "vector": (7,), "scalar": (), "empty": (0,)}
-STEPS = 10
 NAMES = ("optax.adam.plain", "optax.adam.jit")
 SCHEDULE = tuple(0.1 / step for step in range(1, STEPS + 1))
 HYPERS = {
@@ -33,31 +45,6 @@ HYPERS = {
     "amsgrad-l2": Hyper(lr=1e-2, beta2=0.5, eps=1e-3, amsgrad=True, weight_decay=0.1),
     "amsgrad-decoupled": Hyper(lr=1e-2, beta2=0.5, eps=1e-3, amsgrad=True, weight_decay=0.1, decoupled=True),
 }
-
-FLOAT64, FLOAT32, BFLOAT16 = (FORMATS[name].dtype for name in ("float64", "float32", "bfloat16"))
-
-Gradients = list[dict[str, np.ndarray | None]]
-
-
-def frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
-
-
-def draw(dtype: np.dtype) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(20)
-    return {name: frozen(np.asarray(random.standard_normal(shape)).astype(dtype)) for name, shape in SHAPES.items()}
-
-
-def draw_gradients(dtype: np.dtype) -> Gradients:
-    random = np.random.default_rng(21)
-    return [
-        {
-            name: frozen(np.asarray(random.standard_normal(shape) * 2.0 ** (3 - step)).astype(dtype))
-            for name, shape in SHAPES.items()
-        }
-        for step in range(1, STEPS + 1)
-    ]
 
 
 def user_optimizer(hyper: Hyper) -> Any:
@@ -104,34 +91,6 @@ def user_loop(name: str, weights: dict[str, np.ndarray], gradients: Gradients, h
             vmax = copied(adam.nu_max) if hyper.amsgrad else None
             states.append(State(copied(params), copied(adam.mu), copied(adam.nu), vmax))
     return states
-
-
-def orbit(states: Iterator[State]) -> list[State]:
-    """All states, copied as the engine does."""
-    return [State(*(part and {k: a.copy() for k, a in part.items()} for part in state)) for state in states]
-
-
-def assert_same_bits(actual: list[State], expected: list[State]) -> None:
-    assert len(actual) == len(expected) > 0
-    for step, (left, right) in enumerate(zip(actual, expected, strict=True), start=1):
-        for quantity in State._fields:
-            ours, theirs = getattr(left, quantity), getattr(right, quantity)
-            assert (ours is None) == (theirs is None), quantity
-            if theirs is None:
-                continue
-            assert list(ours) == list(theirs)
-            for name, array in theirs.items():
-                assert ours[name].dtype == array.dtype, (quantity, name)
-                assert ours[name].shape == array.shape, (quantity, name)
-                assert to_bits(ours[name]).tolist() == to_bits(array).tolist(), (step, quantity, name)
-
-
-def each_row(function):  # type: ignore[no-untyped-def]
-    rows = optax_.IMPLEMENTATIONS
-    return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])(function)
-
-
-each_dtype = pytest.mark.parametrize("dtype", [form.dtype for form in FORMATS.values()], ids=list(FORMATS))
 
 
 @each_row
@@ -213,69 +172,11 @@ def test_steps_are_counted_for_all_parameters_together(row: Implementation) -> N
     assert change == pytest.approx(np.full((3, 4), expected), rel=1e-6)
 
 
-@each_row
-@each_dtype
-def test_inputs_are_only_read(row: Implementation, dtype: np.dtype) -> None:
-    weights, gradients = draw(dtype), draw_gradients(dtype)
-    inputs = [array for arrays in (weights, *gradients) for array in arrays.values() if array is not None]
-    before = [to_bits(array).tolist() for array in inputs]
-    for state in row.states(weights, gradients, HYPERS["l2"]):
-        assert not any(np.shares_memory(state.w[name], weights[name]) for name in weights)
-    assert [to_bits(array).tolist() for array in inputs] == before
-
-
-def memory(elements: int, shift: int = 0) -> np.ndarray:
-    """float32 zeros that begin so many bytes behind a multiple of 64."""
-    block = np.zeros(4 * elements + 128, np.uint8)
-    offset = -block.ctypes.data % 64 + shift
-    return block[offset : offset + 4 * elements].view(np.float32)
-
-
-@each_row
-@pytest.mark.parametrize("shift", [0, 4], ids=["aligned", "unaligned"])
-def test_a_gradient_buffer_may_be_reused_by_the_next_step(row: Implementation, shift: int) -> None:
-    """The engine writes the next gradients where the last ones were; JAX reads aligned ones in place, and later."""
-    buffer = memory(100_000, shift)
-    read_only = frozen(buffer.view())
-    drawn = np.random.default_rng(23).standard_normal((STEPS, buffer.size)).astype(np.float32)
-
-    def reused() -> Iterator[dict[str, np.ndarray | None]]:
-        for values in drawn:
-            buffer[:] = values
-            yield {"w": read_only}
-            assert np.array_equal(buffer, values)
-            buffer[:] = np.nan
-
-    weights = {"w": np.ones(buffer.size, np.float32)}
-    hyper = Hyper(lr=1e-2, beta1=0.0, beta2=0.0, eps=1e-3)  # m = g: JAX must not keep g itself
-    actual = orbit(row.states(weights, reused(), hyper))
-    assert_same_bits(actual, user_loop(row.name, weights, [{"w": values} for values in drawn], hyper))
-
-
 def test_aligned_gradients_are_not_copied() -> None:
     import jax
 
     gradient = frozen(memory(100))
     assert np.shares_memory(np.asarray(jax.device_put(gradient)), gradient)
-
-
-@each_row
-@each_dtype
-def test_states_are_views_that_keep_their_values(row: Implementation, dtype: np.dtype) -> None:
-    kept = list(row.states(draw(dtype), draw_gradients(dtype), HYPERS["amsgrad"]))
-    copied = orbit(row.states(draw(dtype), draw_gradients(dtype), HYPERS["amsgrad"]))
-    assert_same_bits(kept, copied)
-    for state in kept:
-        assert not any(array.flags.owndata or array.flags.writeable for array in state.w.values())
-
-
-@each_row
-def test_strided_arrays_are_read_in_their_order(row: Implementation) -> None:
-    weights = {"w": frozen(np.arange(12, dtype=np.float32).reshape(4, 3)).T}
-    gradients: Gradients = [{"w": frozen(np.arange(24, dtype=np.float32).reshape(3, 8))[:, ::-2]}]
-    dense: Gradients = [{"w": np.ascontiguousarray(gradients[0]["w"])}]
-    actual = orbit(row.states(weights, gradients, Hyper()))
-    assert_same_bits(actual, user_loop(row.name, {"w": np.ascontiguousarray(weights["w"])}, dense, Hyper()))
 
 
 @each_row
@@ -357,9 +258,3 @@ def test_jit_differs_from_plain() -> None:
     gradients: Gradients = [{"w": random.standard_normal(1000).astype(np.float32)} for _ in range(5)]
     last = {row.name: orbit(row.states(weights, gradients, Hyper()))[-1] for row in optax_.IMPLEMENTATIONS}
     assert not np.array_equal(last["optax.adam.jit"].w["w"], last["optax.adam.plain"].w["w"])
-
-
-def test_importing_the_file_imports_no_framework() -> None:
-    program = "import sys, parity.implementations.optax_; print(*sorted({'jax', 'jaxlib', 'optax'} & {*sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import inspect
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from orbits import (
+    BFLOAT16,
+    FLOAT32,
+    FLOAT64,
+    STEPS,
+    Gradients,
+    assert_same_bits,
+    draw,
+    draw_gradients,
+    each_dtype,
+    orbit,
+)
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
@@ -20,8 +29,6 @@ from parity.numerics.formats import FORMATS, to_bits
 
 pytestmark = pytest.mark.frameworks
 
-SHAPES = {"matrix": (3, 4), "vector": (7,), "scalar": (), "empty": (0,)}
-STEPS = 10
 HYPERS = {
     "defaults": Hyper(),
     "schedule": Hyper(lr=tuple(0.1 / step for step in range(1, STEPS + 1)), beta1=0.8, beta2=0.95, eps=1e-3),
@@ -30,30 +37,7 @@ HYPERS = {
 MISSING = {1: ("vector",), 2: ("matrix",), 4: ("matrix", "vector", "scalar", "empty"), 5: ("scalar", "vector")}
 """Parameters without a gradient, by step; none has one at step 4."""
 
-FLOAT64, FLOAT32, BFLOAT16 = (FORMATS[name].dtype for name in ("float64", "float32", "bfloat16"))
 (ROW,) = tensorflow_.IMPLEMENTATIONS
-
-Gradients = list[dict[str, np.ndarray | None]]
-
-
-def frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
-
-
-def draw(dtype: np.dtype) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(20)
-    return {name: frozen(np.asarray(random.standard_normal(shape)).astype(dtype)) for name, shape in SHAPES.items()}
-
-
-def draw_gradients(dtype: np.dtype, missing: dict[int, tuple[str, ...]] | None = None) -> Gradients:
-    random = np.random.default_rng(21)
-    gradients: Gradients = []
-    for step in range(1, STEPS + 1):
-        drawn = {name: np.asarray(random.standard_normal(shape) * 2.0 ** (3 - step)) for name, shape in SHAPES.items()}
-        gone = (missing or {}).get(step, ())
-        gradients.append({name: None if name in gone else frozen(array.astype(dtype)) for name, array in drawn.items()})
-    return gradients
 
 
 def tensorflow() -> Any:
@@ -92,29 +76,6 @@ def user_loop(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper
         }
         states.append(State(parts["var"], parts["m"], parts["v"], parts["vhat"] if hyper.amsgrad else None))
     return states
-
-
-def orbit(states: Iterator[State]) -> list[State]:
-    """All states, copied as the engine does."""
-    return [State(*(part and {k: a.copy() for k, a in part.items()} for part in state)) for state in states]
-
-
-def assert_same_bits(actual: list[State], expected: list[State]) -> None:
-    assert len(actual) == len(expected) > 0
-    for step, (left, right) in enumerate(zip(actual, expected, strict=True), start=1):
-        for quantity in State._fields:
-            ours, theirs = getattr(left, quantity), getattr(right, quantity)
-            assert (ours is None) == (theirs is None), quantity
-            if theirs is None:
-                continue
-            assert list(ours) == list(theirs)
-            for name, array in theirs.items():
-                assert ours[name].dtype == array.dtype, (quantity, name)
-                assert ours[name].shape == array.shape, (quantity, name)
-                assert to_bits(ours[name]).tolist() == to_bits(array).tolist(), (step, quantity, name)
-
-
-each_dtype = pytest.mark.parametrize("dtype", [form.dtype for form in FORMATS.values()], ids=list(FORMATS))
 
 
 @each_dtype
@@ -170,45 +131,6 @@ def test_no_gradient_leaves_a_parameter_alone_while_the_powers_go_on(dtype: np.d
     assert not np.array_equal(last.w["matrix"], prompt.w["matrix"])
 
 
-@each_dtype
-def test_inputs_are_only_read(dtype: np.dtype) -> None:
-    weights, gradients = draw(dtype), draw_gradients(dtype)
-    inputs = [array for arrays in (weights, *gradients) for array in arrays.values() if array is not None]
-    before = [to_bits(array).tolist() for array in inputs]
-    for state in ROW.states(weights, gradients, HYPERS["amsgrad"]):
-        assert not any(np.shares_memory(state.w[name], weights[name]) for name in weights)
-    assert [to_bits(array).tolist() for array in inputs] == before
-
-
-@each_dtype
-def test_states_are_views_that_keep_their_values(dtype: np.dtype) -> None:
-    kept = list(ROW.states(draw(dtype), draw_gradients(dtype), HYPERS["amsgrad"]))
-    copied = orbit(ROW.states(draw(dtype), draw_gradients(dtype), HYPERS["amsgrad"]))
-    assert_same_bits(kept, copied)
-    assert not any(state.w["matrix"].flags.owndata or state.w["matrix"].flags.writeable for state in kept)
-
-
-@pytest.mark.parametrize("shift", [0, 4], ids=["aligned", "unaligned"])
-def test_a_gradient_buffer_may_be_reused_by_the_next_step(shift: int) -> None:
-    block = np.zeros(4 * STEPS + 128, np.uint8)
-    offset = -block.ctypes.data % 64 + shift
-    buffer = block[offset : offset + 4 * STEPS].view(np.float32)
-    read_only = frozen(buffer.view())
-    drawn = np.random.default_rng(23).standard_normal((STEPS, STEPS)).astype(np.float32)
-
-    def reused() -> Iterator[dict[str, np.ndarray | None]]:
-        for values in drawn:
-            buffer[:] = values
-            yield {"vector": read_only}
-            assert np.array_equal(buffer, values)
-            buffer[:] = np.nan
-
-    weights = {"vector": np.ones(STEPS, np.float32)}
-    hyper = Hyper(lr=1e-2, beta1=0.0, beta2=0.0, eps=1e-3)  # m = g: TensorFlow must not store g itself
-    actual = orbit(ROW.states(weights, reused(), hyper))
-    assert_same_bits(actual, user_loop(weights, [{"vector": values} for values in drawn], hyper))
-
-
 @pytest.mark.parametrize("decoupled", [False, True], ids=["l2", "decoupled"])
 def test_weight_decay_is_unsupported(decoupled: bool) -> None:
     with pytest.raises(Unsupported, match=r"^tensorflow: the Adam kernels have no weight decay, neither"):
@@ -248,11 +170,3 @@ def test_defaults_are_those_of_the_adam_optimizer_of_tensorflow_1() -> None:
 def test_row() -> None:
     assert (ROW.name, ROW.framework) == ("tensorflow.adam.kernel", "tensorflow")
     assert (ROW.needs, ROW.convention, ROW.dtypes) == (("tensorflow",), "hat", tuple(FORMATS))
-
-
-@pytest.mark.parametrize("module", ["tensorflow_", "tensorflow_memory", "tf_keras_"])
-def test_importing_the_file_imports_no_framework(module: str) -> None:
-    frameworks = "{'torch', 'tensorflow', 'keras', 'tf_keras'}"
-    program = f"import sys, parity.implementations.{module}; print(*sorted({frameworks} & {{*sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""

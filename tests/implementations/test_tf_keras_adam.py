@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from orbits import (
+    BFLOAT16,
+    FLOAT32,
+    FLOAT64,
+    SHAPES,
+    STEPS,
+    Gradients,
+    assert_same_bits,
+    draw,
+    draw_gradients,
+    each,
+    each_dtype,
+    orbit,
+)
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
@@ -17,10 +30,9 @@ from parity.implementations import tf_keras_
 from parity.implementations.implementation import Implementation
 from parity.numerics.formats import FORMATS, to_bits
 
+each_row = each(tf_keras_.IMPLEMENTATIONS)
 pytestmark = pytest.mark.frameworks
 
-SHAPES = {"matrix": (3, 4), "vector": (7,), "scalar": (), "empty": (0,)}
-STEPS = 10
 NAMES = ("tf_keras.adam.legacy", "tf_keras.adam.new")
 LEGACY, NEW = tf_keras_.IMPLEMENTATIONS
 SCHEDULE = tuple(0.1 / step for step in range(1, STEPS + 1))
@@ -32,30 +44,6 @@ HYPERS = {
 DECOUPLED = Hyper(lr=SCHEDULE, beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.1, decoupled=True)
 MISSING = {1: ("vector",), 2: ("matrix",), 5: ("scalar", "vector"), 6: ("matrix",)}
 """Parameters without a gradient, by step."""
-
-FLOAT64, FLOAT32, BFLOAT16 = (FORMATS[name].dtype for name in ("float64", "float32", "bfloat16"))
-
-Gradients = list[dict[str, np.ndarray | None]]
-
-
-def frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
-
-
-def draw(dtype: np.dtype) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(20)
-    return {name: frozen(np.asarray(random.standard_normal(shape)).astype(dtype)) for name, shape in SHAPES.items()}
-
-
-def draw_gradients(dtype: np.dtype, missing: dict[int, tuple[str, ...]] | None = None) -> Gradients:
-    random = np.random.default_rng(21)
-    gradients: Gradients = []
-    for step in range(1, STEPS + 1):
-        drawn = {name: np.asarray(random.standard_normal(shape) * 2.0 ** (3 - step)) for name, shape in SHAPES.items()}
-        gone = (missing or {}).get(step, ())
-        gradients.append({name: None if name in gone else frozen(array.astype(dtype)) for name, array in drawn.items()})
-    return gradients
 
 
 def user_optimizer(name: str, hyper: Hyper) -> Any:
@@ -93,34 +81,6 @@ def user_loop(name: str, weights: dict[str, np.ndarray], gradients: Gradients, h
         w = {key: np.array(variable.numpy()) for key, variable in variables.items()}
         states.append(State(w, arrays("m"), arrays("v"), arrays("vhat") if hyper.amsgrad else None))
     return states
-
-
-def orbit(states: Iterator[State]) -> list[State]:
-    """All states, copied as the engine does."""
-    return [State(*(part and {k: a.copy() for k, a in part.items()} for part in state)) for state in states]
-
-
-def assert_same_bits(actual: list[State], expected: list[State]) -> None:
-    assert len(actual) == len(expected) > 0
-    for step, (left, right) in enumerate(zip(actual, expected, strict=True), start=1):
-        for quantity in State._fields:
-            ours, theirs = getattr(left, quantity), getattr(right, quantity)
-            assert (ours is None) == (theirs is None), quantity
-            if theirs is None:
-                continue
-            assert list(ours) == list(theirs)
-            for name, array in theirs.items():
-                assert ours[name].dtype == array.dtype, (quantity, name)
-                assert ours[name].shape == array.shape, (quantity, name)
-                assert to_bits(ours[name]).tolist() == to_bits(array).tolist(), (step, quantity, name)
-
-
-def each_row(function):  # type: ignore[no-untyped-def]
-    rows = tf_keras_.IMPLEMENTATIONS
-    return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])(function)
-
-
-each_dtype = pytest.mark.parametrize("dtype", [form.dtype for form in FORMATS.values()], ids=list(FORMATS))
 
 
 @each_row
@@ -198,47 +158,6 @@ def test_l2_decay_is_unsupported(row: Implementation) -> None:
 def test_legacy_has_no_decoupled_decay_either() -> None:
     with pytest.raises(Unsupported, match=r"^tf_keras: legacy\.Adam has no weight decay$"):
         next(LEGACY.states(draw(FLOAT32), draw_gradients(FLOAT32), DECOUPLED))
-
-
-@each_row
-@each_dtype
-def test_inputs_are_only_read(row: Implementation, dtype: np.dtype) -> None:
-    weights, gradients = draw(dtype), draw_gradients(dtype)
-    inputs = [array for arrays in (weights, *gradients) for array in arrays.values() if array is not None]
-    before = [to_bits(array).tolist() for array in inputs]
-    for state in row.states(weights, gradients, HYPERS["amsgrad"]):
-        assert not any(np.shares_memory(state.w[name], weights[name]) for name in weights)
-    assert [to_bits(array).tolist() for array in inputs] == before
-
-
-@each_row
-@each_dtype
-def test_states_are_views_that_keep_their_values(row: Implementation, dtype: np.dtype) -> None:
-    kept = list(row.states(draw(dtype), draw_gradients(dtype), HYPERS["amsgrad"]))
-    copied = orbit(row.states(draw(dtype), draw_gradients(dtype), HYPERS["amsgrad"]))
-    assert_same_bits(kept, copied)
-    assert not any(state.w["matrix"].flags.owndata or state.w["matrix"].flags.writeable for state in kept)
-
-
-@each_row
-def test_a_gradient_buffer_may_be_reused_by_the_next_step(row: Implementation) -> None:
-    block = np.zeros(4 * STEPS + 64, np.uint8)
-    offset = -block.ctypes.data % 64
-    buffer = block[offset : offset + 4 * STEPS].view(np.float32)
-    read_only = frozen(buffer.view())
-    drawn = np.random.default_rng(23).standard_normal((STEPS, STEPS)).astype(np.float32)
-
-    def reused() -> Iterator[dict[str, np.ndarray | None]]:
-        for values in drawn:
-            buffer[:] = values
-            yield {"w": read_only}
-            assert np.array_equal(buffer, values)
-            buffer[:] = np.nan
-
-    weights = {"w": np.ones(STEPS, np.float32)}
-    hyper = Hyper(lr=1e-2, beta1=0.0, beta2=0.0, eps=1e-3)  # m = g: TensorFlow must not store g itself
-    actual = orbit(row.states(weights, reused(), hyper))
-    assert_same_bits(actual, user_loop(row.name, weights, [{"w": values} for values in drawn], hyper))
 
 
 @each_row

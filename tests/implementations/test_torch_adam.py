@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from orbits import STEPS, Gradients, assert_same_bits, draw, draw_gradients, each, each_dtype, orbit
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
 from parity.implementations import torch_
 from parity.implementations.implementation import Implementation
-from parity.numerics.formats import FORMATS, to_bits
+from parity.numerics.formats import FORMATS
 
+each_row = each(torch_.IMPLEMENTATIONS)
 pytestmark = [
     pytest.mark.frameworks,
     # torch says so once a process, of the test's own read-only gradients; nothing writes to them.
     pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
 ]
 
-SHAPES = {"matrix": (3, 4), "vector": (7,), "scalar": (), "empty": (0,)}
-STEPS = 10
 VARIANTS = {
     "torch.adam.forloop": {"foreach": False, "fused": False},
     "torch.adam.foreach": {"foreach": True},
@@ -40,28 +37,6 @@ HYPERS = {
 }
 MISSING = {2: ("matrix",), 4: ("matrix", "vector", "scalar", "empty"), 5: ("scalar", "vector")}
 """Parameters without a gradient, by step; none has one at step 4."""
-
-Gradients = list[dict[str, np.ndarray | None]]
-
-
-def frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
-
-
-def draw(dtype: np.dtype) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(20)
-    return {name: frozen(np.asarray(random.standard_normal(shape)).astype(dtype)) for name, shape in SHAPES.items()}
-
-
-def draw_gradients(dtype: np.dtype, missing: dict[int, tuple[str, ...]] | None = None) -> Gradients:
-    random = np.random.default_rng(21)
-    gradients: Gradients = []
-    for step in range(1, STEPS + 1):
-        drawn = {name: np.asarray(random.standard_normal(shape) * 2.0 ** (3 - step)) for name, shape in SHAPES.items()}
-        gone = (missing or {}).get(step, ())
-        gradients.append({name: None if name in gone else frozen(array.astype(dtype)) for name, array in drawn.items()})
-    return gradients
 
 
 def user_loop(name: str, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> list[State]:
@@ -99,34 +74,6 @@ def user_loop(name: str, weights: dict[str, np.ndarray], gradients: Gradients, h
         vmax = state("max_exp_avg_sq") if hyper.amsgrad else None
         states.append(State(arrays(parameters), state("exp_avg"), state("exp_avg_sq"), vmax))
     return states
-
-
-def orbit(states: Iterator[State]) -> list[State]:
-    """All states, copied as the engine does."""
-    return [State(*(part and {k: a.copy() for k, a in part.items()} for part in state)) for state in states]
-
-
-def assert_same_bits(actual: list[State], expected: list[State]) -> None:
-    assert len(actual) == len(expected) > 0
-    for step, (left, right) in enumerate(zip(actual, expected, strict=True), start=1):
-        for quantity in State._fields:
-            ours, theirs = getattr(left, quantity), getattr(right, quantity)
-            assert (ours is None) == (theirs is None), quantity
-            if theirs is None:
-                continue
-            assert list(ours) == list(theirs)
-            for name, array in theirs.items():
-                assert ours[name].dtype == array.dtype, (quantity, name)
-                assert ours[name].shape == array.shape, (quantity, name)
-                assert to_bits(ours[name]).tolist() == to_bits(array).tolist(), (step, quantity, name)
-
-
-def each_row(function):  # type: ignore[no-untyped-def]
-    rows = torch_.IMPLEMENTATIONS
-    return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])(function)
-
-
-each_dtype = pytest.mark.parametrize("dtype", [form.dtype for form in FORMATS.values()], ids=list(FORMATS))
 
 
 @each_row
@@ -168,42 +115,11 @@ def test_steps_are_counted_per_parameter(row: Implementation) -> None:
 
 
 @each_row
-@each_dtype
-def test_inputs_are_only_read(row: Implementation, dtype: np.dtype) -> None:
-    weights, gradients = draw(dtype), draw_gradients(dtype)
-    inputs = [array for arrays in (weights, *gradients) for array in arrays.values() if array is not None]
-    before = [to_bits(array).tolist() for array in inputs]
-    for state in row.states(weights, gradients, HYPERS["l2"]):
-        assert not any(np.shares_memory(state.w[name], weights[name]) for name in weights)
-    assert [to_bits(array).tolist() for array in inputs] == before
-
-
-@each_row
 def test_states_are_live_views(row: Implementation) -> None:
     states = row.states(draw(np.dtype(np.float32)), draw_gradients(np.dtype(np.float32)), Hyper(amsgrad=True))
     first, second = next(states), next(states)
     for quantity in State._fields:
         assert np.shares_memory(getattr(first, quantity)["matrix"], getattr(second, quantity)["matrix"]), quantity
-
-
-@each_row
-def test_a_run_after_an_abandoned_one_is_fresh(row: Implementation) -> None:
-    weights, gradients = draw(np.dtype(np.float32)), draw_gradients(np.dtype(np.float32))
-    abandoned = row.states(weights, gradients, Hyper())
-    next(abandoned)
-    next(abandoned)
-    expected = user_loop(row.name, weights, gradients, Hyper())
-    assert_same_bits(orbit(row.states(weights, gradients, Hyper())), expected)
-    assert_same_bits(orbit(abandoned), expected[2:])
-
-
-@each_row
-def test_strided_arrays_are_read_in_their_order(row: Implementation) -> None:
-    weights = {"w": frozen(np.arange(12, dtype=np.float32).reshape(4, 3)).T}
-    gradients: Gradients = [{"w": frozen(np.arange(24, dtype=np.float32).reshape(3, 8))[:, ::-2]}]
-    dense: Gradients = [{"w": np.ascontiguousarray(gradients[0]["w"])}]
-    actual = orbit(row.states(weights, gradients, Hyper()))
-    assert_same_bits(actual, user_loop(row.name, {"w": np.ascontiguousarray(weights["w"])}, dense, Hyper()))
 
 
 @each_row
@@ -258,10 +174,3 @@ def test_float16_zero_gradient_is_nan_but_for_fused() -> None:
         for row in torch_.IMPLEMENTATIONS
     }
     assert nan == {"torch.adam.forloop": True, "torch.adam.foreach": True, "torch.adam.fused": False}
-
-
-def test_importing_the_file_imports_no_framework() -> None:
-    frameworks = "{'torch', 'tensorflow', 'keras'}"
-    program = f"import sys, parity.implementations.torch_; print(*sorted({frameworks} & {{*sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""

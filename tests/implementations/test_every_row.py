@@ -1,0 +1,110 @@
+"""What holds of every row: inputs are read and nothing else, whatever their memory; states stay what they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from orbits import FLOAT32, STEPS, assert_same_bits, draw, draw_gradients, each, each_dtype, frozen, memory, orbit
+
+from parity.core.hyper import Hyper
+from parity.implementations.implementation import Implementation
+from parity.implementations.registry import shipped_implementations
+from parity.numerics.formats import to_bits
+
+pytestmark = [
+    pytest.mark.frameworks,
+    # torch says so once a process, of the test's own read-only gradients; nothing writes to them.
+    pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
+]
+
+ROWS = tuple(shipped_implementations().values())
+KEPT = tuple(row for row in ROWS if row.framework in {"jax", "tensorflow", "tf_keras"})
+"""Rows whose states are the framework's own values, which it does not change any more."""
+
+AMSGRAD = Hyper(lr=1e-2, beta2=0.5, eps=1e-3, amsgrad=True)
+FIRST_MOMENT_ALONE = Hyper(lr=1e-2, beta1=0.0, beta2=0.0, eps=1e-3)
+
+
+def test_all_frameworks_are_here() -> None:
+    assert {row.framework for row in ROWS} == {"numpy", "torch", "keras", "tensorflow", "tf_keras", "jax"}
+
+
+@each(ROWS)
+@each_dtype
+def test_inputs_are_only_read(row: Implementation, dtype: np.dtype) -> None:
+    weights, gradients = draw(dtype), draw_gradients(dtype)
+    inputs = [array for arrays in (weights, *gradients) for array in arrays.values() if array is not None]
+    before = [to_bits(array).tolist() for array in inputs]
+    for state in row.states(weights, gradients, AMSGRAD):
+        assert not any(np.shares_memory(state.w[name], weights[name]) for name in weights)
+    assert [to_bits(array).tolist() for array in inputs] == before
+
+
+@each(ROWS)
+@pytest.mark.parametrize("shift", [0, 4], ids=["aligned", "unaligned"])
+def test_a_gradient_buffer_may_be_reused_by_the_next_step(row: Implementation, shift: int) -> None:
+    """The engine writes the next gradients where the last ones were; TensorFlow and JAX read aligned ones in place.
+
+    m = g: a framework must not keep g itself.
+    """
+    buffer = memory(100_000, shift)
+    read_only = frozen(buffer.view())
+    drawn = np.random.default_rng(23).standard_normal((STEPS, buffer.size)).astype(np.float32)
+
+    def reused() -> Iterator[dict[str, np.ndarray | None]]:
+        for values in drawn:
+            buffer[:] = values
+            yield {"w": read_only}
+            assert np.array_equal(buffer, values)
+            buffer[:] = np.nan
+
+    weights = {"w": np.ones(buffer.size, np.float32)}
+    actual = orbit(row.states(weights, reused(), FIRST_MOMENT_ALONE))
+    assert_same_bits(actual, orbit(row.states(weights, [{"w": values} for values in drawn], FIRST_MOMENT_ALONE)))
+
+
+@each(ROWS)
+def test_strided_arrays_are_read_in_their_order(row: Implementation) -> None:
+    weights = {"w": frozen(np.arange(12, dtype=np.float32).reshape(4, 3)).T}
+    turned = memory(12).reshape(4, 3)
+    turned[:] = np.arange(12).reshape(4, 3)
+    every_other = frozen(np.arange(24, dtype=np.float32).reshape(3, 8))[:, ::-2]
+    dense = {"w": np.ascontiguousarray(weights["w"])}
+    for gradient in (every_other, frozen(turned).T):
+        expected = orbit(row.states(dense, [{"w": np.ascontiguousarray(gradient)}], Hyper()))
+        assert_same_bits(orbit(row.states(weights, [{"w": gradient}], Hyper())), expected)
+
+
+@each(KEPT)
+@each_dtype
+def test_states_are_views_that_keep_their_values(row: Implementation, dtype: np.dtype) -> None:
+    kept = list(row.states(draw(dtype), draw_gradients(dtype), AMSGRAD))
+    assert_same_bits(kept, orbit(row.states(draw(dtype), draw_gradients(dtype), AMSGRAD)))
+    assert not any(state.w["matrix"].flags.owndata or state.w["matrix"].flags.writeable for state in kept)
+
+
+@each(ROWS)
+def test_a_run_after_an_abandoned_one_is_fresh_and_shares_nothing_with_it(row: Implementation) -> None:
+    weights, gradients = draw(FLOAT32), draw_gradients(FLOAT32)
+    expected = orbit(row.states(weights, gradients, AMSGRAD))
+    abandoned = row.states(weights, gradients, AMSGRAD)
+    next(abandoned)
+    next(abandoned)
+    assert_same_bits(orbit(row.states(weights, gradients, AMSGRAD)), expected)
+    assert_same_bits(orbit(abandoned), expected[2:])
+    again = row.states(weights, gradients, AMSGRAD)
+    next(again)
+    del again
+    assert_same_bits(orbit(row.states(weights, gradients, AMSGRAD)), expected)
+
+
+def test_importing_the_files_imports_no_framework() -> None:
+    modules = sorted({row.run.__module__ for row in ROWS})
+    frameworks = "{'torch', 'tensorflow', 'keras', 'tf_keras', 'jax', 'jaxlib', 'optax'}"
+    program = f"import sys, {', '.join(modules)}; print(*sorted({frameworks} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
