@@ -10,6 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Thousands of processes start: none is to compile our source again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: report test test-all power bench lint reference releases clean
 
 report: $(READY)

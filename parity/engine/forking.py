@@ -304,17 +304,25 @@ def main(framework: str, descriptor: int) -> None:
 
 def _shadowed(places: list[str]) -> str:
     """Why a worker that starts now would import another module than was imported here; empty where it would not."""
-    loaded = {name for name in list(sys.modules) if "." not in name} - {"__main__"}
+    loaded = {name: _file_of(module) for name, module in list(sys.modules.items()) if "." not in name}
+    del loaded["__main__"]
     for place in places:
         with suppress(OSError):
             for entry in sorted(os.listdir(place)):
                 name, path = entry.partition(".")[0], Path(place, entry)
-                package = name == entry and any((path / f"__init__{end}").is_file() for end in (".py", ".pyc"))
-                if name not in loaded or not (package or path.suffix in {".py", ".pyc", ".so"}):
+                # What is built in or frozen is found before any place is looked at.
+                if not loaded.get(name):
                     continue
-                if not (name == "parity" and path.resolve() == Path(__file__).resolve().parent.parent):
+                inits = [path / f"__init__{end}" for end in (".py", ".pyc")] if name == entry else [path]
+                found = next((one for one in inits if one.suffix in {".py", ".pyc", ".so"} and one.is_file()), None)
+                if found is not None and found.resolve() != Path(loaded[name]).resolve():
                     return f"there is a {name} in {place}"
     return ""
+
+
+def _file_of(module: Any) -> str:
+    spec = getattr(module, "__spec__", None)
+    return (spec.origin or "") if spec is not None and spec.has_location else ""
 
 
 def _status(pid: int) -> int | None:
@@ -362,7 +370,8 @@ def _take_over(message: Mapping[str, Any], base: list[str]) -> None:
     os.umask(message["umask"])
     os.environ.clear()
     os.environ.update(message["environment"])
-    sys.path[:] = [*([] if sys.flags.safe_path else [os.getcwd()]), *_path_of(os.environ), *base]
+    # A place that is named twice counts once, but for the first, which comes when the others stand already.
+    sys.path[:] = [*([] if sys.flags.safe_path else [os.getcwd()]), *dict.fromkeys([*_path_of(os.environ), *base])]
     importlib.invalidate_caches()
     tempfile.tempdir = None
     random.seed()

@@ -113,6 +113,13 @@ def test_a_module_that_came_into_a_place_of_modules(told, tmp_path, monkeypatch)
     assert "numbers" in cold
 
 
+def test_the_interpreters_own_modules_are_nobody_elses(told, tmp_path, monkeypatch):
+    """pytest's plug-in hands on whole search paths: what was imported from there is what a worker finds there."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(place for place in sys.path if place))
+    found, cold = told()
+    assert (found, cold) == (told(cold=True)[0], "")
+
+
 def test_a_module_in_the_first_folder_stays_there(told, tmp_path, monkeypatch):
     """Who is forked from was started beside it; others must not meet it."""
     monkeypatch.setenv("PLANTED", "anew")

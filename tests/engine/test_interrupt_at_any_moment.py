@@ -23,8 +23,18 @@ def started(interruptible):
     return start
 
 
-@pytest.mark.parametrize(("times", "gap"), [(1, 0), (2, 0.05), (2, 0.3), (8, 0.05)])
-@pytest.mark.parametrize("delay", [0.9, 1.5, 3.0])
+PRESSED = {(1, 0), (2, 0.05), (2, 0.3), (8, 0.05)}
+QUICK = {(0.9, 2, 0.05), (1.5, 1, 0), (3.0, 8, 0.05)}
+
+
+@pytest.mark.parametrize(
+    ("delay", "times", "gap"),
+    [
+        pytest.param(delay, *one, marks=() if (delay, *one) in QUICK else pytest.mark.exhaustive)
+        for delay in (0.9, 1.5, 3.0)
+        for one in sorted(PRESSED)
+    ],
+)
 def test_a_run_ends_and_leaves_nobody(started, tmp_path, delay, times, gap, record_property):
     """Keras takes longer than that to be imported, so that workers are being started; the last presses find the end."""
     with started(tmp_path / "run") as process:

@@ -42,9 +42,9 @@ def session(pytester):
     return run
 
 
-@pytest.fixture(params=[(), ("-n", "2")], ids=["plain", "two"])
+@pytest.fixture(params=[(), pytest.param(("-n", "2"), marks=pytest.mark.exhaustive)], ids=["plain", "two"])
 def spread(request):
-    """How a session is spread over processes."""
+    """How a session is spread over processes; `make test` spreads those whose point it is, `make test-all` each."""
     return request.param
 
 

@@ -144,3 +144,15 @@ def test_who_does_not_use_it_imports_nothing_heavy(pytester):
 def test_markers_and_flags_are_listed(session):
     session("--markers").stdout.fnmatch_lines(["@pytest.mark.parity(case, dtype, within, nonfinite): *"])
     session("--help").stdout.fnmatch_lines(["*--parity-report=DIR*", "*--parity-implementations=NAME*"])
+
+
+def test_workers_are_forked(case, session, pytester, monkeypatch):
+    because = "Epsilon stands in another place."
+    hat = {"actual": "numpy.adam.hat", "expected": "numpy.adam.outside", "verdict": "DIVERGED", "because": because}
+    case(expect=[hat])
+    told = []
+    for cold in ("", "1"):
+        monkeypatch.setenv("PARITY_COLD", cold)
+        session("cases", NUMPY, "--log-level=INFO", "--log-file=log.txt").assert_outcomes(passed=1)
+        told.append("worker numpy is started cold" in (pytester.path / "log.txt").read_text())
+    assert told == [False, True]

@@ -74,6 +74,12 @@ def test_a_replay_decides_nothing_again(bisect, tmp_path):
     assert (tmp_path / "elsewhere" / "bisect.log").read_text().splitlines()[0] == lines[0]
 
 
+@pytest.fixture(scope="module")
+def searched():
+    """The lines that one search wrote down, once it was made."""
+    return []
+
+
 @pytest.mark.parametrize(
     ("edit", "code", "told"),
     [
@@ -84,12 +90,13 @@ def test_a_replay_decides_nothing_again(bisect, tmp_path):
         (lambda lines: [], 4, "is empty"),
     ],
 )
-def test_a_log_that_is_none_is_refused(bisect, tmp_path, edit, code, told):
+def test_a_log_that_is_none_is_refused(bisect, tmp_path, searched, edit, code, told):
     ends = ("--good", "1.0", "--bad", "2.1")
-    bisect(*ends)
-    kept = (tmp_path / "runs" / "bisect" / "bisect.log").read_text().splitlines()
+    if not searched:
+        bisect(*ends)
+        searched.extend((tmp_path / "runs" / "bisect" / "bisect.log").read_text().splitlines())
     edited = tmp_path / "edited.log"
-    edited.write_text("".join(f"{line}\n" for line in edit(kept)))
+    edited.write_text("".join(f"{line}\n" for line in edit(searched)))
     found, _, err, answer = bisect(*ends, "--replay", edited, "-o", "elsewhere")
     assert (found, answer, err.count("\n")) == (code, None, 1)
     assert told in err
