@@ -56,8 +56,7 @@ DEPARTURES = {
 
 
 ONE_OF_EACH = {
-    *("numpy.adam.hat.store", "torch.adam.fused", "keras.adam.xla", "tensorflow.adam.kernel", "tf_keras.adam.legacy"),
-    "optax.adam.jit",
+    *("numpy.adam.hat.store", "torch.adam.fused", "keras.adam.function", "tensorflow.adam.kernel", "optax.adam.jit"),
 }
 
 

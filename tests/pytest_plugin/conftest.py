@@ -34,10 +34,13 @@ def adam(pytester, adam_text):
 
 @pytest.fixture
 def session(pytester):
-    """Run a session of pytest in a process of its own."""
+    """Run a session of pytest: in this process, or in one of its own where it is spread over several or `fresh`."""
 
-    def run(*arguments):
-        return pytester.runpytest_subprocess(*QUIET, *map(str, arguments), timeout=120)
+    def run(*arguments, fresh=False):
+        arguments = [*QUIET, *map(str, arguments)]
+        if fresh or "-n" in arguments:
+            return pytester.runpytest_subprocess(*arguments, timeout=120)
+        return pytester.runpytest_inprocess(*arguments)
 
     return run
 

@@ -76,7 +76,7 @@ def test_a_replay_decides_nothing_again(bisect, tmp_path):
 
 @pytest.fixture(scope="module")
 def searched():
-    """The lines that one search wrote down, once it was made."""
+    """The lines that one search wrote down, once it was made; {here} for its folder."""
     return []
 
 
@@ -94,9 +94,11 @@ def test_a_log_that_is_none_is_refused(bisect, tmp_path, searched, edit, code, t
     ends = ("--good", "1.0", "--bad", "2.1")
     if not searched:
         bisect(*ends)
-        searched.extend((tmp_path / "runs" / "bisect" / "bisect.log").read_text().splitlines())
+        log = (tmp_path / "runs" / "bisect" / "bisect.log").read_text()
+        searched.extend(log.replace(str(tmp_path), "{here}").splitlines())
     edited = tmp_path / "edited.log"
-    edited.write_text("".join(f"{line}\n" for line in edit(searched)))
+    kept = [line.replace("{here}", str(tmp_path)) for line in searched]
+    edited.write_text("".join(f"{line}\n" for line in edit(kept)))
     found, _, err, answer = bisect(*ends, "--replay", edited, "-o", "elsewhere")
     assert (found, answer, err.count("\n")) == (code, None, 1)
     assert told in err
