@@ -56,7 +56,7 @@ DEPARTURES = {
 
 
 ONE_OF_EACH = {
-    *("numpy.adam.hat.store", "torch.adam.fused", "keras.adam.function", "tensorflow.adam.kernel", "optax.adam.jit"),
+    *("numpy.adam.hat.store", "torch.adam.fused", "keras.adam.function", "tensorflow.adam.kernel"),
 }
 
 

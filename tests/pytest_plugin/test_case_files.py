@@ -54,7 +54,9 @@ def test_selection(case, session, selection, passed):
 
 
 @pytest.mark.parametrize(
-    "spread", [(), ("-n", "2"), ("-n", "2", "--dist", "loadgroup")], ids=["plain", "two", "grouped"]
+    "spread",
+    [(), pytest.param(("-n", "2"), marks=pytest.mark.exhaustive), ("-n", "2", "--dist", "loadgroup")],
+    ids=["plain", "two", "grouped"],
 )
 def test_a_cell_is_run_once_for_all_its_pairs(case, counted, session, spread):
     """However the pairs are spread; the module is imported once in a process of the session."""

@@ -57,6 +57,7 @@ def test_two_releases_of_keras(old_keras, command, tmp_path):
 
 
 @pytest.mark.frameworks
+@pytest.mark.exhaustive
 def test_torch_is_known_to_the_last_bit_under_another_interpreter(other_python, command, tmp_path):
     """Its twins take the square root of torch itself, which only the interpreter that has torch can be asked for."""
     sides = ("--before-python", other_python, "--after-python", sys.executable)
