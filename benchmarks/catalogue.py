@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.measure import PARITY, Figure, cost
@@ -18,17 +19,16 @@ QUICK = "float32"
 def figures(quick: bool = False) -> list[Figure]:
     """CPU time of a run over that of the bare loops, and wall seconds of a run and its report.
 
-    The loops run before the run and after it, and their mean counts: between them lies all that a minute of a busy
-    machine may change. CPU time of a run is that of all its processes.
+    Two loops run at a time, as two jobs of a run do: what CPUs take from each other counts on both sides. CPU time of a
+    run is that of all its processes.
     """
     part = f" (a part: {QUICK} only)" if quick else ""
-    before = _loops(quick)
+    loops = _loops(quick)
     with tempfile.TemporaryDirectory(prefix="parity-bench-") as folder:
         chosen = ["-d", QUICK] if quick else []
         # Exit code 1 says that a pair is not as expected, which is no matter of time.
         run = cost([PARITY, "run", "-q", "-j", "2", "-o", str(Path(folder) / "run"), *chosen], (0, 1))
         report = cost([PARITY, "report", str(Path(folder) / "run")])
-    loops = (before + _loops(quick)) / 2
     return [
         Figure(f"CPU time of `parity run` over the whole catalogue, explained, over the sum of the bare loops{part}",
                run.cpu / loops, AIM),
@@ -40,9 +40,10 @@ def _loops(quick: bool) -> float:
     """CPU seconds of all bare loops, a plain process for each framework."""
     from parity.engine.candidates import shipped_candidates
 
-    total = 0.0
-    for worker in dict.fromkeys(one.worker for one in shipped_candidates()):
+    def loop(worker: str) -> float:
         command = [sys.executable, "-m", "benchmarks.bare", "catalogue", worker, *([QUICK] if quick else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True)
-        total += float(json.loads(done.stdout.splitlines()[-1]))
-    return total
+        return float(json.loads(done.stdout.splitlines()[-1]))
+
+    with ThreadPoolExecutor(2) as threads:
+        return sum(threads.map(loop, dict.fromkeys(one.worker for one in shipped_candidates())))
