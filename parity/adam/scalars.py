@@ -19,6 +19,9 @@ from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS, Format
 from parity.numerics.rounding import round_to
 
+AHEAD = 64
+"""Steps whose scalars are formed together where they are asked for one by one."""
+
 Scalars = Mapping[str, np.ndarray]
 """By name, each an array (steps,) of the working format."""
 
@@ -39,7 +42,13 @@ def scalars(
     0 / 0 = NaN; in bfloat16, beta2 = 0.999 is 1 while 1 - beta2 is 0.001, so that v never decays. Neither is guarded
     against. Without bias correction, powers of the betas are 0. Whoever asks again gets the same arrays, read-only.
     """
-    return _scalars(hyper, convention, factors, tuple(lr), tuple(counts), format)
+    if len(counts) != 1 or isinstance(hyper.lr, tuple):
+        return _scalars(hyper, convention, factors, tuple(lr), tuple(counts), format)
+    # Who takes one step takes the next ones too, and all of them cost what one does.
+    place = counts[0] % AHEAD
+    first = counts[0] - place
+    ahead = _scalars(hyper, convention, factors, (*lr,) * AHEAD, tuple(range(first, first + AHEAD)), format)
+    return {name: values[place : place + 1] for name, values in ahead.items()}
 
 
 @lru_cache(maxsize=128)

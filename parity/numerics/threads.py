@@ -9,14 +9,27 @@ from functools import cache
 
 
 def at_once(tasks: Sequence[Callable[[], object]]) -> None:
-    """Carry out tasks, none of which may call this, on as many threads as there are processors.
+    """Carry out tasks, none of which may call this, on as many threads as there are processors; this is one of them.
 
     The error of the first one that raises is raised once all have ended.
     """
-    begun = [_threads(os.getpid()).submit(task) for task in tasks]
-    errors = [error for one in begun if (error := one.exception()) is not None]
+    # Whoever is free takes the next: taking one is a single operation of the interpreter.
+    left = iter(enumerate(tasks))
+    errors: dict[int, BaseException] = {}
+
+    def work() -> None:
+        for number, task in left:
+            try:
+                task()
+            except BaseException as error:
+                errors[number] = error
+
+    others = [_threads(os.getpid()).submit(work) for _ in range(min(len(tasks), os.cpu_count() or 1) - 1)]
+    work()
+    for one in others:
+        one.result()
     if errors:
-        raise errors[0]
+        raise errors[min(errors)]
 
 
 @cache
