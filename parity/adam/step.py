@@ -229,7 +229,7 @@ def _in_blocks(kernel: Kernel, arrays: Sequence[np.ndarray], factors: np.ndarray
     if size * len(factors) < LONG or threads < 2:
         kernel(*arrays, factors, carries, place.start, place.stop)
         return
-    width = -(-size // (2 * threads * _LEAST)) * _LEAST
+    width = -(-size // (threads * _LEAST)) * _LEAST
     at_once(
         [
             partial(kernel, *arrays, factors, carries, left, min(left + width, place.stop))
