@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from parity.core.version import VERSION as __version__
     from parity.engine.run import Options as Options
     from parity.implementations.implementation import Implementation as Implementation
+    from parity.live.record import record as record
 
 # `explain` and `identify` are left out: importing the rooms of these names would replace the functions.
 _PLACES = {
@@ -46,6 +47,7 @@ _PLACES = {
     "diff_baselines": "parity.api.baselines:diff_baselines",
     "divergence_frame": "parity.api.report:divergence_frame",
     "matrix": "parity.api.matrix:matrix",
+    "record": "parity.live.record:record",
     "run": "parity.api.run:run",
     "save_baseline": "parity.api.baselines:save_baseline",
     "upgrade": "parity.api.upgrade:upgrade",
@@ -67,6 +69,7 @@ __all__ = [
     "diff_baselines",
     "divergence_frame",
     "matrix",
+    "record",
     "run",
     "save_baseline",
     "upgrade",

@@ -96,7 +96,7 @@ class Case(Shown, BaseModel):
 
     name: the file's stem, with the swept values in brackets for a member of a sweep. summary: one
     sentence. why: what it shows and which failures it catches. expect: first match wins; the last
-    `inherited` of them come from the base file.
+    `inherited` of them come from the base file. recorded: the folder of the recording that the case is, empty for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -111,6 +111,7 @@ class Case(Shown, BaseModel):
     parameters: Annotated[tuple[CaseParameter, ...], Field(min_length=1)]
     expect: tuple[Expectation, ...] = ()
     inherited: Annotated[int, Field(ge=0)] = 0
+    recorded: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Case:
@@ -194,7 +195,7 @@ def check_recorded(case: Case) -> None:
             if recording.folder not in checked:
                 check_recording(recording)
                 checked.add(recording.folder)
-            shape = recording.parameter(parameter.name).shape
+            shape = recording.parameter(parameter.name).shape_kept
             if shape != parameter.shape:
                 raise ParityError(
                     f"parameters.{place}.shape: {parameter.name!r} was recorded in {recording.folder.name!r} "

@@ -15,6 +15,8 @@ from parity.case.case import Case, HyperTable, check_recorded
 from parity.case.expectation import Expectation, FormatName
 from parity.case.problems import problems
 from parity.case.program import Gradients, Step, Weights
+from parity.case.recording import HEADER
+from parity.case.replay import cases_of_recording
 from parity.core.errors import ParityError, nearest
 from parity.core.selection import matcher
 
@@ -196,7 +198,9 @@ def select_cases(paths: Sequence[Path | str] = (), keyword: str = "") -> tuple[C
     """Cases from files and folders (the shipped catalogue where none is given) whose names match `keyword`."""
     cases: list[Case] = []
     for path in [Path(path) for path in paths] or [shipped_cases()]:
-        if path.is_dir():
+        if (path / HEADER).is_file():
+            cases += cases_of_recording(path)
+        elif path.is_dir():
             cases += load_catalogue(path)
         elif path.is_file():
             cases += load_case_file(path)
@@ -214,7 +218,7 @@ def select_cases(paths: Sequence[Path | str] = (), keyword: str = "") -> tuple[C
 
 def cases_named(case: Path | str) -> tuple[Case, ...]:
     """The shipped case of that name, or the cases of a file; ParityError with the nearest name."""
-    if Path(case).suffix == ".toml" or Path(case).is_file():
+    if Path(case).suffix == ".toml" or Path(case).is_file() or (Path(case) / HEADER).is_file():
         return select_cases([case])
     shipped = select_cases()
     found = tuple(one for one in shipped if one.name == str(case))

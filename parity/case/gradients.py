@@ -77,7 +77,8 @@ def fill_gradients(
     for index, (parameter, place) in enumerate(_places(case)):
         table = parameter.gradients
         bits = row[place]
-        if table.is_none(step):
+        recorded = isinstance(table, programs.Recorded) and parameter.name in table.recording().step(step).none
+        if table.is_none(step) or recorded:
             absent.append(parameter.name)
             bits.fill(0)
         elif isinstance(table, programs.Recorded):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from parity.case.recording import Recording, read_recording
+from parity.case.recording import Recording, recording_in
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -166,15 +166,15 @@ class Recorded(_Gradients):
 
     def recording(self) -> Recording:
         """What was recorded; its arrays are read where they are asked for."""
-        return read_recording(Path(self.folder))
+        return recording_in(Path(self.folder))
 
     def smallest(self) -> float:
         """Smallest magnitude but zero that can occur in the recording."""
-        return self.recording().smallest
+        return self.recording().magnitudes[0]
 
     def largest(self) -> float:
         """Greatest magnitude in the recording."""
-        return self.recording().largest
+        return self.recording().magnitudes[1]
 
 
 class UniformWeights(_Table):
@@ -222,12 +222,12 @@ class RecordedWeights(_Table):
 
     def recording(self) -> Recording:
         """What was recorded; its arrays are read where they are asked for."""
-        return read_recording(Path(self.folder))
+        return recording_in(Path(self.folder))
 
     def largest(self) -> float:
         """Greatest magnitude in the recording."""
         recording = self.recording()
-        return max(float(abs(recording.weights(one.name)).max()) for one in recording.layout.parameters)
+        return max(float(abs(recording.weights(one.name)).max(initial=0)) for one in recording.parameters)
 
 
 Gradients = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from parity.case.expectation import Budget, Expectation, Kind
+from parity.case.expectation import ANY, Budget, Expectation, Kind
 from parity.comparison.distance import Distance, Reach, Worst
 from parity.core.shown import Shown
 
@@ -64,7 +64,8 @@ def judge_failure(kind: Kind, reason: str, expectation: Expectation | None) -> V
 def _verdict(kind: Kind, reason: str, expectation: Expectation | None, as_expected: bool) -> Verdict:
     if expectation is None:
         return Verdict(kind, reason, None, "", None, as_expected)
-    return Verdict(kind, reason, Kind(expectation.verdict), expectation.because, expectation.link, as_expected)
+    wanted = None if expectation.verdict == ANY else Kind(expectation.verdict)
+    return Verdict(kind, reason, wanted, expectation.because, expectation.link, as_expected)
 
 
 def _kind(distances: Sequence[Distance], moved: tuple[bool, bool], expectation: Expectation | None) -> tuple[Kind, str]:
@@ -100,6 +101,9 @@ def _surprise(
     """What is not as expected, in words; empty where all is."""
     if expectation is None:
         return "" if kind is Kind.IDENTICAL else "no expectation is stated for this pair"
+    if expectation.verdict == ANY:
+        # Where nothing could be compared, there is nothing to report.
+        return "" if kind in (Kind.IDENTICAL, Kind.DIVERGED) else "a comparison was expected"
     wanted = Kind(expectation.verdict)
     if kind is not wanted and not (wanted is Kind.WITHIN and _excused(kind, distances, expectation)):
         return f"{wanted} was expected"

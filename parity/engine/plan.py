@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from parity.case.case import Case, unmatched_expectations, unused_base_expectations
+from parity.case.replay import RECORDED
 from parity.core.errors import NothingCompared, ParityError
 from parity.core.hyper import Hyper
+from parity.implementations.recorded import PREFIX
 from parity.numerics.formats import FORMATS, format_named
 
 
@@ -87,15 +89,24 @@ def plan_cells(
     cells = []
     for case in cases:
         for dtype in (dtype for dtype in FORMATS if dtype in wanted and dtype in case.dtypes):
-            pairs = pairs_of(case, names, dtype)
+            parties = (*_recorded(case, dtype), *candidates)
+            pairs = pairs_of(case, [one.name for one in parties], dtype)
             taking_part = {name for pair in pairs for name in pair}
             if pairs:
-                chosen = tuple(candidate for candidate in candidates if candidate.name in taking_part)
+                chosen = tuple(candidate for candidate in parties if candidate.name in taking_part)
                 cells.append(Cell(case, dtype, chosen, pairs))
     if not cells:
         raise NothingCompared(_why_nothing(cases, names, wanted))
     _check_plugins(candidates, cells)
     return Plan(tuple(cells), stale_expectations(cases, [*known, *names], whole))
+
+
+def _recorded(case: Case, dtype: str) -> tuple[Candidate, ...]:
+    """What happened, where the case is a recording."""
+    if not case.recorded:
+        return ()
+    target = f"{PREFIX}{case.recorded}"
+    return (Candidate(RECORDED, target, RECORDED, (dtype,), None, Hyper(), representative=True),)
 
 
 def pairs_of(case: Case, names: Sequence[str], dtype: str) -> tuple[tuple[str, str], ...]:
@@ -112,7 +123,7 @@ def pairs_of(case: Case, names: Sequence[str], dtype: str) -> tuple[tuple[str, s
 
 def stale_expectations(cases: Sequence[Case], known: Sequence[str], whole: bool = False) -> tuple[str, ...]:
     """One line for every case without expectations, and every expectation that no known pair answers to."""
-    names = list(dict.fromkeys(known))
+    names = list(dict.fromkeys([*known, RECORDED]))
     pairs = [(actual, expected) for actual in names for expected in names if actual != expected]
     silent = tuple(
         f"{case.name}: no expectation is stated, so nothing of it is compared" for case in cases if not case.expect

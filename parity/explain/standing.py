@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
 from parity.adam.oracle import Oracle, orbits
 from parity.adam.twins import EARLIER, TWINS, Twin
+from parity.case.recording import recording_in
+from parity.case.replay import RECORDED
 from parity.comparison.trace import Trace
 from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
@@ -84,7 +87,7 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
 
     claim: the place of epsilon that the implementation states, None where it states none.
     """
-    name, dtype = trace.implementation, trace.format.name
+    name, dtype = _said_to_be(trace, inputs), trace.format.name
     claimed = TWINS.get(name, {}).get(dtype)
     held: Standing | None = None
     if claimed is not None:
@@ -105,6 +108,13 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
     convention = nearest_convention(trace, inputs, conventions)
     adam = Adam(trace.hyper, Twin(convention, plain(convention.epsilon)))
     return Standing(trace, source, adam, residual(trace, inputs, adam))
+
+
+def _said_to_be(trace: Trace, inputs: Inputs) -> str:
+    """The implementation that a trace says it is of; what was recorded is that of its optimizer."""
+    if trace.implementation != RECORDED:
+        return trace.implementation
+    return recording_in(Path(inputs.case.recorded)).told["implementation"] or RECORDED
 
 
 def nearest_convention(trace: Trace, inputs: Inputs, conventions: Sequence[Convention] = CONVENTIONS) -> Convention:

@@ -15,6 +15,7 @@ from typing import Any
 
 from parity.core.errors import ParityError, nearest
 from parity.implementations.implementation import Implementation
+from parity.implementations.recorded import PREFIX, recorded
 
 ENTRY_POINT_GROUP = "parity.implementations"
 USER_PREFIX = "user."
@@ -53,7 +54,7 @@ def is_plugin(target: str) -> bool:
 
 def check_target(target: str) -> None:
     """ParityError where a target can mean nothing; runs no code of the user."""
-    if target in shipped_implementations() or _entry_name(target) in installed_plugins():
+    if target in shipped_implementations() or _entry_name(target) in installed_plugins() or target.startswith(PREFIX):
         return
     place, colon, attribute = target.rpartition(":")
     if not colon:
@@ -77,6 +78,8 @@ def resolve(target: str) -> Implementation:
     check_target(target)
     if target in shipped_implementations():
         return shipped_implementations()[target]
+    if target.startswith(PREFIX):
+        return recorded(target)
     entry = _entry_name(target)
     if entry in installed_plugins():
         return _as_implementation(installed_plugins()[entry].load(), entry, target)

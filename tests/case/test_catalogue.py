@@ -110,7 +110,7 @@ MISTAKES = [
      "parameters: the name 'kernel' is given 2 times"),
     ("shape = [2, 3]", 'shape = [1]\ngradients = { kind = "bell", scale = 1, rows = 2 }',
      "parameters.0.gradients: unknown key 'rows'; allowed: kind, none_every, none_steps, scale"),
-    ('"DIVERGED"', '"DIVERGD"', "expect.0.verdict: 'DIVERGD' is not allowed; allowed: CRASHED, DIVERGED, IDENTICAL, "
+    ('"DIVERGED"', '"DIVERGD"', "expect.0.verdict: 'DIVERGD' is not allowed; allowed: ANY, CRASHED, DIVERGED, IDENTICAL, "
      "NOT_COMPARABLE, SKIPPED, WITHIN; did you mean 'DIVERGED'?"),
     ('"DIVERGED"', '"WITHIN"', "expect.0: 'within' and 'rounding' belong to the verdict WITHIN, and WITHIN needs one"),
     ('"DIVERGED"', '"WITHIN"\nwithin = { x = { max_abs = 1 } }', "expect.0.within.x: 'x' is not allowed; allowed: *, m, "),

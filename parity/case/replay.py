@@ -1,0 +1,114 @@
+"""A recording is a case: what was given to one optimizer is given to all, beside what the one made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from parity.case.case import Case, CaseParameter, HyperTable
+from parity.case.expectation import Expectation
+from parity.case.program import Recorded, RecordedWeights
+from parity.case.recording import RecordedParameter, Recording, check_recording, recording_in
+from parity.core.errors import ParityError
+
+RECORDED = "recorded"
+"""The name of what happened, as a party of its own."""
+
+SCALARS_IN_FLOAT32 = ("keras", "tf_keras", "tensorflow")
+
+
+def cases_of_recording(folder: Path) -> tuple[Case, ...]:
+    """A case for every group of a recorded optimizer: Adam is element-wise, so that groups are independent.
+
+    ParityError, one line, where the recording is damaged, or holds what no case can ask.
+    """
+    recording = recording_in(folder)
+    check_recording(recording)
+    groups = sorted({one.group for one in recording.parameters})
+    return tuple(_case(recording, group, len(groups) > 1) for group in groups)
+
+
+def _case(recording: Recording, group: int, several: bool) -> Case:
+    name = recording.folder.resolve().name + (f"[group={group}]" if several else "")
+    parameters = [one for one in recording.parameters if one.group == group]
+    _check_replayable(recording, name, parameters)
+    optimizer, known = recording.told["optimizer"], recording.told["implementation"]
+    program: dict[str, Any] = {"kind": "recorded", "folder": str(recording.folder.absolute())}
+    return Case(
+        name=name,
+        summary=f"{recording.steps:,} steps that {optimizer} took.",
+        why="What an optimizer was given in a real training, and what it made of it.",
+        steps=recording.steps,
+        dtypes=(recording.dtype,),  # type: ignore[arg-type]
+        hyper=_hyper(recording, name, group),
+        parameters=tuple(
+            CaseParameter(
+                name=one.name, shape=one.shape_kept, weights=RecordedWeights(**program), gradients=Recorded(**program)
+            )
+            for one in parameters
+        ),
+        expect=_expected(known, str(recording.told["framework"])),
+        recorded=str(recording.folder.absolute()),
+    )
+
+
+def _check_replayable(recording: Recording, name: str, parameters: Sequence[RecordedParameter]) -> None:
+    places = {one.name: place for place, one in enumerate(recording.parameters)}
+    begun = [recording.told["t"][places[one.name]] for one in parameters]
+    if any(begun):
+        raise ParityError(
+            f"recording {name!r} begins at step {max(begun) + 1}, with a state; only a first step can be replayed"
+        )
+    moved = next((step for step in recording.journal if {one.name for one in parameters} & set(step.moved)), None)
+    if moved is not None:
+        raise ParityError(
+            f"recording {name!r}: before step {moved.number} somebody else changed the weights of {moved.moved[0]!r}; "
+            "no optimizer can be held to that"
+        )
+
+
+def _hyper(recording: Recording, name: str, group: int) -> HyperTable:
+    """The hyperparameters of a group; a learning rate of every step where it changes."""
+    told = [step.groups[min(group, len(step.groups) - 1)] for step in recording.journal]
+    constant = [{key: value for key, value in _named(one).items() if key != "lr"} for one in told]
+    for step, one in enumerate(constant, start=1):
+        if one != constant[0]:
+            changed = next(key for key in one if one[key] != constant[0].get(key))
+            raise ParityError(f"recording {name!r}: {changed} changes at step {step}; only the learning rate may")
+    lrs = [float(one["lr"]) for one in told]
+    return HyperTable(lr=lrs[0] if len(set(lrs)) == 1 else tuple(lrs), **constant[0])
+
+
+def _named(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters of a group under parity's names: torch's, or Keras's."""
+    if "betas" in group:
+        beta1, beta2 = group["betas"]
+        decoupled = bool(group.get("decoupled_weight_decay", False))
+        names = {"eps": group["eps"], "weight_decay": group["weight_decay"], "decoupled": decoupled}
+    else:
+        beta1, beta2 = group["beta_1"], group["beta_2"]
+        decay = float(group.get("weight_decay") or 0.0)
+        names = {"eps": group["epsilon"], "weight_decay": decay, "decoupled": decay != 0}
+    numbers = {"beta1": float(beta1), "beta2": float(beta2), **names, "amsgrad": bool(group.get("amsgrad", False))}
+    return {"lr": group["lr"], **numbers}
+
+
+def _expected(known: str | None, framework: str) -> tuple[Expectation, ...]:
+    """What happened is the Adam that it is said to be; all others are reported."""
+    others = Expectation(
+        actual=RECORDED,
+        expected="*",
+        verdict="ANY",
+        because="Whichever way it comes out: another Adam on these gradients.",
+    )
+    if known is None:
+        return (others,)
+    itself = Expectation(
+        actual=RECORDED,
+        expected=known,
+        verdict="WITHIN",
+        rounding="scalars" if framework in SCALARS_IN_FLOAT32 else "operations",
+        because="It is what was recorded, perhaps on another machine.",
+    )
+    return (itself, others)

@@ -1,0 +1,69 @@
+"""Record a training as it runs, and change nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from parity.core.errors import UsageError
+from parity.live import keras_optimizer, torch_optimizer
+from parity.live.recorder import Progress, Wanted, bytes_in
+
+RECORDABLE = (
+    f"torch.optim ({', '.join(torch_optimizer.FAMILY)}), keras.optimizers ({', '.join(keras_optimizer.FAMILY)}); "
+    "optax by parity.recorded"
+)
+
+
+@contextmanager
+def record(
+    path: Path | str,
+    optimizer: Any,
+    *,
+    model: Any = None,
+    first: int = 1,
+    steps: int | None = None,
+    parameters: str = "*",
+    elements: int | None = None,
+    seed: int = 0,
+    moments: bool = True,
+    limit: int | str | None = None,
+    overwrite: bool = False,
+) -> Iterator[Progress]:
+    """Record what an optimizer is given and what it makes of it while the block runs: a folder at `path`.
+
+    Kept per step and parameter: the gradient as the optimizer received it, w before the first and after every step,
+    m, v, vmax, t, and the hyperparameters of every group; in their own dtypes, from any device. The trained weights
+    are those of a training that is not recorded, bit for bit. model: who gives the parameters their names, or a
+    mapping from names; of Keras the one that is fitted. first,
+    steps: the 1-based step with which it begins, and how many from there. parameters: patterns of names, parted by
+    ``|``. elements: of every tensor at most so many, the same ones for the same shape and seed in every framework.
+    moments: m, v, vmax too. limit: "2GB", after which it ends with a line and training goes on. overwrite: replace a
+    recording that lies there. UsageError where something lies there, or the optimizer cannot be recorded.
+    """
+    wanted = wanted_of(first, steps, parameters, elements, seed, moments, limit)
+    for module in (torch_optimizer, keras_optimizer):
+        if module.is_of_family(optimizer):
+            with module.recording(Path(path), optimizer, model, wanted, overwrite) as recorder:
+                yield recorder
+            return
+    kind = type(optimizer)
+    raise UsageError(f"{kind.__module__}.{kind.__qualname__} cannot be recorded; allowed: {RECORDABLE}")
+
+
+def wanted_of(
+    first: int,
+    steps: int | None,
+    parameters: str,
+    elements: int | None,
+    seed: int,
+    moments: bool,
+    limit: int | str | None,
+) -> Wanted:
+    """What is to be kept; UsageError with the name of what is out of range."""
+    for name, value in (("first", first), ("steps", steps), ("elements", elements)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise UsageError(f"{name}={value!r}: allowed: a whole number of at least 1")
+    return Wanted(first, steps, parameters, elements, seed, moments, bytes_in(limit))

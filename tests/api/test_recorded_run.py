@@ -1,0 +1,144 @@
+"""A recording is a case: what was recorded is a party of its own, and all others get the same gradients."""
+
+from __future__ import annotations
+
+import pytest
+
+import parity
+from parity.case.catalogue import select_cases
+from parity.case.expectation import Kind
+from parity.core.errors import ParityError
+
+pytestmark = pytest.mark.frameworks
+
+STEPS = 12
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Record a torch training of two tensors; its folder. change: called with optimizer and step before every step."""
+    import torch
+
+    def record(name="mine", *, before=0, change=None, groups=None, none=(), kind="Adam", dtype="float32", **settings):
+        options = {one: settings.pop(one) for one in ("elements", "moments", "first") if one in settings}
+        torch.manual_seed(0)
+        weights = {"kernel": torch.randn(40, 5), "bias": torch.randn(7)}
+        weights = {key: torch.nn.Parameter(one.to(getattr(torch, dtype))) for key, one in weights.items()}
+        given = groups(weights) if groups else weights.values()
+        optimizer = getattr(torch.optim, kind)(given, **{"lr": 0.01, **settings})
+
+        def steps(count, first=1):
+            for step in range(first, first + count):
+                for one in weights.values():
+                    one.grad = torch.randn_like(one)
+                if step in none:
+                    weights["bias"].grad = None
+                if change:
+                    change(optimizer, step)
+                optimizer.step()
+
+        steps(before)
+        with parity.record(tmp_path / name, optimizer, model=weights, **options):
+            steps(STEPS, before + 1)
+        return tmp_path / name
+
+    return record
+
+
+def verdicts(run):
+    return {(one.case, one.expected): one.verdict.kind for one in run.verdicts}
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"foreach": True}, {"fused": True}, {"amsgrad": True}, {"weight_decay": 0.1}, {"dtype": "bfloat16"},
+    {"kind": "AdamW", "weight_decay": 0.1}, {"none": (1, 5)}, {"elements": 20}, {"moments": False},
+], ids=str)  # fmt: skip
+def test_what_happened_is_the_adam_that_it_is_said_to_be(recorded, tmp_path, settings):
+    folder = recorded(**settings)
+    run = parity.run([folder], ["torch.*", "numpy.adam.hat"], output=tmp_path / "run")
+    assert run.exit_code == 0
+    own = "fused" if "fused" in settings else "foreach" if "foreach" in settings else "forloop"
+    found = verdicts(run)
+    assert found["mine", f"torch.adam.{own}"] is Kind.IDENTICAL
+    assert found["mine", "numpy.adam.hat"] is Kind.DIVERGED
+    assert {one.actual for one in run.verdicts} == {"recorded"}
+    (held,) = [one for one in run.cells[0].account.held if one.implementation == "recorded"]
+    assert held.differing == 0
+
+
+def test_a_schedule_is_replayed(recorded, tmp_path):
+    def halve(optimizer, step):
+        optimizer.param_groups[0]["lr"] = 0.1 / step
+
+    run = parity.run([recorded(change=halve)], ["torch.adam.forloop"], output=tmp_path / "run")
+    assert verdicts(run) == {("mine", "torch.adam.forloop"): Kind.IDENTICAL}
+    (case,) = select_cases([tmp_path / "mine"])
+    assert case.hyper.lr == tuple(0.1 / step for step in range(1, STEPS + 1))
+
+
+def test_groups_are_cases_of_their_own(recorded, tmp_path):
+    def groups(weights):
+        return [{"params": [weights["kernel"]], "lr": 0.5}, {"params": [weights["bias"]], "betas": (0.5, 0.9)}]
+
+    run = parity.run([recorded(groups=groups)], ["torch.adam.forloop"], output=tmp_path / "run")
+    assert verdicts(run) == {(f"mine[group={k}]", "torch.adam.forloop"): Kind.IDENTICAL for k in (0, 1)}
+    first, second = select_cases([tmp_path / "mine"])
+    assert (first.hyper.lr, second.hyper.beta1) == (0.5, 0.5)
+
+
+def test_an_adam_that_is_none_is_not_green(recorded, tmp_path):
+    """It says that it is torch's Adam, and its gradients were changed behind its back."""
+
+    def change(optimizer, step):
+        for group in optimizer.param_groups:
+            for one in group["params"]:
+                one.register_hook(lambda gradient: gradient)
+
+    folder = recorded(change=change)
+    rows = bytearray((folder / "gradients.bits").read_bytes())
+    assert rows
+    import json
+
+    from parity.case.recording import digest_of_rows, read_recording
+
+    recording = read_recording(folder)
+    gradients = recording._rows("gradients").copy()
+    gradients[3] ^= 0x3
+    (folder / "gradients.bits").write_bytes(gradients.tobytes())
+    lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    states = [recording._rows(one)[4] for one in recording.quantities]
+    lines[3]["digest"] = digest_of_rows([gradients[3], *states])
+    (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = parity.run([folder], ["torch.adam.forloop"], output=tmp_path / "run")
+    assert run.exit_code == 1
+    assert verdicts(run) == {("mine", "torch.adam.forloop"): Kind.DIVERGED}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"before": 3}, "begins at step 4, with a state; only a first step can be replayed"),
+        (
+            {"change": lambda o, step: o.param_groups[0].update(eps=1e-3 * step)},
+            "eps changes at step 2; only the learning",
+        ),
+    ],
+)
+def test_what_no_case_can_ask_is_one_line(recorded, settings, told):
+    with pytest.raises(ParityError, match=told) as caught:
+        select_cases([recorded(**settings)])
+    assert "\n" not in str(caught.value)
+
+
+def test_explain_takes_a_recording(recorded, command):
+    folder = recorded()
+    code, out, _ = command("explain", folder, "torch.adam.forloop", "numpy.adam.hat")
+    assert code == 0
+    assert "Does it matter?" in out
+
+
+def test_a_baseline_takes_a_recording(recorded, command, tmp_path):
+    folder = recorded()
+    names = ("-i", "torch.adam.forloop", "-i", "numpy.adam.outside")
+    assert command("baseline", "save", folder, *names, "-o", tmp_path / "kept")[0] == 0
+    assert command("baseline", "check", folder, *names, "-o", tmp_path / "kept")[0] == 0

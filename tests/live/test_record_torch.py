@@ -1,0 +1,287 @@
+"""A torch training is recorded as it is, to the last bit, and trains as if nobody looked."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import parity
+from parity.case.recording import check_recording, read_recording
+from parity.core.errors import UsageError
+
+pytestmark = pytest.mark.frameworks
+
+KINDS = {
+    "forloop": ("Adam", {"foreach": False}),
+    "foreach": ("Adam", {"foreach": True}),
+    "fused": ("Adam", {"fused": True}),
+    "amsgrad": ("Adam", {"amsgrad": True}),
+    "decoupled": ("AdamW", {"weight_decay": 0.1}),
+    "nadam": ("NAdam", {}),
+    "radam": ("RAdam", {}),
+    "adamax": ("Adamax", {}),
+    "closure": ("Adam", {}),
+    "bfloat16": ("Adam", {}),
+}
+
+
+def trained(kind="forloop", path=None, length=6, clip=None, until=None, **options):
+    """Weights, gradients and moments of every step of a small training, as torch itself holds them."""
+    import torch
+
+    torch.manual_seed(7)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    if kind == "bfloat16":
+        model = model.bfloat16()
+    name, settings = KINDS[kind]
+    optimizer = getattr(torch.optim, name)(
+        [{"params": model[0].parameters(), "lr": 0.02}, {"params": model[2].parameters()}], lr=0.01, **settings
+    )
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    dtype = next(model.parameters()).dtype
+    x, y = torch.randn(8, 3).to(dtype), torch.randn(8, 2).to(dtype)
+    seen = []
+
+    def loss():
+        optimizer.zero_grad()
+        value = ((model(x) - y) ** 2).mean()
+        value.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        return value
+
+    def train():
+        for step in range(length):
+            if until is not None and step == until:
+                until_then(model, optimizer)
+            if kind == "closure":
+                optimizer.step(loss)
+            else:
+                loss()
+                optimizer.step()
+            lrs = [group["lr"] for group in optimizer.param_groups]
+            state = [optimizer.state[one] for one in model.parameters()]
+            seen.append(
+                {
+                    "w": [one.detach().clone() for one in model.parameters()],
+                    "gradients": [one.grad.clone() for one in model.parameters()],
+                    "m": [one["exp_avg"].clone() for one in state],
+                    "v": [one.get("exp_avg_sq", one.get("exp_inf")).clone() for one in state],
+                    "lr": lrs,
+                }
+            )
+            scheduler.step()
+
+    if path is None:
+        train()
+    else:
+        with parity.record(path, optimizer, model=model, **options):
+            train()
+    return model, optimizer, seen
+
+
+def until_then(model, optimizer):
+    import torch
+
+    with torch.no_grad():
+        model[0].weight.mul_(0.5)
+
+
+def bits(tensor):
+    import torch
+
+    return tensor.reshape(-1).view(torch.int16 if tensor.dtype == torch.bfloat16 else torch.int32).numpy().tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_holds_what_torch_held_and_changes_nothing(tmp_path, kind):
+    _, _, alone = trained(kind)
+    model, _, seen = trained(kind, tmp_path / "made")
+    assert [[bits(one) for one in step["w"]] for step in alone] == [[bits(one) for one in step["w"]] for step in seen]
+    recording = read_recording(tmp_path / "made")
+    check_recording(recording)
+    names = [name for name, _ in model.named_parameters()]
+    assert ([one.name for one in recording.parameters], recording.steps) == (names, 6)
+    assert [one.group for one in recording.parameters] == [0, 0, 1, 1]
+    assert ("vmax" in recording.quantities) == (kind == "amsgrad")
+    for step, told in enumerate(seen, start=1):
+        for place, name in enumerate(names):
+            for quantity in ("w", "m", "v"):
+                found = recording.values(quantity, name, step)
+                assert found.view(f"i{found.itemsize}").tolist() == bits(told[quantity][place]), (step, name, quantity)
+            found = recording.gradients(name, step)
+            assert found.view(f"i{found.itemsize}").tolist() == bits(told["gradients"][place])
+        assert [group["lr"] for group in recording.step(step).groups] == told["lr"]
+        assert set(recording.step(step).t) == {step}
+    assert not any(np.any(recording.values("m", name, 0)) for name in names)
+    assert recording.told["optimizer"].endswith(KINDS[kind][0])
+    assert recording.told["framework"] == "torch"
+
+
+def test_clipping_shows_in_the_gradients_and_not_elsewhere(tmp_path):
+    trained(path=tmp_path / "clipped", clip=1e-3)
+    recording = read_recording(tmp_path / "clipped")
+    norm = sum(float((recording.gradients(one.name, 1).astype(float) ** 2).sum()) for one in recording.parameters)
+    assert np.sqrt(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_window_of_steps_some_parameters_a_sample(tmp_path):
+    _, _, seen = trained(path=tmp_path / "some", first=3, parameters="0.* | 2.bias", elements=5, moments=False)
+    recording = read_recording(tmp_path / "some")
+    assert [one.name for one in recording.parameters] == ["0.weight", "0.bias", "2.bias"]
+    assert [one.kept <= 5 for one in recording.parameters] == [True] * 3
+    assert [one.whole for one in recording.parameters] == [False, True, True]
+    assert (recording.steps, recording.quantities, recording.step(1).t[0]) == (4, ("w",), 3)
+    assert recording.weights("2.bias").tolist() == seen[1]["w"][3].tolist()
+    assert recording.gradients("2.bias", 4).tolist() == seen[5]["gradients"][3].tolist()
+
+
+def test_weights_that_somebody_else_changes_are_told(tmp_path):
+    trained(path=tmp_path / "moved", until=3)
+    recording = read_recording(tmp_path / "moved")
+    assert [step.moved for step in recording.journal] == [(), (), (), ("0.weight",), (), ()]
+
+
+def test_a_sample_is_the_same_for_a_transposed_tensor():
+    from parity.case.recording import sampled_places
+
+    for shape, turn in (
+        ((30, 7), (1, 0)),
+        ((12, 12), (1, 0)),
+        ((3, 3, 5, 8), (3, 2, 0, 1)),
+        ((3, 3, 6, 6), (3, 2, 0, 1)),
+    ):
+        turned = tuple(shape[axis] for axis in turn)
+        flat = np.arange(np.prod(shape)).reshape(shape)
+        here, there = sampled_places(shape, 20, 1), sampled_places(turned, 20, 1)
+        assert 0 < here.size <= 20
+        assert set(flat.reshape(-1)[here]) == set(flat.transpose(turn).reshape(-1)[there])
+        assert here.tolist() != sampled_places(shape, 20, 2).tolist()
+    assert sampled_places((4, 5), 20, 0) is None
+
+
+def test_the_limit_ends_the_recording_and_not_the_training(tmp_path, capsys):
+    _, _, alone = trained()
+    _, _, seen = trained(path=tmp_path / "full", limit="1kB")
+    assert bits(alone[-1]["w"][0]) == bits(seen[-1]["w"][0])
+    assert capsys.readouterr().err == "parity: recording ends after 1 steps: its limit of 1,000 bytes is reached\n"
+    assert read_recording(tmp_path / "full").steps == 1
+
+
+def test_gradients_that_are_none_and_a_parameter_that_comes_later(tmp_path, capsys):
+    import torch
+
+    weights = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))]
+    optimizer = torch.optim.Adam(weights)
+    with parity.record(tmp_path / "none", optimizer) as recorder:
+        for step in range(3):
+            weights[0].grad, weights[1].grad = torch.ones(3), torch.ones(2) if step else None
+            optimizer.step()
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))]})
+        optimizer.step()
+    assert recorder.ended == "a parameter was added to the optimizer"
+    assert "recording ends after 3 steps: a parameter was added" in capsys.readouterr().err
+    recording = read_recording(tmp_path / "none")
+    assert [step.none for step in recording.journal] == [("0.1",), (), ()]
+    assert recording.step(3).t == (3, 2)
+
+
+def test_twice_at_once(tmp_path):
+    import torch
+
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight])
+    with parity.record(tmp_path / "one", optimizer), parity.record(tmp_path / "two", optimizer):
+        weight.grad = torch.ones(3)
+        optimizer.step()
+    one, two = (read_recording(tmp_path / name) for name in ("one", "two"))
+    assert one.step(1).digest == two.step(1).digest
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"steps": 0}, "steps=0: allowed: a whole number of at least 1"),
+        ({"limit": "2 apples"}, "limit='2 apples': allowed: a number of bytes, or one with a unit of kB, MB, GB, TB"),
+        ({"parameters": "kernel*"}, "no parameter is called 'kernel*'; nothing would be recorded"),
+    ],
+)
+def test_bad_options_are_one_line_and_leave_nothing(tmp_path, options, told):
+    with pytest.raises(parity.ParityError, match=f"^{told}".replace("*", r"\*")):
+        trained(path=tmp_path / "bad", **options)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_what_lies_there_stays(tmp_path):
+    trained(path=tmp_path / "made")
+    with pytest.raises(UsageError, match="exists; overwrite=True replaces a recording"):
+        trained(path=tmp_path / "made")
+    trained(path=tmp_path / "made", overwrite=True, steps=2)
+    assert read_recording(tmp_path / "made").steps == 2
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UsageError, match="is no recording"):
+        trained(path=tmp_path / "other", overwrite=True)
+
+
+def test_another_optimizer_is_named(tmp_path):
+    import torch
+
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    with pytest.raises(UsageError, match=r"^torch.optim.sgd.SGD cannot be recorded; allowed: torch.optim \(Adam, "):
+        with parity.record(tmp_path / "sgd", sgd):
+            pass
+    assert not (tmp_path / "sgd").exists()
+
+
+KILLED = """
+import itertools, os, signal, sys, torch, parity
+weights = [torch.nn.Parameter(torch.ones(50000)), torch.nn.Parameter(torch.ones(3))]
+optimizer = torch.optim.Adam(weights)
+with parity.record(sys.argv[1], optimizer):
+    for step in itertools.count(1):
+        for one in weights:
+            one.grad = torch.full_like(one, 1 / step)
+        optimizer.step()
+        if step == 40:
+            print('far enough', flush=True)
+"""
+
+
+def test_a_kill_leaves_every_whole_step(process, tmp_path):
+    running = process(tmp_path / "cut", code=KILLED)
+    assert running.stdout.readline() == "far enough\n"
+    running.kill()
+    running.wait()
+    recording = read_recording(tmp_path / "cut")
+    check_recording(recording)
+    assert recording.steps >= 40
+    assert recording.gradients("0.1", 40).tolist() == [np.float32(1 / 40)] * 3
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "told"),
+    [
+        ("w.bits", lambda old: old[:-4], "w.bits: cut: 6 rows, steps.jsonl says 7"),
+        ("gradients.bits", lambda old: old[:5] + bytes([old[5] ^ 4]) + old[6:], "step 1 was altered"),
+        ("w.bits", lambda old: bytes([old[0] ^ 1]) + old[1:], "the initial state was altered"),
+        ("steps.jsonl", lambda old: b"\n".join(old.split(b"\n")[:3]) + b"\n", "cut: 3 steps, recording.json says 6"),
+        ("steps.jsonl", lambda old: old.replace(b'"t": 2', b'"t": no'), "line 2 cannot be understood"),
+        ("recording.json", lambda old: old.replace(b'"schema_version": 2', b'"schema_version": 3'), "allowed: 2"),
+        ("recording.json", lambda old: old.replace(b'"schema_version": 2', b'"schema_version": 1'), "record it again"),
+        ("recording.json", lambda old: old[:50], "not a readable recording"),
+        ("v.bits", None, "recorded data is missing"),
+    ],
+    ids=itertools.count(),
+)
+def test_a_damaged_recording_is_one_line(tmp_path, file, damage, told):
+    trained(path=tmp_path / "made")
+    path = tmp_path / "made" / file
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(parity.ParityError, match=told) as caught:
+        check_recording(read_recording(tmp_path / "made"))
+    assert "\n" not in str(caught.value)
