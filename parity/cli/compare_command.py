@@ -15,19 +15,40 @@ if TYPE_CHECKING:
 NOTHING_COMPARED = 5
 
 
-@click.command("compare", short_help="Compare two kept traces, bit by bit.")
+@click.command("compare", short_help="Two recorded trainings, or two kept traces: where they part, and why.")
 @click.argument("actual", type=click.Path(path_type=Path))
 @click.argument("expected", type=click.Path(path_type=Path))
 @click.option("--within", multiple=True, metavar="Q:METRIC=LIMIT",
               help="Budget, e.g. 'w:max_steps=1e-3' or '*:max_ulp=4'. Repeatable; none asks for equality.")  # fmt: skip
+@click.option("--map", "map_file", type=click.Path(path_type=Path), metavar="FILE",
+              help="TOML: which parameter of EXPECTED is which of ACTUAL; recordings only.")  # fmt: skip
+@click.option("--write-map", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write the pairs that were found as such a FILE; recordings only.")  # fmt: skip
 @options.json_file()
 @options.color()
-def command(actual: Path, expected: Path, within: tuple[str, ...], json_file: str | None, color: str) -> int:
-    """Compare the trace folders ACTUAL and EXPECTED (from 'parity run --keep-traces').
+def command(
+    actual: Path,
+    expected: Path,
+    within: tuple[str, ...],
+    map_file: Path | None,
+    write_map: Path | None,
+    json_file: str | None,
+    color: str,
+) -> int:
+    """Compare ACTUAL and EXPECTED: two recordings (of parity.record), or trace folders (of 'parity run --keep-traces').
 
-    Exit code 0 where they are equal or within the budget, 1 where not, 5 where they do not answer
-    the same question.
+    Of two trainings it says who is to blame: the start, the gradients (data or model), or the optimizer. Exit code 0
+    where they are equal, alike but for rounding, or within the budget, 1 where not, 5 where they have nothing in
+    common.
     """
+    from parity.api import trainings
+
+    if trainings.are_recordings(actual, expected):
+        return _trainings(actual, expected, within, map_file, write_map, json_file, color)
+    if map_file or write_map:
+        from parity.core.errors import UsageError
+
+        raise UsageError("--map and --write-map belong to two recordings; these are traces")
     from parity.api import explain as api
     from parity.case.expectation import Kind
     from parity.cli.console import console, write_answer
@@ -43,6 +64,33 @@ def command(actual: Path, expected: Path, within: tuple[str, ...], json_file: st
     if found.verdict.kind is Kind.NOT_COMPARABLE:
         return NOTHING_COMPARED
     return 0 if found.verdict.as_expected else 1
+
+
+def _trainings(
+    actual: Path,
+    expected: Path,
+    within: tuple[str, ...],
+    map_file: Path | None,
+    write_map: Path | None,
+    json_file: str | None,
+    color: str,
+) -> int:
+    from parity.api import trainings
+    from parity.cli.console import console, write_answer
+    from parity.core.errors import UsageError
+    from parity.report import trainings as told
+
+    if within:
+        raise UsageError("--within belongs to two traces; these are recordings")
+    found = trainings.compare_trainings(actual, expected, map_file)
+    if write_map is not None:
+        trainings.write_map(found, write_map)
+    if json_file:
+        write_answer(json_file, told.trainings_to_json(found))
+    screen = console(color, stderr=json_file == "-")
+    for one in told.trainings_on_terminal(found):
+        screen.print(one)
+    return 0 if found.alike else 1
 
 
 def _expectation(within: tuple[str, ...]) -> Expectation | None:

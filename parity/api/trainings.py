@@ -1,0 +1,59 @@
+"""Two recorded trainings: where they part, and who is to blame."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+from parity.case.recording import HEADER, recording_in
+from parity.core.errors import ParityError, UsageError
+from parity.core.files import write_atomically
+from parity.explain.trainings import Trainings
+from parity.explain.trainings import compare_trainings as compare
+
+TABLE = "parameters"
+"""Of a map: names of the second recording by names of the first."""
+
+
+def are_recordings(actual: Path | str, expected: Path | str) -> bool:
+    """Whether both are recordings; UsageError where only one is."""
+    found = [(Path(one) / HEADER).is_file() for one in (actual, expected)]
+    if any(found) and not all(found):
+        other = (actual, expected)[found.index(False)]
+        raise UsageError(f"{other} is no recording, and can't be compared with one")
+    return all(found)
+
+
+def compare_trainings(actual: Path | str, expected: Path | str, map_file: Path | str | None = None) -> Trainings:
+    """Hold two recordings against each other.
+
+    map_file: TOML with a table [parameters], names of `expected` by names of `actual`, for what cannot be told by
+    value, shape and name. ParityError where a recording or the map is damaged, NothingCompared where they have nothing
+    in common.
+    """
+    asked = None if map_file is None else _read_map(Path(map_file))
+    return compare(recording_in(Path(actual)), recording_in(Path(expected)), asked)
+
+
+def write_map(found: Trainings, path: Path | str) -> None:
+    """Write the pairs of a comparison as a map, with a remark where another would do as well."""
+    lines = [f"# {found.expected} by {found.actual}; edit, and hand it over with --map.", f"[{TABLE}]"]
+    for pair in found.pairing.pairs:
+        others = found.pairing.ambiguous.get(pair.actual, ())
+        remark = f"  # or {', '.join(one for one in others if one != pair.expected)}" if others else ""
+        lines.append(f"{json.dumps(pair.actual)} = {json.dumps(pair.expected)}{remark}")
+    write_atomically(Path(path), "\n".join(lines) + "\n")
+
+
+def _read_map(path: Path) -> dict[str, str]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParityError(f"--map {path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ParityError(f"--map {path}: not valid TOML: {error}") from None
+    pairs = table.get(TABLE)
+    if not isinstance(pairs, dict) or not all(isinstance(one, str) for one in pairs.values()) or len(table) != 1:
+        raise ParityError(f"--map {path}: allowed: one table [{TABLE}], names of the second by names of the first")
+    return pairs
