@@ -28,6 +28,7 @@ SECTIONS = {
     "metrics": Section("metrics", ("torch",)),
     "adam": Section("adam", ("torch",)),
     "whole-run": Section("whole_run", ("torch", "tensorflow", "keras", "psutil")),
+    "record": Section("record", ("torch",)),
     "identify": Section("identify", ("torch",)),
     "start": Section("start", ("pytest",)),
 }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from parity.engine.run import Options as Options
     from parity.implementations.implementation import Implementation as Implementation
     from parity.live.record import record as record
+    from parity.live.record import recorded as recorded
 
 # `explain` and `identify` are left out: importing the rooms of these names would replace the functions.
 _PLACES = {
@@ -48,6 +49,7 @@ _PLACES = {
     "divergence_frame": "parity.api.report:divergence_frame",
     "matrix": "parity.api.matrix:matrix",
     "record": "parity.live.record:record",
+    "recorded": "parity.live.record:recorded",
     "run": "parity.api.run:run",
     "save_baseline": "parity.api.baselines:save_baseline",
     "upgrade": "parity.api.upgrade:upgrade",
@@ -70,6 +72,7 @@ __all__ = [
     "divergence_frame",
     "matrix",
     "record",
+    "recorded",
     "run",
     "save_baseline",
     "upgrade",

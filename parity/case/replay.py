@@ -54,6 +54,8 @@ def _case(recording: Recording, group: int, several: bool) -> Case:
 
 
 def _check_replayable(recording: Recording, name: str, parameters: Sequence[RecordedParameter]) -> None:
+    if not all(recording.step(1).groups):
+        raise ParityError(f"recording {name!r}: its hyperparameters are not known; record it with hyper=")
     places = {one.name: place for place, one in enumerate(recording.parameters)}
     begun = [recording.told["t"][places[one.name]] for one in parameters]
     if any(begun):

@@ -10,7 +10,7 @@ from parity.case.case import Case, unmatched_expectations, unused_base_expectati
 from parity.case.replay import RECORDED
 from parity.core.errors import NothingCompared, ParityError
 from parity.core.hyper import Hyper
-from parity.implementations.recorded import PREFIX
+from parity.implementations.registry import PREFIX
 from parity.numerics.formats import FORMATS, format_named
 
 

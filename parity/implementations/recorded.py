@@ -13,13 +13,10 @@ from parity.core.hyper import Hyper
 from parity.core.state import State
 from parity.implementations.implementation import Gradients, Implementation
 
-PREFIX = "recorded:"
-"""What a target begins with that is followed by the folder of a recording."""
 
-
-def recorded(target: str) -> Implementation:
-    """The implementation of a target; ParityError where its recording cannot be read."""
-    recording = recording_in(Path(target.removeprefix(PREFIX)))
+def recorded(folder: Path) -> Implementation:
+    """What happened in a recording; ParityError where it cannot be read."""
+    recording = recording_in(folder)
     return Implementation("recorded", partial(run, recording), dtypes=(recording.dtype,))
 
 

@@ -15,10 +15,12 @@ from typing import Any
 
 from parity.core.errors import ParityError, nearest
 from parity.implementations.implementation import Implementation
-from parity.implementations.recorded import PREFIX, recorded
 
 ENTRY_POINT_GROUP = "parity.implementations"
 USER_PREFIX = "user."
+PREFIX = "recorded:"
+"""What a target begins with that is followed by the folder of a recording."""
+
 _SHIPPED_MODULES = ("numpy_", "torch_", "keras_", "tensorflow_", "tf_keras_", "optax_")
 
 
@@ -79,7 +81,10 @@ def resolve(target: str) -> Implementation:
     if target in shipped_implementations():
         return shipped_implementations()[target]
     if target.startswith(PREFIX):
-        return recorded(target)
+        # What reads recordings needs more than a worker in a foreign environment has.
+        from parity.implementations.recorded import recorded
+
+        return recorded(Path(target.removeprefix(PREFIX)))
     entry = _entry_name(target)
     if entry in installed_plugins():
         return _as_implementation(installed_plugins()[entry].load(), entry, target)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.core.errors import UsageError
+from parity.core.hyper import Hyper
 from parity.live import keras_optimizer, torch_optimizer
 from parity.live.recorder import Progress, Wanted, bytes_in
 
@@ -51,6 +52,31 @@ def record(
             return
     kind = type(optimizer)
     raise UsageError(f"{kind.__module__}.{kind.__qualname__} cannot be recorded; allowed: {RECORDABLE}")
+
+
+def recorded(
+    transformation: Any,
+    path: Path | str,
+    *,
+    hyper: Hyper | None = None,
+    first: int = 1,
+    steps: int | None = None,
+    parameters: str = "*",
+    elements: int | None = None,
+    seed: int = 0,
+    moments: bool = True,
+    limit: int | str | None = None,
+    overwrite: bool = False,
+) -> Any:
+    """The optax transformation itself, but that every update is recorded, jitted or not, until the process ends.
+
+    ``update`` has to be given params. hyper: what it was made with, which a transformation keeps to itself; without it
+    a recording can be compared, and not replayed. All else as `record` has it.
+    """
+    from parity.live import optax_transformation
+
+    wanted = wanted_of(first, steps, parameters, elements, seed, moments, limit)
+    return optax_transformation.recorded(transformation, Path(path), wanted, overwrite, hyper)
 
 
 def wanted_of(

@@ -170,14 +170,19 @@ def _array(tensor: Any, places: np.ndarray | None) -> np.ndarray:
     """What is kept of a tensor, flat, in memory of its own; from any device."""
     import torch
 
-    flat = tensor.detach().reshape(-1)
-    if flat.is_sparse:
-        flat = flat.to_dense()
-    if places is not None:
-        flat = flat[torch.from_numpy(places).to(flat.device)]
-    if flat.dtype == torch.bfloat16:
-        return np.array(flat.view(torch.int16).cpu().numpy()).view(ml_dtypes.bfloat16)
-    return np.array(flat.cpu().numpy())
+    kept: np.ndarray
+    whole = tensor.detach()
+    if whole.is_sparse:
+        whole = whole.to_dense()
+    narrow = whole.dtype == torch.bfloat16
+    if whole.device.type == "cpu":
+        array = (whole.view(torch.int16) if narrow else whole).numpy().reshape(-1)
+        kept = array.copy() if places is None else array.take(places)
+    else:
+        flat = whole.reshape(-1)
+        flat = flat if places is None else flat[torch.from_numpy(places).to(flat.device)]
+        kept = (flat.view(torch.int16) if narrow else flat).cpu().numpy()
+    return kept.view(ml_dtypes.bfloat16) if narrow else kept
 
 
 def _plain(value: Any) -> Any:
