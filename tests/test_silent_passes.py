@@ -42,11 +42,27 @@ def test_a_plugin_that_no_expectation_pairs_with_anything(write_adam, run_small)
         run_small(write_adam(), "numpy.adam.hat", expect=expect)
 
 
-def test_a_case_that_states_no_expectation_beside_one_that_does(write_case, tmp_path):
+def test_a_case_that_states_no_expectation_holds_all_against_the_first_and_reports(write_case, tmp_path):
     cases = [write_case("silent", expect=[]), write_case("small")]
-    run = parity.run(cases, ["numpy.adam.outside", "numpy.adam.hat"], output=tmp_path / "run")
-    assert run.stale == ("silent: no expectation is stated, so nothing of it is compared",)
-    assert run.exit_code == 1
+    names = ["numpy.adam.outside", "numpy.adam.hat", "numpy.adam.inside"]
+    run = parity.run(cases, names, output=tmp_path / "run")
+    assert run.exit_code == 0
+    told = [(one.actual, one.expected, one.verdict.kind) for one in run.verdicts if one.case == "silent"]
+    assert told == [(name, "numpy.adam.outside", Kind.DIVERGED) for name in names[1:]]
+    assert {one.verdict.wanted for one in run.verdicts if one.case == "silent"} == {None}
+    with pytest.raises(NothingCompared, match=r"only numpy\.adam\.hat is selected; it takes two"):
+        parity.run(cases[:1], ["numpy.adam.hat"], output=tmp_path / "alone")
+
+
+@pytest.mark.parametrize("planted", ["if t == 3: raise ValueError('planted')", "w[name][...] = np.nan"])
+def test_what_is_only_reported_is_not_green_where_nothing_can_be_compared(write_case, write_adam, tmp_path, planted):
+    """A crash, and NaN on one side only."""
+    case = write_case("silent", expect=[])
+    places = {"after": f"for name in w: {planted}"} if "nan" in planted else {"before": planted}
+    run = parity.run([case], [write_adam(**places), "numpy.adam.outside"], output=tmp_path / "run")
+    (one,) = run.verdicts
+    assert (one.verdict.as_expected, run.exit_code) == (False, 1)
+    assert one.verdict.kind is (Kind.DIVERGED if "nan" in planted else Kind.CRASHED)
 
 
 def test_two_cases_of_one_name(write_case, tmp_path):

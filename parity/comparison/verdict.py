@@ -102,7 +102,10 @@ def _surprise(
     if expectation is None:
         return "" if kind is Kind.IDENTICAL else "no expectation is stated for this pair"
     if expectation.verdict == ANY:
-        # Where nothing could be compared, there is nothing to report.
+        # Where nothing could be compared, or NaN was, there is nothing to report.
+        nonfinite = sum(distance.nonfinite for distance in distances)
+        if nonfinite:
+            return f"{nonfinite} elements are NaN or inf"
         return "" if kind in (Kind.IDENTICAL, Kind.DIVERGED) else "a comparison was expected"
     wanted = Kind(expectation.verdict)
     if kind is not wanted and not (wanted is Kind.WITHIN and _excused(kind, distances, expectation)):

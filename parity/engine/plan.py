@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from parity.case.case import Case, unmatched_expectations, unused_base_expectations
+from parity.case.expectation import Expectation
 from parity.case.replay import RECORDED
 from parity.core.errors import NothingCompared, ParityError
 from parity.core.hyper import Hyper
@@ -87,6 +88,7 @@ def plan_cells(
     _check_unique("implementations", names)
     _check_unique("cases", [case.name for case in cases])
     cells = []
+    cases = [_reported(case, names) for case in cases]
     for case in cases:
         for dtype in (dtype for dtype in FORMATS if dtype in wanted and dtype in case.dtypes):
             parties = (*_recorded(case, dtype), *candidates)
@@ -99,6 +101,15 @@ def plan_cells(
         raise NothingCompared(_why_nothing(cases, names, wanted))
     _check_plugins(candidates, cells)
     return Plan(tuple(cells), stale_expectations(cases, [*known, *names], whole))
+
+
+def _reported(case: Case, names: Sequence[str]) -> Case:
+    """A case without any expectation, with one: all are held against the first and reported."""
+    if case.expect or len(names) < 2:
+        return case
+    because = "No expectation is stated: all are held against the first, and reported."
+    one = Expectation(actual="*", expected=names[0], verdict="ANY", because=because)
+    return case.model_copy(update={"expect": (one,)})
 
 
 def _recorded(case: Case, dtype: str) -> tuple[Candidate, ...]:
