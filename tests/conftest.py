@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items):
 
     def longest(item):
         marker = item.get_closest_marker("timeout")
-        return -marker.args[0] if marker is not None else 0
+        return -marker.args[0] if marker is not None else 0, item.get_closest_marker("frameworks") is None
 
     items.sort(key=longest)
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+# One file after the other: it has to come early, or one process is left alone with it.
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(?:`([\w./]+)`:\n\n)?```(\w*)\n(.*?)```", re.DOTALL)

@@ -16,7 +16,8 @@ from parity.core.version import VERSION
 
 COMMANDS = {
     "run": "Run cases on implementations, compare every step.",
-    "compare": "Compare two kept traces, bit by bit.",
+    "compare": "Two recorded trainings, or two kept traces: where they part, and why.",
+    "record": "Run a training script as it is, and record what its optimizers do.",
     "identify": "Say which Adam a target is: formula, hyperparameters, arithmetic, departures.",
     "explain": "Say why two implementations differ, to the last bit.",
     "convert-eps": "Carry an epsilon to another convention, and say what difference is left.",
