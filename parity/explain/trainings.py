@@ -330,7 +330,7 @@ def _choices(one: Adam, other: Adam) -> Iterator[tuple[str, str, str, Adam]]:
     """Every choice of formula or number that differs, with the first Adam as it is when it alone is changed."""
     for field in FIELDS:
         mine, theirs = getattr(one.hyper, field), getattr(other.hyper, field)
-        if mine != theirs:
+        if not _same_number(mine, theirs):
             yield (
                 field,
                 _number(mine),
@@ -341,6 +341,13 @@ def _choices(one: Adam, other: Adam) -> Iterator[tuple[str, str, str, Adam]]:
     if ours.epsilon != others.epsilon:
         changed = Adam(one.hyper, Twin(replace(ours, epsilon=others.epsilon), plain(others.epsilon)))
         yield "epsilon", _placed(ours.epsilon), _placed(others.epsilon), changed
+
+
+def _same_number(one: Any, other: Any) -> bool:
+    """Whether two hyperparameters are one, of which a framework may keep no more than float32 holds."""
+    if isinstance(one, bool):
+        return bool(one == other)
+    return bool(np.array_equal(np.float32(one), np.float32(other)))
 
 
 def _placed(epsilon: Epsilon) -> str:

@@ -61,6 +61,7 @@ class _Watched:
         self._lr: Any = None
         self._given: list[Any] = []
         self._compiled = False
+        self._how = "eager"
         self._began_at = int(optimizer.iterations)
 
     @property
@@ -111,6 +112,9 @@ class _Watched:
             import tensorflow as tf
 
             try:
+                if self.recorder is None:
+                    compiled = "xla" if self._is_compiled() else "function"
+                    self._how = "eager" if tf.executing_eagerly() else compiled
                 with tf.init_scope():
                     self._begin(trainable_variables)
             except Exception as error:
@@ -190,7 +194,7 @@ class _Watched:
             "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
             "optimizer": f"{type(own).__module__}.{type(own).__qualname__}",
             "device": self._variables[0].value.device.rpartition("device:")[2],
-            "implementation": "keras.adam.eager" if "Adam" in kinds else None,
+            "implementation": f"keras.adam.{self._how}" if "Adam" in kinds else None,
         }
 
     def _held(self) -> dict[str, list[Any]]:

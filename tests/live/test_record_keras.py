@@ -94,6 +94,18 @@ def test_it_holds_what_keras_holds_and_changes_nothing(tmp_path, mode):
             assert recording.values("m", name, number) == pytest.approx(m, rel=1e-5, abs=1e-9)
     assert [one.t[0] for one in recording.journal] == list(range(1, BATCHES + 1))
     assert {one.groups[0]["lr"] for one in recording.journal} == {float(np.float32(0.01))}
+    how = {"fit-eager": "eager", "fit-graph": "function", "fit-xla": "xla"}.get(mode, mode)
+    assert recording.told["implementation"] == f"keras.adam.{how}"
+
+
+@pytest.mark.parametrize("mode", ["eager", "fit-graph", "fit-xla"])
+def test_it_is_the_adam_that_it_is_said_to_be(tmp_path, mode):
+    trained(mode, tmp_path / "made")
+    how = {"fit-graph": "function", "fit-xla": "xla"}.get(mode, mode)
+    run = parity.run([tmp_path / "made"], [f"keras.adam.{how}"], output=tmp_path / "run")
+    assert run.exit_code == 0
+    (held,) = [one for one in run.cells[0].account.held if one.implementation == "recorded"]
+    assert (held.source, held.differing) == ("claimed", 0)
 
 
 def test_steps_in_a_users_function_that_xla_compiles_are_missed_and_told(tmp_path, capsys):
