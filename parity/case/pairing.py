@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
@@ -73,7 +73,7 @@ def pair_parameters(actual: Recording, expected: Recording, asked: Mapping[str, 
             raise ParityError(
                 f"{name!r} {list(left[name].shape)} and {other!r} {list(right[other].shape)} are of no common shape"
             )
-        found[name] = _as(choices[0], "map")
+        found[name] = replace(choices[0], by="map")
     taken = {pair.expected for pair in found.values()}
     for name, one in left.items():
         if name in found:
@@ -87,7 +87,7 @@ def pair_parameters(actual: Recording, expected: Recording, asked: Mapping[str, 
         ]
         others = list(dict.fromkeys(pair.expected for pair in same))
         if len(others) == 1:
-            found[name] = _as(same[0], "value")
+            found[name] = replace(same[0], by="value")
             taken.add(others[0])
     for name, one in left.items():
         if name in found:
@@ -102,9 +102,7 @@ def pair_parameters(actual: Recording, expected: Recording, asked: Mapping[str, 
             best = max(like, key=lambda pair: (pair.expected == name, _starts_alike(actual, expected, pair)))
             alike = [pair for pair in like if _starts_alike(actual, expected, pair)]
             # Of several that would do, the order in which both sides have them decides, as it does in every layer list.
-            found[name] = _as(
-                best if best.expected == name else (alike or like)[0], "name" if best.expected == name else "order"
-            )
+            found[name] = replace(best, by="name") if best.expected == name else replace((alike or like)[0], by="order")
             taken.add(found[name].expected)
             if len(alike or like) > 1 and found[name].by == "order" and _same_shaped(left, one) > 1:
                 ambiguous[name] = tuple(pair.expected for pair in (alike or like))
@@ -114,10 +112,6 @@ def pair_parameters(actual: Recording, expected: Recording, asked: Mapping[str, 
 
 def _same_shaped(parameters: Mapping[str, RecordedParameter], one: RecordedParameter) -> int:
     return sum(sorted(other.shape) == sorted(one.shape) for other in parameters.values())
-
-
-def _as(pair: Pair, by: str) -> Pair:
-    return Pair(pair.actual, pair.expected, pair.turn, by, pair.place)
 
 
 def _choices(

@@ -14,7 +14,7 @@ from parity.adam.convention import Epsilon
 from parity.adam.twins import TWINS, Twin
 from parity.case.case import Case
 from parity.case.pairing import Pairing, pair_parameters
-from parity.case.recording import GRADIENTS, Recording, check_recording
+from parity.case.recording import Recording, check_recording
 from parity.case.replay import cases_of_recording
 from parity.core.errors import NothingCompared, ParityError
 from parity.core.hyper import Hyper
@@ -45,6 +45,9 @@ class Likeness(StrEnum):
     UNLIKE = "unlike"
     ABSENT = "absent"
 
+
+NEAR = 0.01
+"""In units of lr: farther apart at any step, two trainings are not called alike."""
 
 BENIGN = (Likeness.EQUAL, Likeness.ROUNDING, Likeness.ABSENT)
 """What needs no word."""
@@ -120,6 +123,7 @@ class Trainings:
     pairing: Pairing
     starts: tuple[Start, ...]
     counted: tuple[int, int]
+    step: int
     gradients: tuple[Gradient, ...]
     optimizers: Optimizers | None
     why_not: str
@@ -142,7 +146,8 @@ def compare_trainings(actual: Recording, expected: Recording, asked: Mapping[str
         raise NothingCompared(f"{actual.folder.name} and {expected.folder.name} have no parameter in common")
     starts = tuple(_starts(actual, expected, pairing))
     counted = (max(actual.told["t"]), max(expected.told["t"]))
-    gradients = tuple(_gradients(actual, expected, pairing))
+    steps = min(actual.steps, expected.steps)
+    step, gradients = _first_unlike(actual, expected, pairing, steps)
     optimizers: Optimizers | None = None
     curve: tuple[Step, ...] = ()
     why_not = ""
@@ -154,13 +159,18 @@ def compare_trainings(actual: Recording, expected: Recording, asked: Mapping[str
         with Libraries() as libraries:
             optimizers, curve = _optimizers(sides, pairing, libraries)
     rounding = all(one.likeness in BENIGN for one in gradients)
-    alike = not starts and rounding and optimizers is not None and not optimizers.choices and counted[0] == counted[1]
+    same_optimizer = optimizers is not None and not optimizers.choices
+    # What only one has, or what was not compared, is never alike.
+    whole = not any(pairing.alone) and actual.steps == expected.steps and counted[0] == counted[1]
+    near = bool(curve) and max(one.lr for one in curve) <= NEAR
+    alike = not starts and rounding and same_optimizer and whole and near
     found = Trainings(
         str(actual.folder),
         str(expected.folder),
         pairing,
         starts,
         counted,
+        step,
         gradients,
         optimizers,
         why_not,
@@ -183,16 +193,35 @@ def _starts(actual: Recording, expected: Recording, pairing: Pairing) -> Iterato
         yield Start(pair.actual, pair.expected, int(ulp_distance(one, two).max()), float(gap.max()), as_they_lie)
 
 
-def _gradients(actual: Recording, expected: Recording, pairing: Pairing) -> Iterator[Gradient]:
-    """At the first step that both have; how they stand to each other where the weights are equal, or nearly."""
+def _first_unlike(
+    actual: Recording, expected: Recording, pairing: Pairing, steps: int
+) -> tuple[int, tuple[Gradient, ...]]:
+    """The first step whose gradients part while the weights before it are equal to the bit; else the first of all."""
+    first = tuple(_gradients(actual, expected, pairing, 1))
+    now = first
+    for step in range(1, steps + 1):
+        now = first if step == 1 else tuple(_gradients(actual, expected, pairing, step))
+        if any(one.likeness not in BENIGN for one in now):
+            return step, now
+        rows = (
+            (actual.values("w", pair.actual, step), expected.values("w", pair.expected, step)[pair.place])
+            for pair in pairing.pairs
+        )
+        if not all(one.tobytes() == two.tobytes() for one, two in rows):
+            break
+    return 1, first
+
+
+def _gradients(actual: Recording, expected: Recording, pairing: Pairing, step: int) -> Iterator[Gradient]:
+    """How those of a step stand to each other."""
     for pair in pairing.pairs:
-        absent = [pair.actual in actual.step(1).none, pair.expected in expected.step(1).none]
+        absent = [pair.actual in actual.step(step).none, pair.expected in expected.step(step).none]
         if any(absent):
             likeness = Likeness.ABSENT if all(absent) else Likeness.UNLIKE
             yield Gradient(pair.actual, pair.expected, likeness, float("nan"), float("nan"), 0)
             continue
-        one = actual.values(GRADIENTS, pair.actual, 0)
-        two = expected.values(GRADIENTS, pair.expected, 0)[pair.place]
+        one = actual.gradients(pair.actual, step)
+        two = expected.gradients(pair.expected, step)[pair.place]
         yield _likeness(pair.actual, pair.expected, one, two.astype(one.dtype))
 
 
@@ -231,10 +260,13 @@ class _Side:
             raise ParityError(f"{recording.told['optimizer']} is no Adam whose arithmetic is known")
         return cls(recording, cases_of_recording(recording.folder), TWINS[known][recording.dtype], known)
 
+    def case(self, name: str) -> Case:
+        """The case of the group that a parameter is in."""
+        return next(case for case in self.cases if name in {one.name for one in case.parameters})
+
     def hyper(self, name: str, steps: int) -> Hyper:
         """In force for a parameter."""
-        case = next(case for case in self.cases if name in {one.name for one in case.parameters})
-        asked = case.hyper_for(shipped_implementations()[self.implementation].defaults)
+        asked = self.case(name).hyper_for(shipped_implementations()[self.implementation].defaults)
         lr = asked.lr[:steps] if isinstance(asked.lr, tuple) else (asked.lr,) * steps
         return self.twin.in_force(replace(asked, lr=lr))
 
@@ -257,9 +289,7 @@ def _optimizers(
         adams = tuple(
             Adam(hyper, side.twin, _library(side, libraries)) for hyper, side in zip(hypers, sides, strict=True)
         )
-        inputs = [
-            _Run(side.recording, name, steps) for side, name in zip(sides, (pair.actual, pair.expected), strict=True)
-        ]
+        inputs = [_Run(side, name, steps) for side, name in zip(sides, (pair.actual, pair.expected), strict=True)]
         own = [run.states() for run in inputs]
         for place, (run, adam) in enumerate(zip(inputs, adams, strict=True)):
             known[place] = max(known[place], _apart(run.of(adam), own[place]) / lr)
@@ -289,12 +319,10 @@ def _optimizers(
 class _Run:
     """One tensor of a recording, on which any Adam can be let loose."""
 
-    def __init__(self, recording: Recording, name: str, steps: int) -> None:
-        self._recording, self._name, self._steps = recording, name, steps
-        self._format = format_named(recording.dtype)
-        (whole,) = [
-            case for case in cases_of_recording(recording.folder) if name in {one.name for one in case.parameters}
-        ]
+    def __init__(self, side: _Side, name: str, steps: int) -> None:
+        self._recording, self._name, self._steps = side.recording, name, steps
+        self._format = format_named(side.recording.dtype)
+        whole = side.case(name)
         parameter = tuple(one for one in whole.parameters if one.name == name)
         lr = whole.hyper.lr[:steps] if isinstance(whole.hyper.lr, tuple) else whole.hyper.lr
         hyper = whole.hyper.model_copy(update={"lr": lr})
@@ -378,11 +406,11 @@ def _sentence(found: Trainings) -> str:
         return f"they do not start at the same step: {before} steps were counted before"
     unlike = [one for one in found.gradients if one.likeness not in BENIGN]
     if unlike:
-        told = f"the gradients {_told_of(unlike, len(found.gradients))}"
+        told = f"the gradients {_told_of(unlike, len(found.gradients), found.step)}"
         if found.curve:
             last = found.curve[-1]
             share = f"{100 * last.gradients:.1f} % of the difference after {last.number:,} steps"
-            told = f"{share} comes from gradients that {_told_of(unlike, len(found.gradients))}"
+            told = f"{share} comes from gradients that {_told_of(unlike, len(found.gradients), found.step)}"
         return f"not the optimizer: {told}"
     if found.optimizers is None:
         return f"the gradients of the first step are alike; of the optimizers nothing can be told: {found.why_not}"
@@ -391,7 +419,16 @@ def _sentence(found: Trainings) -> str:
             f"{one.name} is {one.actual} and {one.expected} ({one.steps:.2g} lr)" for one in found.optimizers.choices
         )
         return f"the optimizer: {differing}; {found.advice}: {found.optimizers.left:.2g} lr are left"
-    return "the optimizers do the same, and the gradients of the first step are alike: the trainings part by rounding"
+    if any(found.pairing.alone):
+        only = [name for side in found.pairing.alone for name in side]
+        told = f"{len(only)} parameters stand in one of them only, and were not compared: {only[0]}"
+        return f"alike in what both have; {told}"
+    if found.curve and max(one.lr for one in found.curve) <= NEAR:
+        return f"alike in the {found.curve[-1].number:,} steps that both have; the rest was not compared"
+    return (
+        "the optimizers do the same, and the gradients are alike for as long as the weights are equal: "
+        "the trainings part by rounding, or by gradients that differ later"
+    )
 
 
 def _advice(optimizers: Optimizers, actual: Recording, expected: Recording) -> str:
@@ -412,16 +449,16 @@ def _start_told(found: Trainings) -> str:
     return f"they start apart, in {len(found.starts)} of {of} tensors ({first.actual} by up to {first.largest:.3g})"
 
 
-def _told_of(unlike: Sequence[Gradient], of: int) -> str:
+def _told_of(unlike: Sequence[Gradient], of: int, step: int) -> str:
     factors = {round(one.factor, 3) for one in unlike if one.likeness is Likeness.FACTOR}
     if len(factors) == 1 and len(unlike) == of:
-        return f"differ from step 1 on by a factor of {_factor(unlike[0].factor)}"
+        return f"differ from step {step} on by a factor of {_factor(unlike[0].factor)}"
     if factors and all(one.likeness is Likeness.FACTOR for one in unlike):
-        return "differ from step 1 on by factors: " + ", ".join(
+        return f"differ from step {step} on by factors: " + ", ".join(
             f"{_factor(one.factor)} in {one.actual}" for one in unlike
         )
     names = ", ".join(f"{one.actual} ({one.likeness})" for one in unlike[:3])
-    return f"are unlike from step 1 on in {len(unlike)} of {of} tensors: {names}: the model or the data"
+    return f"are unlike from step {step} on in {len(unlike)} of {of} tensors: {names}: the model or the data"
 
 
 def _factor(factor: float) -> str:

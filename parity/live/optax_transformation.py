@@ -79,17 +79,9 @@ class _Watched:
 
         io_callback(arrived, None, *parts, *held, ordered=True)
 
-    def _arrived(
-        self,
-        names: list[str],
-        gradients: Sequence[Any],
-        before: Sequence[Any],
-        weights: Sequence[Any],
-        held: Mapping[str, Any],
-        after: Mapping[str, Any],
-    ) -> None:
+    def _arrived(self, names: list[str], *told: Any) -> None:
         try:
-            self._write(names, gradients, before, weights, held, after)
+            self._write(names, *told)
         except Exception as error:
             why = str(error) if isinstance(error, ParityError) else f"{type(error).__name__}: {error}"
             if self._recorder is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -186,7 +187,9 @@ class Recorder:
                 told[key] = list(places)
         told["digest"] = digest_of_rows(list(rows.values()))
         for quantity, row in rows.items():
-            self._files[quantity].write(row.data)
+            if self._files[quantity].write(row.data) != row.size:
+                # A disk that fills takes what still fits, and complains the next time.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._files[JOURNAL].write(json.dumps(told).encode() + b"\n")
         self._groups, self._bytes, self.steps = groups, self._bytes + size, self.steps + 1
 

@@ -32,7 +32,7 @@ def trainings_on_terminal(found: Trainings) -> Iterator[RenderableType]:
         for one in (notable or found.gradients)
     ]
     heads = ("actual", "expected", "likeness", "factor", "apart", "ULP")
-    yield _table("gradients of the first step, actual / expected", heads, rows)
+    yield _table(f"gradients of step {found.step:,}, actual / expected", heads, rows)
     if found.optimizers is not None:
         known = " and ".join(
             "to the last bit" if one == 0 else f"to within {one:.2g} lr" for one in found.optimizers.known

@@ -24,8 +24,19 @@ def training(tmp_path):
     import torch
 
     def train(
-        name, *, reduction="mean", seed=1, start=0, kind="Adam", factors=None, flip=False, drop=False, **settings
+        name,
+        *,
+        reduction="mean",
+        seed=1,
+        start=0,
+        kind="Adam",
+        factors=None,
+        flip=False,
+        drop=False,
+        later=0,
+        **settings,
     ):
+        options = {one: settings.pop(one) for one in ("parameters", "steps") if one in settings}
         torch.manual_seed(start)
         model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
         parameters = dict(model.named_parameters())
@@ -35,8 +46,10 @@ def training(tmp_path):
         torch.manual_seed(seed)
         x, y = torch.randn(32, 6), torch.randint(0, 3, (32,))
         loss = torch.nn.CrossEntropyLoss(reduction=reduction)
-        with parity.record(tmp_path / name, optimizer, model=parameters):
-            for _ in range(STEPS):
+        with parity.record(tmp_path / name, optimizer, model=parameters, **options):
+            for step in range(1, STEPS + 1):
+                if step == later:
+                    x = torch.randn(32, 6)
                 optimizer.zero_grad()
                 if drop:
                     parameters["other.weight"].square().sum().backward()
@@ -117,6 +130,22 @@ def test_what_the_optimizers_differ_in_is_named(training, settings, name):
     # Up to there both have the same weights, and with them the same gradients.
     assert next(one for one in found.curve if one.largest).optimizer == pytest.approx(1, abs=1e-9)
     assert all(one.optimizer + one.gradients == pytest.approx(1, abs=1e-9) for one in found.curve if one.largest)
+
+
+def test_data_that_differs_later_is_not_alike(training):
+    """The start, the first gradients and the optimizers are the same."""
+    found = compare_trainings(training("one", later=7), training("two"))
+    assert (found.alike, found.step) == (False, 7)
+    assert "are unlike from step 7 on" in found.sentence
+
+
+def test_what_only_one_has_is_not_alike(training):
+    found = compare_trainings(training("one", parameters="0.*"), training("two"))
+    assert not found.alike
+    assert "2 parameters stand in one of them only, and were not compared: 2.weight" in found.sentence
+    shorter = compare_trainings(training("short", steps=5), training("long"))
+    assert not shorter.alike
+    assert shorter.sentence == "alike in the 5 steps that both have; the rest was not compared"
 
 
 def test_a_start_that_differs_comes_first(training):
