@@ -17,6 +17,7 @@ from parity.adam.forms import DecayWeights, Update
 from parity.adam.kernels import Program, compiled
 from parity.adam.scalars import scalars
 from parity.adam.stages import programs
+from parity.adam.step import Start
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.numerics.double_double import DoubleDouble, from_double
@@ -94,15 +95,15 @@ class Truth(NamedTuple):
 
 
 def orbits(
-    oracles: Sequence[Oracle], weights: np.ndarray, sizes: Sequence[int], blocks: Iterable[Block], format: Format
+    oracles: Sequence[Oracle], start: Start, sizes: Sequence[int], blocks: Iterable[Block], format: Format
 ) -> Iterator[dict[Oracle, Truth]]:
     """The states of every oracle, block by block.
 
-    weights: (size,) of a format, and of each parameter `sizes` elements, one after another. format: in which the
+    start: rows of a format, and of each parameter `sizes` elements, one after another. format: in which the
     scalars of an oracle with an arithmetic are rounded. A parameter without gradient stays as it is; steps are counted
     as in `parity.adam.step`. Every operation has a relative error of some 2**-104; see `DoubleDouble` for its range.
     """
-    runs = {one: _Run(one, weights, sizes, format) for one in dict.fromkeys(oracles)}
+    runs = {one: _Run(one, start, sizes, format) for one in dict.fromkeys(oracles)}
     for block in blocks:
         gradients = block.gradients.astype(np.float64)
         pieces = [piece for run in runs.values() for piece in run.pieces(block)]
@@ -126,7 +127,7 @@ class _Run:
     quantity that it reads, or `_GRADIENT`, or `_FACTOR`; ends: rows in which the quantities stand after a step.
     """
 
-    def __init__(self, oracle: Oracle, weights: np.ndarray, sizes: Sequence[int], format: Format) -> None:
+    def __init__(self, oracle: Oracle, start: Start, sizes: Sequence[int], format: Format) -> None:
         names = ("w", "m", "v", "vmax") if oracle.hyper.amsgrad else ("w", "m", "v")
         self._oracle, self._format = oracle, format
         self._code = exact_code(oracle.programs(format), names[-1])
@@ -134,9 +135,8 @@ class _Run:
         self._sources = np.array([places.get(str(one), _FACTOR) for one in self._code.inputs])
         self._ends = np.array([self._code.ends[name] for name in names])
         self._stops = np.cumsum(sizes)
-        self._counts = np.zeros(len(sizes), np.int64)
-        self._rows = from_double(np.zeros((len(names), 1, weights.size)))
-        self._rows.high[0] = weights
+        self._counts = start.counts
+        self._rows = from_double(np.stack([getattr(start.rows, name)[None].astype(np.float64) for name in names]))
 
     def pieces(self, block: Block) -> Iterator[tuple[object, ...]]:
         """What `_advance` takes beside the gradients, for every piece of the row that counts its steps alike."""

@@ -47,6 +47,13 @@ class Rows(NamedTuple):
     vmax: np.ndarray | None = None
 
 
+class Start(NamedTuple):
+    """What an orbit begins with: rows (size,) of all parameters, and how many steps each has counted, (parameters,)."""
+
+    rows: Rows
+    counts: np.ndarray
+
+
 def initial_state(weights: Arrays, hyper: Hyper) -> State:
     """The state before step 1: copies of the weights, moments of zeros, vmax under AMSGrad only."""
 

@@ -33,7 +33,7 @@ def predict(twin: Twin, hyper: Hyper, inputs: Inputs, steps: Sequence[int]) -> d
     adam = Adam(plain.in_force(hyper), plain)
     kept: dict[str, list[np.ndarray]] = {}
     wanted = set(steps)
-    for block, rows in free_run(adam, inputs.weights(), inputs.layout, inputs.blocks()):
+    for block, rows in free_run(adam, inputs.start(), inputs.layout, inputs.blocks()):
         places = [place for place, step in enumerate(block.steps) if step in wanted]
         for name, states in rows.items():
             kept.setdefault(name, []).append(to_bits(np.ascontiguousarray(states[places])))

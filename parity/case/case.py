@@ -7,6 +7,7 @@ import json
 import math
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, LiteralString
 
@@ -15,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from parity.case.budget import Magnitudes, rounding_budget
 from parity.case.expectation import Expectation, FormatName
-from parity.case.program import Gradients, Recorded, RecordedWeights, Weights
+from parity.case.program import Gradients, Recorded, RecordedWeights, Start, Weights
 from parity.case.recording import check_recording
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
@@ -26,6 +27,9 @@ from parity.numerics.formats import format_named
 
 Default = Literal["default"]
 DEFAULT: Default = "default"
+RESTARTED = ".restarted"
+"""What the name of an implementation ends in as it was saved, and loaded by another process."""
+
 DIGEST_VERSION = 1
 """Part of every case digest: another generator of weights or gradients is another question."""
 
@@ -81,7 +85,10 @@ class HyperTable(BaseModel):
 
 
 class CaseParameter(BaseModel):
-    """A tensor of a case: its name, shape (() is 0-d, a 0 is empty), and where its numbers come from."""
+    """A tensor of a case: its name, shape (() is 0-d, a 0 is empty), and where its numbers come from.
+
+    start: the state that it begins with; left out, moments are zero and no step was counted.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -89,6 +96,7 @@ class CaseParameter(BaseModel):
     shape: tuple[Annotated[int, Field(ge=0)], ...]
     weights: Weights
     gradients: Gradients
+    start: Start | None = None
 
 
 class Case(Shown, BaseModel):
@@ -97,6 +105,8 @@ class Case(Shown, BaseModel):
     name: the file's stem, with the swept values in brackets for a member of a sweep. summary: one
     sentence. why: what it shows and which failures it catches. expect: first match wins; the last
     `inherited` of them come from the base file. recorded: the folder of the recording that the case is, empty for none.
+    restart: steps after which every implementation saves, and a new process loads and goes on, beside the one that
+    does not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -112,6 +122,7 @@ class Case(Shown, BaseModel):
     expect: tuple[Expectation, ...] = ()
     inherited: Annotated[int, Field(ge=0)] = 0
     recorded: str = ""
+    restart: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Case:
@@ -125,6 +136,12 @@ class Case(Shown, BaseModel):
                 given=len(self.hyper.lr),
                 steps=self.steps,
             )
+        if any(later <= one for one, later in pairwise((*self.restart, self.steps))):
+            raise _case_error(
+                "restart: {given} is not allowed; allowed: steps in ascending order, each below steps = {steps}",
+                given=list(self.restart),
+                steps=self.steps,
+            )
         if self.layout().size == 0:
             raise _case_error("parameters: every tensor is empty, nothing would be compared")
         return self
@@ -133,20 +150,25 @@ class Case(Shown, BaseModel):
         """The parameters, packed into rows."""
         return Layout(tuple(Parameter(one.name, one.shape) for one in self.parameters))
 
+    @property
+    def begun(self) -> bool:
+        """Whether any parameter begins with a state."""
+        return any(one.start is not None for one in self.parameters)
+
     def digest(self) -> str:
         """SHA-256 of everything that determines the answers; of no name, prose, dtype or expectation."""
         parameters = [one.model_dump(mode="json") for one in self.parameters]
         for told, parameter in zip(parameters, self.parameters, strict=True):
-            if isinstance(parameter.weights, RecordedWeights):
-                told["weights"]["folder"] = parameter.weights.recording().weights_digest
             if isinstance(parameter.gradients, Recorded):
                 told["gradients"]["folder"] = parameter.gradients.recording().gradients_digest
+            _leave_out_what_is_usual(told, parameter)
         question = {
             "version": DIGEST_VERSION,
             "seed": self.seed,
             "steps": self.steps,
             "hyper": self.hyper.model_dump(mode="json"),
             "parameters": parameters,
+            **({"restart": self.restart} if self.restart else {}),
         }
         text = json.dumps(_hex_floats(question), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -184,11 +206,27 @@ class Case(Shown, BaseModel):
         return expectation.model_copy(update={"within": within, "unbounded": unbounded})
 
 
+def _leave_out_what_is_usual(told: dict[str, Any], parameter: CaseParameter) -> None:
+    """So that a case which does without what came later keeps its digest."""
+    tables = [(told["weights"], parameter.weights)]
+    if parameter.start is None:
+        del told["start"]
+    else:
+        for key in ("m", "v", "vmax"):
+            tables.append((told["start"][key], getattr(parameter.start, key)))
+    for table, program in tables:
+        if isinstance(program, RecordedWeights):
+            table["folder"] = program.recording().digest_before(program.quantity)
+            if program.quantity == "w":
+                del table["quantity"]
+
+
 def check_recorded(case: Case) -> None:
     """ParityError where a case asks a recording for what it does not hold, or the recording is damaged."""
     checked: set[Path] = set()
     for place, parameter in enumerate(case.parameters):
-        for key, program in (("weights", parameter.weights), ("gradients", parameter.gradients)):
+        started = () if parameter.start is None else (parameter.start.m, parameter.start.v, parameter.start.vmax)
+        for program in (parameter.weights, parameter.gradients, *started):
             if not isinstance(program, RecordedWeights | Recorded):
                 continue
             recording = program.recording()
@@ -201,7 +239,12 @@ def check_recorded(case: Case) -> None:
                     f"parameters.{place}.shape: {parameter.name!r} was recorded in {recording.folder.name!r} "
                     f"as {list(shape)}, not as {list(parameter.shape)}"
                 )
-            if key == "gradients" and case.steps > recording.steps:
+            if isinstance(program, RecordedWeights) and program.quantity not in recording.quantities:
+                raise ParityError(
+                    f"parameters.{place}: {program.quantity} was not recorded in {recording.folder.name!r}; "
+                    f"allowed: {', '.join(recording.quantities)}"
+                )
+            if isinstance(program, Recorded) and case.steps > recording.steps:
                 raise ParityError(
                     f"steps: {case.steps} asked, recording {recording.folder.name!r} holds {recording.steps}"
                 )

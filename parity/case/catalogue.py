@@ -11,16 +11,27 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from parity.case.case import Case, HyperTable, check_recorded
+from parity.case.case import RESTARTED, Case, HyperTable, check_recorded
 from parity.case.expectation import Expectation, FormatName
 from parity.case.problems import problems
-from parity.case.program import Gradients, Step, Weights
+from parity.case.program import Gradients, Start, Step, Weights
 from parity.case.recording import HEADER
 from parity.case.replay import cases_of_recording
 from parity.core.errors import ParityError, nearest
 from parity.core.selection import matcher
 
 Numbers = Annotated[tuple[float, ...], Field(min_length=1)]
+
+OF_PARAMETERS = ("weights", "gradients", "start")
+"""Tables that may be given once for every parameter that has none of its own."""
+
+UNINTERRUPTED = {
+    "actual": f"*{RESTARTED}",
+    "expected": "*",
+    "verdict": "IDENTICAL",
+    "because": "What is saved and loaded goes on as if there had been no stop.",
+}
+"""What a case that restarts expects where it says nothing else."""
 
 
 class _Table(BaseModel):
@@ -34,6 +45,7 @@ class FileParameter(_Table):
     shape: tuple[Annotated[int, Field(ge=0)], ...]
     weights: Weights | None = None
     gradients: Gradients | None = None
+    start: Start | None = None
 
 
 class Sweep(_Table):
@@ -69,6 +81,8 @@ class CaseFile(_Table):
     weights: Weights | None = Field(None, description="Of every parameter that has none of its own.")
     gradients: Gradients | None = Field(None, description="Of every parameter that has none of its own.")
     parameters: Annotated[tuple[FileParameter, ...], Field(min_length=1)] | None = None
+    start: Start | None = Field(None, description="The state of every parameter that has none of its own.")
+    restart: tuple[Step, ...] = Field((), description="Steps after which all save, and a new process goes on.")
     expect: tuple[Expectation, ...] = ()
 
 
@@ -152,24 +166,25 @@ def _read(path: Path, said_by: Path | None = None) -> dict[str, Any]:
 def _merged(own: dict[str, Any], base: dict[str, Any], path: Path, base_path: Path) -> dict[str, Any]:
     merged = {**base, **own}
     for table, file in ((base, base_path), (own, path)):
-        for key in ("weights", "gradients"):
-            _place_folder(table.get(key), file)
-            for parameter in table.get("parameters", ()):
-                _place_folder(parameter.get(key), file)
+        for one in (table, *table.get("parameters", ())):
+            for program in (one.get("weights"), one.get("gradients"), *one.get("start", {}).values()):
+                _place_folder(program, file)
     merged["parameters"] = [
-        {key: merged[key] for key in ("weights", "gradients") if key in merged} | parameter
+        {key: merged[key] for key in OF_PARAMETERS if key in merged} | parameter
         for parameter in merged.get("parameters", ())
     ]
     merged["hyper"] = {**base.get("hyper", {}), **own.get("hyper", {})}
     merged["expect"] = [*own.get("expect", ()), *base.get("expect", ())]
+    if merged.get("restart") and not any(RESTARTED in one.get("actual", "") for one in merged["expect"]):
+        merged["expect"].insert(0, UNINTERRUPTED)
     merged["inherited"] = len(base.get("expect", ()))
-    for key in ("extends", "sweep", "weights", "gradients"):
+    for key in ("extends", "sweep", *OF_PARAMETERS):
         merged.pop(key, None)
     return merged
 
 
-def _place_folder(program: dict[str, Any] | None, file: Path) -> None:
-    if program is not None and "folder" in program:
+def _place_folder(program: Any, file: Path) -> None:
+    if isinstance(program, dict) and "folder" in program:
         program["folder"] = str((file.parent / program["folder"]).absolute())
 
 

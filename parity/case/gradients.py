@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -62,6 +62,27 @@ def fill_weights(case: Case, format: Format, row: np.ndarray) -> None:
             _round(table.recording().weights(parameter.name).astype(np.float64), format, bits)
         else:
             _fill_blocks(table, case.seed, index, 0, parameter.shape, format, bits, None)
+
+
+def fill_start(case: Case, format: Format, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Write the moments that a case begins with into rows m, v, vmax (layout.size,), the format's unsigned bits.
+
+    Returns how many steps each parameter has counted, (parameters,). What has no state begins with zeros.
+    """
+    counts = np.zeros(len(case.parameters), np.int64)
+    for index, (parameter, place) in enumerate(_places(case)):
+        start = parameter.start
+        if start is None:
+            continue
+        counts[index] = start.steps
+        for number, (quantity, bits) in enumerate(rows.items(), start=1):
+            table = getattr(start, quantity) or start.v
+            if isinstance(table, programs.RecordedWeights):
+                recorded = table.recording().values(table.quantity, parameter.name, 0)
+                _round(recorded.astype(np.float64), format, bits[place])
+            else:
+                _fill_blocks(table, case.seed, index, number, parameter.shape, format, bits[place], None)
+    return counts
 
 
 def fill_gradients(
@@ -139,7 +160,7 @@ def _master(
     """Elements start to stop of one tensor in float64, before they are rounded to the dtype."""
     match table:
         case programs.UniformWeights():
-            return _uniform(stream.words(0, WEIGHTS, start, stop), table.low, table.high)
+            return _uniform(stream.words(step, WEIGHTS, start, stop), table.low, table.high)
         case programs.Uniform():
             return _uniform(stream.words(step, GRADIENTS, start, stop), table.low, table.high)
         case programs.Bell():

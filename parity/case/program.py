@@ -215,10 +215,11 @@ class ZeroWeights(_Table):
 
 
 class RecordedWeights(_Table):
-    """The initial weights of a real training; `folder` is relative to the case file."""
+    """What a real training began with; `folder` is relative to the case file, quantity: w, or a moment."""
 
     kind: Literal["recorded"]
     folder: str
+    quantity: Literal["w", "m", "v", "vmax"] = "w"
 
     def recording(self) -> Recording:
         """What was recorded; its arrays are read where they are asked for."""
@@ -227,13 +228,35 @@ class RecordedWeights(_Table):
     def largest(self) -> float:
         """Greatest magnitude in the recording."""
         recording = self.recording()
-        return max(float(abs(recording.weights(one.name)).max(initial=0)) for one in recording.parameters)
+        return max(
+            float(abs(recording.values(self.quantity, one.name, 0)).max(initial=0)) for one in recording.parameters
+        )
 
 
 Gradients = Annotated[
     Bell | Uniform | Decades | Constant | Flipping | Zero | Rows | Recorded, Field(discriminator="kind")
 ]
 Weights = Annotated[UniformWeights | ConstantWeights | ZeroWeights | RecordedWeights, Field(discriminator="kind")]
+
+
+class Start(_Table):
+    """The state that a parameter begins with: how many steps were counted, and its moments.
+
+    vmax: under AMSGrad, as the implementation stores it; left out, it is v.
+    """
+
+    steps: Step
+    m: Weights
+    v: Weights
+    vmax: Weights | None = None
+
+    @model_validator(mode="after")
+    def _squares(self) -> Start:
+        for name, table in (("v", self.v), ("vmax", self.vmax)):
+            least = table.low if isinstance(table, UniformWeights) else getattr(table, "value", 0.0)
+            if least < 0:
+                raise ValueError(f"'{name}' is a mean of squares: at least 0")
+        return self
 
 
 def _ordered(program: OneOf) -> OneOf:

@@ -154,10 +154,9 @@ class Recording:
     def _rows(self, quantity: str) -> np.ndarray:
         return _mapped(self.folder, quantity, self.parameters, self.steps + (quantity != GRADIENTS))
 
-    @cached_property
-    def weights_digest(self) -> str:
-        """SHA-256 of the bits of all weights before the first step."""
-        return hashlib.sha256(self._rows("w")[0].data).hexdigest()
+    def digest_before(self, quantity: str = "w") -> str:
+        """SHA-256 of the bits of a state before the first step."""
+        return hashlib.sha256(self._rows(quantity)[0].data).hexdigest()
 
     @cached_property
     def gradients_digest(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.case.case import Case, CaseParameter, HyperTable
 from parity.case.expectation import Expectation
-from parity.case.program import Recorded, RecordedWeights
+from parity.case.program import Recorded, RecordedWeights, Start
 from parity.case.recording import RecordedParameter, Recording, check_recording, recording_in
 from parity.core.errors import ParityError
 
@@ -44,7 +44,11 @@ def _case(recording: Recording, group: int, several: bool) -> Case:
         hyper=_hyper(recording, name, group),
         parameters=tuple(
             CaseParameter(
-                name=one.name, shape=one.shape_kept, weights=RecordedWeights(**program), gradients=Recorded(**program)
+                name=one.name,
+                shape=one.shape_kept,
+                weights=RecordedWeights(**program),
+                gradients=Recorded(**program),
+                start=_start(recording, one, program),
             )
             for one in parameters
         ),
@@ -53,14 +57,30 @@ def _case(recording: Recording, group: int, several: bool) -> Case:
     )
 
 
+def _start(recording: Recording, parameter: RecordedParameter, program: dict[str, Any]) -> Start | None:
+    """The state it begins with; None before a first step."""
+    steps = _counted(recording, parameter)
+    if not steps:
+        return None
+    moments = {
+        quantity: RecordedWeights(**program, quantity=quantity)
+        for quantity in ("m", "v", "vmax")
+        if quantity in recording.quantities
+    }
+    return Start(steps=steps, **moments)
+
+
+def _counted(recording: Recording, parameter: RecordedParameter) -> int:
+    return int(recording.told["t"][recording.parameters.index(parameter)])
+
+
 def _check_replayable(recording: Recording, name: str, parameters: Sequence[RecordedParameter]) -> None:
     if not all(recording.step(1).groups):
         raise ParityError(f"recording {name!r}: its hyperparameters are not known; record it with hyper=")
-    places = {one.name: place for place, one in enumerate(recording.parameters)}
-    begun = [recording.told["t"][places[one.name]] for one in parameters]
-    if any(begun):
+    if any(_counted(recording, one) for one in parameters) and not {"m", "v"} <= set(recording.quantities):
         raise ParityError(
-            f"recording {name!r} begins at step {max(begun) + 1}, with a state; only a first step can be replayed"
+            f"recording {name!r} begins with a state that was not recorded (moments=False); "
+            "only one that begins with a first step can be replayed without"
         )
     moved = next((step for step in recording.journal if {one.name for one in parameters} & set(step.moved)), None)
     if moved is not None:

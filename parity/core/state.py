@@ -17,11 +17,13 @@ class State(NamedTuple):
     """Weights and moments after a step, by parameter name; None for a quantity that stays hidden.
 
     w: weights; m, v: first and second moment as the implementation stores them (not bias-corrected);
-    vmax: the stored maximum under AMSGrad. Arrays may be live views: the engine copies them before
-    the generator goes on. Shapes and dtype are those of the initial weights.
+    vmax: the stored maximum under AMSGrad. steps: how many were counted so far, by parameter; a state that is handed
+    over has to say it, None elsewhere. Arrays may be live views: the engine copies them before the generator goes on.
+    Shapes and dtype are those of the initial weights.
     """
 
     w: Arrays
     m: Arrays | None = None
     v: Arrays | None = None
     vmax: Arrays | None = None
+    steps: Mapping[str, int] | None = None

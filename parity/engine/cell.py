@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from parity.case.case import Case
-from parity.case.gradients import fill_gradients, fill_weights
+from parity.case.gradients import fill_gradients, fill_start, fill_weights
 from parity.comparison.distance import Distance, fold
 from parity.comparison.divergence import Label, Measured, label_metrics, to_table
 from parity.comparison.metrics import measure_pairs
@@ -103,7 +103,9 @@ class _Attempt:
         self.format: Format = format_named(cell.dtype)
         self.layout: Layout = cell.case.layout()
         row_bytes = self.layout.size * self.format.dtype.itemsize
-        self.window: Window = plan_window(self.case.steps, row_bytes, traces is not None)
+        self.window: Window = plan_window(self.case.steps, row_bytes, traces is not None, self.case.restart)
+        self.scratch = scratch
+        self.counts: np.ndarray | None = None
         root = traces if traces is not None else scratch
         self.input = root / "input"
         participants = [
@@ -122,7 +124,9 @@ class _Attempt:
         gradients = create_rows(self.input, GRADIENTS, self.window.rows, self.layout, self.format)
         fill_weights(self.case, self.format, weights[0])
         self.input_digest.update(weights[0].data)
-        self.convoy.ask(self._start_message)
+        if self.case.begun:
+            self._fill_start()
+        self.convoy.ask(partial(self._start_message, first=1))
         before: range | None = None
         for batch in self.window.batches():
             none = self._fill(gradients, batch)
@@ -133,12 +137,22 @@ class _Attempt:
             if not self.window.overlaps:
                 self._compare(batch, weights[0], writer)
             before = batch
+            if batch[-1] in self.case.restart:
+                self.convoy.restart(partial(self._start_message, first=batch[-1] + 1), _finish_message)
         if before is not None and self.window.overlaps:
             self._compare(before, weights[0], writer)
         self.convoy.ask(_finish_message)
         return self._result(key, weights[0], writer.rows)
 
-    def _start_message(self, participant: Participant) -> Message:
+    def _fill_start(self) -> None:
+        moments = ("m", "v", "vmax")
+        rows = {name: create_rows(self.input, name, 1, self.layout, self.format)[0] for name in moments}
+        self.counts = fill_start(self.case, self.format, rows)
+        for row in rows.values():
+            self.input_digest.update(row.data)
+        self.input_digest.update(",".join(map(str, self.counts.tolist())).encode())
+
+    def _start_message(self, participant: Participant, *, first: int) -> Message:
         return {
             "op": "start",
             "run": participant.number,
@@ -151,7 +165,26 @@ class _Attempt:
             "rows": self.window.rows,
             "input": str(self.input.resolve()),
             "output": str(participant.folder.resolve()),
+            **({} if self.counts is None else {"counts": self.counts.tolist()}),
+            **(self._leg(participant, first) if participant.candidate.restart else {}),
         }
+
+    def _leg(self, participant: Participant, first: int) -> Message:
+        """The part of an orbit from a step to the next restart: where it is loaded from and saved to."""
+        ends = participant.candidate.restart
+
+        def folder(step: int) -> str:
+            path = self.scratch / "restarts" / f"{participant.number}-{step}"
+            path.mkdir(parents=True, exist_ok=True)
+            return str(path.resolve())
+
+        last = next((end for end in ends if end >= first), None)
+        legs: Message = {"first": first, "last": last or self.window.steps}
+        if first > 1:
+            legs["load"] = folder(first - 1)
+        if last is not None:
+            legs["save"] = folder(last)
+        return legs
 
     def _fill(self, gradients: np.ndarray, batch: range) -> dict[str, list[str]]:
         none: dict[str, list[str]] = {}
@@ -218,7 +251,7 @@ class _Attempt:
                 continue
             outcomes.append(outcome_of(self.case, participant, self.window, initial, self.format))
             if self.traces is not None:
-                environment = self.convoy.environments[candidate.worker]
+                environment = self.convoy.environments[candidate.home]
                 seal_trace(self.case, participant, self.format, digest, environment)
         return CellResult(
             key=key,

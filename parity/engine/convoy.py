@@ -92,10 +92,18 @@ class Convoy:
         """Ask everyone who is left, and wait for all answers."""
         self.receive(self.send(message_for))
 
-    def send(self, message_for: Callable[[Participant], Message]) -> list[str]:
-        """Put a request for everyone on its way; they work side by side."""
+    def restart(self, start: Callable[[Participant], Message], finish: Callable[[Participant], Message]) -> None:
+        """Let those that are restarted save, end their processes, and let new ones load."""
+        restarted = [name for name in self.alive if self.members[name].candidate.restart]
+        self.receive(self.send(finish, restarted))
+        for worker in {self.members[name].candidate.worker for name in restarted}:
+            self._workers.discard(worker)
+        self.receive(self.send(start, [name for name in restarted if name in self.alive]))
+
+    def send(self, message_for: Callable[[Participant], Message], names: Iterable[str] | None = None) -> list[str]:
+        """Put a request for everyone, or those of some names, on its way; they work side by side."""
         asked = []
-        for name in list(self.alive):
+        for name in list(self.alive if names is None else names):
             participant = self.members[name]
             if name not in self.alive:
                 continue
@@ -104,7 +112,7 @@ class Convoy:
             except WorkerFailed as failure:
                 self._lose(name, failure)
                 continue
-            self.environments[participant.candidate.worker] = worker.environment
+            self.environments[participant.candidate.home] = worker.environment
             message = message_for(participant)
             participant.asked = message["op"]
             worker.send(message)
@@ -143,6 +151,8 @@ class Convoy:
         if participant.asked != "start" and kind not in SKIPPING_KINDS:
             step = int(participant.stored[0]) + 1
             reason = f"step {step}: {reason}" if step <= self._steps else f"after step {step - 1}: {reason}"
+        elif participant.asked == "start" and participant.done:
+            reason = f"restart after step {participant.done}: {reason}"
         self.failures[name] = Failure(kind, reason, step)
         self.alive.remove(name)
         if self._traces_kept:

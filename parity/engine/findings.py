@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from parity.case.case import RESTARTED
 from parity.case.expectation import Kind
 from parity.comparison.verdict import Verdict
 from parity.engine.power import Power
@@ -84,8 +85,10 @@ def find(results: Sequence[CellResult], judged: Sequence[Judged], powers: Sequen
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
-def _unexpected(results: Iterable[CellResult], judged: Iterable[Judged]) -> Iterable[Finding]:
+def _unexpected(results: Sequence[CellResult], judged: Iterable[Judged]) -> Iterable[Finding]:
     sizes = {(cell.case, cell.dtype, one.actual, one.expected): _size(one) for cell in results for one in cell.pairs}
+    restarts = {(cell.case, cell.dtype, why.actual, why.expected): why.sentence
+                for cell in results for why in cell.account.pairs if why.actual.endswith(RESTARTED)}  # fmt: skip
     grouped: dict[tuple[str, str], list[Judged]] = defaultdict(list)
     for one in judged:
         if not one[4].as_expected:
@@ -93,11 +96,12 @@ def _unexpected(results: Iterable[CellResult], judged: Iterable[Judged]) -> Iter
     for (actual, expected), group in grouped.items():
         group.sort(key=lambda one: sizes.get(one[:4], 0.0), reverse=True)
         case, dtype, _, _, verdict = group[0]
+        lost = restarts.get(group[0][:4])
         yield Finding(
             Severity.ALARM,
             f"{actual} / {expected}",
             f"{actual} against {expected} is not as expected",
-            f"{case} in {dtype}: {verdict.kind}, {verdict.reason}",
+            f"{case} in {dtype}: {verdict.kind}, {verdict.reason}" + (f"; {lost}" if lost else ""),
             tuple(f"{one[0]} {one[1]}" for one in group),
         )
 

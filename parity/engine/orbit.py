@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,12 @@ from parity.core.layout import Layout
 from parity.core.state import QUANTITIES, Arrays, State
 from parity.engine.protocol import GRADIENTS, PROGRESS, WEIGHTS
 from parity.engine.window import Window
-from parity.implementations.implementation import Implementation
+from parity.implementations.implementation import WHOLE, Implementation, Leg
 from parity.numerics.formats import Format
+
+MOMENTS = ("m", "v", "vmax")
+
+HANDED_OVER = "state.npz"
 
 
 class ContractBroken(Exception):
@@ -26,7 +31,9 @@ class Orbit:
     """Drives a generator of states and copies each state's bits into the rows of its step.
 
     trusted: the implementation is parity's own, whose tests show that it leaves its inputs alone;
-    a plug-in's inputs are private copies, held against the originals after every step.
+    a plug-in's inputs are private copies, held against the originals after every step. counts: how many steps each
+    parameter has counted before the first, None where the case begins with none. leg: which part of the orbit, and
+    last, its last step; what takes no leg is handed its state over as a start.
     """
 
     def __init__(
@@ -40,23 +47,47 @@ class Orbit:
         input: Path,
         output: Path,
         trusted: bool,
+        counts: list[int] | None = None,
+        leg: Leg = WHOLE,
+        last: int | None = None,
     ) -> None:
         self.format, self.layout, self.window = format, layout, window
         self.trusted = trusted
         self.quantities: tuple[str, ...] | None = None
-        self._step = 0
+        self._leg, self._last = leg, last or window.steps
+        self._step = leg.first - 1
         self._available = 0
         self._none: Mapping[str, list[str]] = {}
+        self._lacked = False
         # A private mapping ('c'): a plug-in that writes through the read-only flag hurts only itself.
         self._weights = open_rows(input, WEIGHTS, "c")
         self._gradients = open_rows(input, GRADIENTS, "c")
         self._original_weights = open_rows(input, WEIGHTS, "r")
         self._original_gradients = open_rows(input, GRADIENTS, "r")
         self._rows = {quantity: open_rows(output, quantity, "r+") for quantity in QUANTITIES}
+        names = [parameter.name for parameter in layout.parameters]
+        self._counts = dict(zip(names, counts or [0] * len(names), strict=True))
+        self._steps: Mapping[str, int] | None = None
+        start = None if counts is None else self._given(input, hyper)
         if window.kept:
             self._rows["w"][0] = self._original_weights[0]
+            for quantity in MOMENTS if counts is not None else ():
+                self._rows[quantity][0] = open_rows(input, quantity, "r")[0]
         self._progress = open_rows(output, PROGRESS, "r+")
-        states = implementation.states(self._views(self._weights[0]), self._sequence(), hyper)
+        weights = self._views(self._weights[0])
+        self._hands_over = leg != WHOLE and not implementation.takes_leg
+        if self._hands_over and not implementation.takes_start:
+            raise Unsupported(
+                f"{implementation.name}: its run takes neither leg nor start; a restart needs one of them"
+            )
+        if self._hands_over and leg.load is not None:
+            start = self._handed_over(leg.load)
+            weights = dict(start.w)
+            if isinstance(hyper.lr, tuple):
+                # Whoever is given a start begins a run of its own.
+                hyper = replace(hyper, lr=hyper.lr[leg.first - 1 :])
+        passed = WHOLE if self._hands_over else leg
+        states = implementation.states(weights, self._sequence(), hyper, start, passed)
         if not isinstance(states, Iterator):
             raise ContractBroken(f"returned a {type(states).__name__}, not a generator of parity.State")
         self._states = states
@@ -64,6 +95,7 @@ class Orbit:
     def advance(self, until: int, none: Mapping[str, list[str]]) -> None:
         """Make every state up to a 1-based step; ContractBroken or the implementation's own exception."""
         self._available, self._none = until, none
+        self._lacked = self._lacked or any(none.values())
         while self._step < until:
             self._available = self._step + 1
             try:
@@ -83,14 +115,40 @@ class Orbit:
             self._progress[0] = self._step
 
     def finish(self) -> None:
-        """Let the generator run out; ContractBroken where it yields once more."""
+        """Let the generator run out, and save where another process goes on; ContractBroken where it yields more."""
         try:
             next(self._states)
         except StopIteration:
+            if self._hands_over and self._leg.save is not None:
+                self._hand_over(self._leg.save)
             return
         raise ContractBroken(
             f"yielded more than {self.window.steps} states for {self.window.steps} gradients: too many"
         )
+
+    def _given(self, input: Path, hyper: Hyper) -> State:
+        """What a case begins with."""
+        m, v, vmax = (self._views(open_rows(input, quantity, "c")[0]) for quantity in MOMENTS)
+        return State(self._views(self._weights[0]), m, v, vmax if hyper.amsgrad else None, dict(self._counts))
+
+    def _hand_over(self, folder: Path) -> None:
+        """Keeps the bits of the last state, and how many steps it counted."""
+        steps = self._steps
+        if steps is None:
+            if self._lacked:
+                raise Unsupported("its states say no steps, and some gradients were None: nobody knows what it counted")
+            steps = {name: count + self._last for name, count in self._counts.items()}
+        if self.quantities is None or not {"m", "v"} <= set(self.quantities):
+            raise Unsupported("it hides m or v, and takes no leg: what it holds cannot be handed over")
+        row = self.window.row(self._last)
+        np.savez(folder / HANDED_OVER, **{quantity: self._rows[quantity][row] for quantity in self.quantities},
+                 steps=np.array(list(steps.values()), np.int64))  # fmt: skip
+
+    def _handed_over(self, folder: Path) -> State:
+        with np.load(folder / HANDED_OVER, allow_pickle=False) as kept:
+            states = {quantity: self._views(kept[quantity]) for quantity in QUANTITIES if quantity in kept}
+            steps = dict(zip(self._counts, kept["steps"].tolist(), strict=True))
+        return State(**states, steps=steps)
 
     def _views(self, bits: np.ndarray) -> dict[str, np.ndarray]:
         row = bits.view(self.format.dtype)
@@ -98,7 +156,7 @@ class Orbit:
         return self.layout.views(row)
 
     def _sequence(self) -> Iterator[dict[str, np.ndarray | None]]:
-        for step in range(1, self.window.steps + 1):
+        for step in range(self._leg.first, self._last + 1):
             if step > self._available:
                 raise ContractBroken(
                     f"asked for the gradient of step {step} before it yielded the state of step {step - 1}"
@@ -120,6 +178,7 @@ class Orbit:
             raise ContractBroken(f"shows {', '.join(shown)} where it showed {', '.join(self.quantities)} before")
         for quantity in shown:
             self._copy(quantity, getattr(state, quantity))
+        self._steps = state.steps if state.steps is None else dict(state.steps)
 
     def _copy(self, quantity: str, arrays: Arrays) -> None:
         target = self._rows[quantity][self.window.row(self._step)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from parity.case.case import Case, unmatched_expectations, unused_base_expectations
+from parity.case.case import RESTARTED, Case, unmatched_expectations, unused_base_expectations
 from parity.case.expectation import Expectation
 from parity.case.replay import RECORDED
 from parity.core.errors import NothingCompared, ParityError
@@ -21,7 +21,8 @@ class Candidate:
 
     name: dotted, as in every table. target: what the worker resolves. worker: the process that
     serves it; plug-ins get one of their own. python: the interpreter of that process, empty for this one.
-    representative: stands for its framework, or, a plug-in, for itself.
+    representative: stands for its framework, or, a plug-in, for itself. restart: steps after which it saves, and goes
+    on in a new process.
     """
 
     name: str
@@ -33,6 +34,12 @@ class Candidate:
     plugin: bool = False
     python: str = ""
     representative: bool = False
+    restart: tuple[int, ...] = ()
+
+    @property
+    def home(self) -> str:
+        """The worker of what it is, restarted or not."""
+        return self.worker.removesuffix(f" {RESTARTED}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,7 @@ def plan_cells(
     cases = [_reported(case, names) for case in cases]
     for case in cases:
         for dtype in (dtype for dtype in FORMATS if dtype in wanted and dtype in case.dtypes):
-            parties = (*_recorded(case, dtype), *candidates)
+            parties = (*_recorded(case, dtype), *candidates, *_restarted(case, candidates, dtype))
             pairs = pairs_of(case, [one.name for one in parties], dtype)
             taking_part = {name for pair in pairs for name in pair}
             if pairs:
@@ -120,12 +127,32 @@ def _recorded(case: Case, dtype: str) -> tuple[Candidate, ...]:
     return (Candidate(RECORDED, target, RECORDED, (dtype,), None, Hyper(), representative=True),)
 
 
+def _restarted(case: Case, candidates: Sequence[Candidate], dtype: str) -> tuple[Candidate, ...]:
+    """Every implementation once more, as it is restarted; in processes that can end without anybody else."""
+    return tuple(
+        replace(
+            one,
+            name=one.name + RESTARTED,
+            worker=f"{one.worker} {RESTARTED}",
+            representative=False,
+            restart=case.restart,
+        )
+        for one in candidates
+        if case.restart and dtype in one.dtypes
+    )
+
+
 def pairs_of(case: Case, names: Sequence[str], dtype: str) -> tuple[tuple[str, str], ...]:
-    """Pairs for which the case states an expectation; a pair stands once, never turned round."""
+    """Pairs for which the case states an expectation; a pair stands once, never turned round.
+
+    What is restarted is held against itself without a stop, and nothing else.
+    """
     pairs: list[tuple[str, str]] = []
     for actual in names:
         for expected in names:
             if actual == expected or (expected, actual) in pairs:
+                continue
+            if expected.endswith(RESTARTED) or actual.removesuffix(RESTARTED) not in (actual, expected):
                 continue
             if case.compares(actual, expected, dtype):
                 pairs.append((actual, expected))
@@ -136,10 +163,15 @@ def stale_expectations(cases: Sequence[Case], known: Sequence[str], whole: bool 
     """One line for every case without expectations, and every expectation that no known pair answers to."""
     names = list(dict.fromkeys([*known, RECORDED]))
     pairs = [(actual, expected) for actual in names for expected in names if actual != expected]
+    restarts = [(name + RESTARTED, name) for name in known]
     silent = tuple(
         f"{case.name}: no expectation is stated, so nothing of it is compared" for case in cases if not case.expect
     )
-    own = [(case.name, entry) for case in cases for entry in unmatched_expectations(case, pairs, case.dtypes)]
+    own = [
+        (case.name, entry)
+        for case in cases
+        for entry in unmatched_expectations(case, [*pairs, *(restarts if case.restart else ())], case.dtypes)
+    ]
     base = [("base file", entry) for entry in unused_base_expectations(tuple(cases), pairs)] if whole else []
     return silent + tuple(
         f"{place}: the expectation {entry.actual} / {entry.expected} ({entry.verdict}) matches no pair"

@@ -12,10 +12,12 @@ files (`.npy`, integer bits). Requests, by their ``op``:
     (hex floats), ``steps``, ``batch``, ``rows``, ``input`` (folder with weights.npy and
     gradients.npy), ``output`` (folder with w.npy, m.npy, v.npy, vmax.npy, and progress.npy, into which
     the worker writes the last step that is stored: the engine reads it where the process dies)
-    -> ``{"ok": true}``; nothing has been computed yet
+    -> ``{"ok": true}``; nothing has been computed yet. Where a case begins with a state: ``counts`` (steps by
+    parameter), and m.npy, v.npy, vmax.npy in `input`. Where this is a part of an orbit between two restarts: ``first``
+    and ``last`` (1-based steps), ``load`` and ``save`` (folders; see `parity.implementations.implementation.Leg`)
 ``advance``: ``run``, ``until`` (1-based step), ``none`` (step -> names whose gradient is None)
     -> ``{"ok": true, "step": until, "quantities": [...]}`` once the rows of all steps are written
-``finish``: ``run`` -> ``{"ok": true}`` where the implementation ends with its gradients
+``finish``: ``run`` -> ``{"ok": true}`` where the implementation ends with its gradients, and has saved its state
 ``drop``: ``run`` -> ``{"ok": true}``; forget a run
 ``square_root``: ``target``, ``dtype``, ``count``, ``folder`` (with radicands.npy and roots.npy, each one row of at
     least `count` elements)

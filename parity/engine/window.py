@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 BATCH_BYTES = 1 << 20
@@ -42,9 +44,15 @@ class Window:
         return self.kept or self.rows >= 2 * self.batch
 
 
-def plan_window(steps: int, row_bytes: int, keep: bool) -> Window:
-    """A window whose memory depends on the row size only, not on the number of steps."""
+def plan_window(steps: int, row_bytes: int, keep: bool, ends: Sequence[int] = ()) -> Window:
+    """A window whose memory depends on the row size only, not on the number of steps.
+
+    ends: steps with which a batch has to end.
+    """
     batch = max(1, min(steps, BATCH_BYTES // max(1, row_bytes)))
+    if ends:
+        apart = math.gcd(*ends)
+        batch = next(size for size in range(min(batch, apart), 0, -1) if apart % size == 0)
     if keep:
         return Window(steps, batch, steps + 1)
     rows = batch if row_bytes > OVERLAP_BYTES else 2 * batch

@@ -22,7 +22,7 @@ from parity.core.errors import ParityError, Unsupported, nearest
 from parity.engine.orbit import ContractBroken, Orbit
 from parity.engine.protocol import CONTRACT, MISSING, PROTOCOL, RADICANDS, RAISED, ROOTS, UNSUPPORTED
 from parity.engine.window import Window
-from parity.implementations.implementation import Implementation
+from parity.implementations.implementation import Implementation, Leg
 from parity.implementations.need import unmet
 from parity.implementations.registry import is_plugin, resolve
 from parity.numerics.formats import format_named
@@ -133,8 +133,15 @@ def _start(orbits: dict[int, Orbit], implementation: Implementation, message: Me
         input=Path(message["input"]),
         output=Path(message["output"]),
         trusted=not is_plugin(message["target"]),
+        counts=message.get("counts"),
+        leg=Leg(message.get("first", 1), _folder(message.get("load")), _folder(message.get("save"))),
+        last=message.get("last"),
     )
     return {}
+
+
+def _folder(path: str | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def _advance(orbit: Orbit, message: Message) -> Message:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from parity.adam.twins import TWINS
-from parity.comparison.trace import read_trace
+from parity.case.case import RESTARTED
+from parity.comparison.trace import Trace, read_trace
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.engine.account import Explained
 from parity.engine.explanations import Document
 from parity.engine.plan import Cell
 from parity.engine.result import Account, CellResult, Held, Why
+from parity.explain.causes import Family
 from parity.explain.explain import explain_cell
-from parity.explain.explanation import ErrorRow, Explanation, Told
+from parity.explain.explanation import Answer, ErrorRow, Explanation, Told
+from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
+from parity.explain.restart import explain_restart
+from parity.explain.standing import standing_of
 
 LARGEST_LADDER = 1 << 24
 """Elements times steps up to which headline pairs get their ladders and noise floors while a cell runs.
@@ -27,7 +33,9 @@ def account(cell: Cell, result: CellResult, folder: Path, libraries: Libraries) 
     """Explains all pairs of a cell whose sides came to their end; folder: holds a trace for each of them."""
     ended = {outcome.name for outcome in result.outcomes if outcome.failure is None}
     pairs = [(one.actual, one.expected) for one in result.pairs if {one.actual, one.expected} <= ended]
-    traces = {name: read_trace(folder / name) for name in {name for pair in pairs for name in pair}}
+    restarts = [pair for pair in pairs if pair[0].endswith(RESTARTED)]
+    pairs = [pair for pair in pairs if pair not in restarts]
+    traces = {name: read_trace(folder / name) for name in {name for pair in (*pairs, *restarts) for name in pair}}
     claims = {candidate.name: candidate.convention for candidate in cell.candidates}
     headlines = [pair for pair in pairs if pair in cell.headlines]
     reason = _too_large(result)
@@ -41,11 +49,33 @@ def account(cell: Cell, result: CellResult, folder: Path, libraries: Libraries) 
             thorough=() if reason else headlines,
             brief=[pair for pair in pairs if pair not in headlines],
         )
+        returned = tuple(_restart(cell, traces, pair, claims, libraries) for pair in restarts)
     except ParityError as error:
         return Explained(Account(reason=str(error)))
     held = _held(found, traces_hyper={name: trace.hyper for name, trace in traces.items()})
     kept = tuple(one.to_json() for pair, one in zip(pairs, found, strict=True) if pair in headlines)
-    return Explained(Account(held, _why(found), ""), Document(reason, kept) if kept else None)
+    return Explained(Account(held, (*_why(found), *returned), ""), Document(reason, kept) if kept else None)
+
+
+def _restart(
+    cell: Cell,
+    traces: Mapping[str, Trace],
+    pair: tuple[str, str],
+    claims: Mapping[str, str | None],
+    libraries: Libraries,
+) -> Why:
+    """What a restart came to, and what was lost in it."""
+    went, would = (traces[name] for name in pair)
+    if went.digests == would.digests:
+        return Why(*pair, str(Answer.IDENTICAL), f"{pair[0]} and {pair[1]} are identical to the last bit.", ())
+    inputs = Inputs(cell.case, would.format)
+    standing = standing_of(would, claims[pair[1]], inputs, libraries)
+    defaults = next(one.defaults for one in cell.candidates if one.name == pair[1])
+    told = explain_restart(went, would, inputs, standing.adam, cell.case.restart, defaults)
+    assert told is not None
+    answer = Answer.UNEXPLAINED if told.left or not told.causes else Answer.EXPLAINED
+    family = Family.RESTART if told.causes else Family.UNEXPLAINED
+    return Why(*pair, str(answer), f"{pair[1]}: {told.sentence}.", ((str(family), 1.0),))
 
 
 def _too_large(result: CellResult) -> str:

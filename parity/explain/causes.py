@@ -27,6 +27,7 @@ class Family(StrEnum):
     NONE_GRADIENT = "none-gradient"
     STATE_STORAGE = "state-storage"
     PARTIAL_UPDATE = "partial-update"
+    RESTART = "restart"
     OPERATION_ORDER = "operation-order"
     FMA = "fma"
     SQRT = "sqrt"
@@ -54,6 +55,7 @@ SENTENCES: Mapping[Family, str] = MappingProxyType(
         Family.NONE_GRADIENT: "a missing gradient is treated differently",
         Family.STATE_STORAGE: "a moment is kept in another precision",
         Family.PARTIAL_UPDATE: "some elements of a tensor are computed apart from the others",
+        Family.RESTART: "something of the state did not come back from the checkpoint",
         Family.OPERATION_ORDER: "the same formula is computed in another order",
         Family.FMA: "a product and a sum are rounded once on one side and twice on the other",
         Family.SQRT: "the square root comes from a library that is not correctly rounded",

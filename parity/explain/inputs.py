@@ -1,4 +1,4 @@
-"""What every implementation of a cell was given: weights and gradients, made again from the case."""
+"""What every implementation of a cell was given: its start and gradients, made again from the case."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 
 from parity.adam.convention import Convention, StepCount
 from parity.adam.oracle import Block
+from parity.adam.step import Rows, Start
 from parity.case.case import Case
-from parity.case.gradients import fill_gradients, fill_weights
+from parity.case.gradients import fill_gradients, fill_start, fill_weights
 from parity.comparison.trace import Trace
 from parity.core.errors import ParityError
 from parity.core.layout import Layout
@@ -35,11 +36,12 @@ class Inputs:
         """How the parameters stand in a row."""
         return self.case.layout()
 
-    def weights(self) -> np.ndarray:
-        """The initial weights, (size,) in the dtype."""
-        row = np.zeros(self.layout.size, self.format.unsigned)
-        fill_weights(self.case, self.format, row)
-        return row.view(self.format.dtype)
+    def start(self) -> Start:
+        """What all begin with, in the dtype; moments are zero where the case says nothing else."""
+        w, m, v, vmax = np.zeros((4, self.layout.size), self.format.unsigned)
+        fill_weights(self.case, self.format, w)
+        counts = fill_start(self.case, self.format, {"m": m, "v": v, "vmax": vmax})
+        return Start(Rows(*(row.view(self.format.dtype) for row in (w, m, v, vmax))), counts)
 
     def blocks(self, last: int | None = None) -> Iterator[Block]:
         """The gradients of all steps, or of those to `last`, as many at a time as make a block; not to be written."""

@@ -127,9 +127,9 @@ def _climbed(batch: Sequence[tuple[Climb, list[Switch]]], inputs: Inputs) -> lis
     adams = list(dict.fromkeys(left for left, _, _ in gaps))
     arrays = {climb.trace.implementation: {name: climb.trace.array(name) for name in _quantities(climb)}
               for climb, _ in batch}  # fmt: skip
-    weights = inputs.weights()
+    start = inputs.start()
     feeds = itertools.tee(inputs.blocks(), len(adams))
-    runs = [free_run(adam, weights, inputs.layout, feed) for adam, feed in zip(adams, feeds, strict=True)]
+    runs = [free_run(adam, start, inputs.layout, feed) for adam, feed in zip(adams, feeds, strict=True)]
     with np.errstate(all="ignore"):
         for made in zip(*runs, strict=True):
             steps_now = made[0][0].steps

@@ -26,12 +26,13 @@ class Noise(NamedTuple):
 
 def noise(adam: Adam, inputs: Inputs, steps: Collection[int]) -> dict[int, Noise]:
     """After each of some steps; three free runs of one Adam to the last of them: as it is, and with either change."""
-    weights = inputs.weights()
+    start = inputs.start()
+    elsewhere = start._replace(rows=start.rows._replace(w=next_ulp(start.rows.w)))
     plain, moved, changed = itertools.tee(inputs.blocks(max(steps, default=0)), 3)
     runs = zip(
-        free_run(adam, weights, inputs.layout, plain),
-        free_run(adam, next_ulp(weights), inputs.layout, moved),
-        free_run(adam, weights, inputs.layout, _first_changed(changed)),
+        free_run(adam, start, inputs.layout, plain),
+        free_run(adam, elsewhere, inputs.layout, moved),
+        free_run(adam, start, inputs.layout, _first_changed(changed)),
         strict=True,
     )
     found: dict[int, Noise] = {}

@@ -142,9 +142,9 @@ def residual(trace: Trace, inputs: Inputs, adam: Adam, steps: int | None = None)
     arrays = {name: trace.array(name) for name in tallies}
     blocks = inputs.blocks(steps)
     made = (
-        _from_recorded(arrays, inputs.layout, blocks, adam)
+        _from_recorded(arrays, inputs, blocks, adam)
         if locked
-        else free_run(adam, inputs.weights(), inputs.layout, blocks)
+        else free_run(adam, inputs.start(), inputs.layout, blocks)
     )
     for block, rows in made:
         for name, tally in tallies.items():
@@ -153,9 +153,9 @@ def residual(trace: Trace, inputs: Inputs, adam: Adam, steps: int | None = None)
 
 
 def _from_recorded(
-    arrays: Mapping[str, np.ndarray], layout: Layout, blocks: Iterable[Block], adam: Adam
+    arrays: Mapping[str, np.ndarray], inputs: Inputs, blocks: Iterable[Block], adam: Adam
 ) -> Iterator[tuple[Block, Rows]]:
-    counts = np.zeros(len(layout.parameters), np.int64)
+    counts, layout = inputs.start().counts, inputs.layout
     for block in blocks:
         counted = counts_in(block, counts, adam.twin.convention)
         counts = counted[-1]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from parity.adam.arithmetic import Setting
 from parity.adam.oracle import Block
-from parity.adam.step import ArraySquareRoot, free_steps
+from parity.adam.step import ArraySquareRoot, Start, free_steps
 from parity.adam.step import Rows as States
 from parity.adam.twins import Twin
 from parity.core.hyper import Hyper
@@ -30,27 +30,33 @@ class Adam:
 Rows = dict[str, np.ndarray]
 """States after consecutive steps by quantity, each (steps, size)."""
 
+Recount = Callable[[np.ndarray], np.ndarray]
+"""From the t of every parameter's bias correction to another, (steps, parameters)."""
 
-def free_run(adam: Adam, weights: np.ndarray, layout: Layout, blocks: Iterable[Block]) -> Iterator[tuple[Block, Rows]]:
-    """The orbit, block by block; weights: (size,), of the dtype in which the rows come."""
-    now: Rows = {"w": weights, "m": np.zeros_like(weights), "v": np.zeros_like(weights)}
-    if adam.hyper.amsgrad:
-        now["vmax"] = np.zeros_like(weights)
-    counts = np.zeros(len(layout.parameters), np.int64)
+
+def free_run(
+    adam: Adam, start: Start, layout: Layout, blocks: Iterable[Block], recount: Recount | None = None
+) -> Iterator[tuple[Block, Rows]]:
+    """The orbit, block by block, in the dtype of its start; recount: what a wrong counter makes of t."""
+    w = start.rows.w
+    now: Rows = {name: getattr(start.rows, name) for name in ("w", "m", "v", *(("vmax",) * adam.hyper.amsgrad))}
+    counts = start.counts
     for block in blocks:
         counted = counts_in(block, counts, adam.twin.convention)
         counts = counted[-1]
-        rows = {name: np.empty((len(block.steps), weights.size), weights.dtype) for name in now}
+        if recount is not None:
+            counted = recount(counted)
+        rows = {name: np.empty((len(block.steps), w.size), w.dtype) for name in now}
         for number, (parameter, place) in enumerate(layout.slices()):
             if place.stop == place.start:
                 continue
             present = block.present[:, number]
             setting = Setting(parameter.shape, len(layout.parameters))
-            start = {name: row[place] for name, row in now.items()}
-            made = _steps(start, block, place, present, counted[:, number], adam, setting) if present.any() else start
+            held = {name: row[place] for name, row in now.items()}
+            made = _steps(held, block, place, present, counted[:, number], adam, setting) if present.any() else held
             # Without a gradient, a parameter stays as the last step that had one left it.
             latest = np.cumsum(present)
-            for name, row in start.items():
+            for name, row in held.items():
                 rows[name][:, place] = np.vstack([row, made[name]])[latest]
         now = {name: row[-1] for name, row in rows.items()}
         yield block, rows

@@ -145,7 +145,7 @@ def split(questions: Sequence[Question], inputs: Inputs) -> list[PairSplit]:
     last = max((step for one in questions for step in one.steps), default=0)
     blocks, fed = itertools.tee(inputs.blocks(last))
     limits = inputs.format.precision, 3 - 2 ** (inputs.format.exponent_bits - 1)
-    for block, truths in zip(blocks, orbits(oracles, inputs.weights(), sizes, fed, inputs.format), strict=True):
+    for block, truths in zip(blocks, orbits(oracles, inputs.start(), sizes, fed, inputs.format), strict=True):
         rows: dict[tuple[object, str], DoubleDouble] = {}
         for key, (truth, steps) in asked.items():
             here = sorted(steps & set(block.steps))

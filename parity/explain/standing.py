@@ -15,6 +15,7 @@ from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
 from parity.adam.oracle import Oracle, orbits
 from parity.adam.twins import EARLIER, TWINS, Twin
+from parity.case.case import RESTARTED
 from parity.case.recording import recording_in
 from parity.case.replay import RECORDED
 from parity.comparison.trace import Trace
@@ -113,7 +114,7 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
 def _said_to_be(trace: Trace, inputs: Inputs) -> str:
     """The implementation that a trace says it is of; what was recorded is that of its optimizer."""
     if trace.implementation != RECORDED:
-        return trace.implementation
+        return trace.implementation.removesuffix(RESTARTED)
     return recording_in(Path(inputs.case.recorded)).told["implementation"] or RECORDED
 
 
@@ -127,7 +128,7 @@ def nearest_convention(trace: Trace, inputs: Inputs, conventions: Sequence[Conve
     array = trace.array("w")
     row = 1
     with np.errstate(all="ignore"):
-        for truths in orbits(list(oracles), inputs.weights(), sizes, inputs.blocks(), inputs.format):
+        for truths in orbits(list(oracles), inputs.start(), sizes, inputs.blocks(), inputs.format):
             for oracle, truth in truths.items():
                 rows = array[row : row + len(truth.w.high)].astype(np.float64)
                 gaps = rows - truth.w.high

@@ -337,7 +337,7 @@ class _Run:
 
     def of(self, adam: Adam) -> np.ndarray:
         """The weights of an Adam on these gradients, float64 (steps, kept)."""
-        runs = free_run(adam, self._inputs.weights(), self._inputs.layout, self._inputs.blocks())
+        runs = free_run(adam, self._inputs.start(), self._inputs.layout, self._inputs.blocks())
         return np.concatenate([rows["w"].astype(np.float64) for _, rows in runs])
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
 from parity.numerics.formats import FORMATS
@@ -18,12 +22,30 @@ Run = Callable[..., Iterator[State]]
 
 
 @dataclass(frozen=True, slots=True)
+class Leg:
+    """A part of an orbit between two restarts: what was saved is loaded before it, and what it came to saved after it.
+
+    first: 1-based step it begins with; Hyper speaks of all steps. load, save: folders; None before the first leg and
+    after the last. In `save`, which is empty, an implementation writes by its framework's own means once its gradients
+    end, in the process that ran them; from `load` another process takes it. A leg comes with the weights of step 0.
+    """
+
+    first: int = 1
+    load: Path | None = None
+    save: Path | None = None
+
+
+WHOLE = Leg()
+
+
+@dataclass(frozen=True, slots=True)
 class Implementation:
     """An Adam under a dotted name, and one generator of its states.
 
-    run: ``run(weights, gradients, hyper, **options)``, yields a State after every step, raises
-    Unsupported before the first for what its framework cannot do. framework: the worker process
-    that serves it. needs: what has to be installed, each as `parity.implementations.need.unmet`
+    run: ``run(weights, gradients, hyper, start=None, leg=WHOLE, **options)``, yields a State after every step, raises
+    Unsupported before the first for what its framework cannot do. `start` and `leg` may be left out: then cases that
+    begin with a state, or restart, are SKIPPED for it; one that takes `start` alone is restarted by that. framework:
+    the worker process that serves it. needs: what has to be installed, each as `parity.implementations.need.unmet`
     takes it. dtypes: names of formats it runs in.
     options: what makes this variant, passed to `run`. convention: the epsilon placement it claims
     (outside, hat, inside), None where unknown. defaults: its own default hyperparameters. square_root: its
@@ -44,6 +66,47 @@ class Implementation:
     representative: bool = False
     load: Callable[[], object] | None = None
 
-    def states(self, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> Iterator[State]:
-        """The orbit: one State after every gradient."""
-        return self.run(weights, gradients, hyper, **self.options)
+    def states(
+        self,
+        weights: dict[str, np.ndarray],
+        gradients: Gradients,
+        hyper: Hyper,
+        start: State | None = None,
+        leg: Leg = WHOLE,
+    ) -> Iterator[State]:
+        """The orbit: one State after every gradient; Unsupported where it takes no start or leg and is given one."""
+        given: dict[str, Any] = dict(self.options)
+        if start is not None:
+            given["start"] = start
+        if leg != WHOLE:
+            given["leg"] = leg
+        for name, what in (("start", "a case that begins with a state"), ("leg", "a restart")):
+            if name in given and not _takes(self.run, name):
+                raise Unsupported(f"{self.name}: its run takes no {name}, which {what} needs")
+        return self.run(weights, gradients, hyper, **given)
+
+    @property
+    def takes_leg(self) -> bool:
+        """Whether it saves and loads by its own means."""
+        return _takes(self.run, "leg")
+
+    @property
+    def takes_start(self) -> bool:
+        """Whether it can begin with a state."""
+        return _takes(self.run, "start")
+
+
+@cache
+def _takes(run: Run, name: str) -> bool:
+    try:
+        return name in inspect.signature(run).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def one_count(start: State, framework: str) -> int:
+    """The t of all parameters of a framework that counts steps for all of them together; Unsupported for several."""
+    found = sorted(set((start.steps or {}).values()))
+    if len(found) != 1:
+        raise Unsupported(f"{framework}: counts steps for all parameters together, and they begin at {found}")
+    return found[0]

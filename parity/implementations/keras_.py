@@ -7,7 +7,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import Gradients, Implementation
+from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, one_count
 from parity.implementations.tensorflow_memory import aligned, array_of, tensor_on, tensorflow_module
+
+MODEL, VARIABLES, WEIGHT = "model.keras", "variables.npz", "weight_"
 
 _KEPT_BYTES = 1 << 26
 """Larger loops are not kept for the next run: their memory is worth more than their compilation."""
@@ -27,6 +30,8 @@ def run(
     weights: dict[str, np.ndarray],
     gradients: Gradients,
     hyper: Hyper,
+    start: State | None = None,
+    leg: Leg = WHOLE,
     *,
     variant: str = "eager",
 ) -> Iterator[State]:
@@ -44,7 +49,8 @@ def run(
     weights, states: float64, float32, float16 or bfloat16, any shape; states are views, read-only.
     lr is assigned to `optimizer.learning_rate`, a variable in Keras's floatx (float32), before
     every step, without a new trace. A parameter whose gradient is None keeps w (no decay), m and v
-    while t goes on.
+    while t goes on. start: is assigned to the optimizer's variables; its t has to be one for all. leg: "eager" saves
+    what `save_own_variables` gives, the others a whole `.keras` model.
     Raises Unsupported: before the first state for L2 decay, which Keras's optimizers do not have,
     and where keras was imported with another backend; at a step in which every gradient is None,
     which Keras refuses with a ValueError.
@@ -69,25 +75,120 @@ def run(
     idle = _idle_loops(configuration)
     loop = idle.pop() if idle else _build(configuration)
     try:
-        yield from _orbit(loop, weights, gradients, hyper)
+        _begin(loop, weights, start)
+        if leg.load is not None:
+            _load(loop, leg.load, variant)
+        yield from _orbit(loop, weights, gradients, hyper, leg.first)
+        if leg.save is not None:
+            _save(loop, leg.save, variant)
     finally:
         # Also when the generator is abandoned: a loop goes back whatever its state, for every run resets it.
         if 4 * sum(array.nbytes for array in weights.values()) <= _KEPT_BYTES:
             idle.append(loop)
 
 
-def _orbit(loop: _Loop, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> Iterator[State]:
+def _begin(loop: _Loop, weights: dict[str, np.ndarray], start: State | None) -> None:
     optimizer = loop.optimizer
     for variable, array in zip(loop.variables, weights.values(), strict=True):
         variable.assign(array)
     for variable in optimizer.variables:
         variable.assign(np.zeros(variable.shape, variable.dtype))
+    if start is None:
+        return
+    optimizer.iterations.assign(one_count(start, "keras"))
+    kept = {"_momentums": start.m, "_velocities": start.v, "_velocity_hats": start.vmax}
+    for key, arrays in kept.items():
+        if arrays is not None:
+            for variable, name in zip(getattr(optimizer, key), weights, strict=True):
+                variable.assign(arrays[name])
+
+
+def _save(loop: _Loop, folder: Path, variant: str) -> None:
+    if variant != "eager":
+        with warnings.catch_warnings():
+            # Keras 3.15 converts its variables for h5py in a way that NumPy 2 calls outdated.
+            warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
+            _model_of(loop).save(folder / MODEL)
+        return
+    kept: dict[str, np.ndarray] = {}
+    loop.optimizer.save_own_variables(kept)
+    kept |= {f"{WEIGHT}{place}": variable.numpy() for place, variable in enumerate(loop.variables)}
+    # Half-precision numbers of ml_dtypes come back from a file of NumPy's as nothing that has a name.
+    bits: dict[str, Any] = {key: np.frombuffer(np.asarray(one).tobytes(), np.uint8) for key, one in kept.items()}
+    np.savez(folder / VARIABLES, **bits)
+
+
+def _load(loop: _Loop, folder: Path, variant: str) -> None:
+    optimizer = loop.optimizer
+    if variant != "eager":
+        keras, _ = _keras()
+        # Else Keras would build the layers of a model that it has met in this process.
+        model = keras.saving.load_model(folder / MODEL, custom_objects={"Parameters": _parameters_layer()})
+        found = [*model.layers[-1].weights, *model.optimizer.variables]
+        for variable, one in zip([*loop.variables, *optimizer.variables], found, strict=True):
+            variable.assign(one.value)
+        return
+    with np.load(folder / VARIABLES, allow_pickle=False) as kept:
+
+        def array(key: str, variable: Any) -> np.ndarray:
+            dtype = variable.numpy().dtype
+            return np.frombuffer(kept[key].tobytes(), dtype).reshape(variable.shape)
+
+        optimizer.load_own_variables(
+            {str(place): array(str(place), variable) for place, variable in enumerate(optimizer.variables)}
+        )
+        for place, variable in enumerate(loop.variables):
+            variable.assign(array(f"{WEIGHT}{place}", variable))
+
+
+def _model_of(loop: _Loop) -> Any:
+    """A model whose only layer has the variables as its weights, compiled with their optimizer."""
+    keras, _ = _keras()
+    layer = _parameters_layer()([(tuple(one.shape), one.dtype) for one in loop.variables])
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, layer(inputs))
+    optimizer = loop.optimizer.from_config(loop.optimizer.get_config())
+    optimizer.build(layer.weights)
+    model.compile(optimizer=optimizer)
+    for variable, one in zip([*layer.weights, *optimizer.variables], [*loop.variables, *loop.optimizer.variables],
+                             strict=True):  # fmt: skip
+        variable.assign(one.value)
+    return model
+
+
+@cache
+def _parameters_layer() -> Any:
+    keras, _ = _keras()
+
+    class Parameters(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        """Weights of given shapes and dtypes, and nothing else."""
+
+        def __init__(self, tensors: Any, **more: Any) -> None:
+            super().__init__(**more)
+            self.tensors = [(tuple(shape), dtype) for shape, dtype in tensors]
+            for place, (shape, dtype) in enumerate(self.tensors):
+                self.add_weight(shape=shape, dtype=dtype, name=f"parameter_{place}")
+            self.built = True
+
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "tensors": self.tensors}
+
+    return Parameters
+
+
+def _orbit(
+    loop: _Loop, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, first: int
+) -> Iterator[State]:
+    optimizer = loop.optimizer
     staging: dict[str, np.ndarray] = {}
 
     def show(variables: list[Any]) -> dict[str, np.ndarray]:
         return {name: array_of(variable.value) for name, variable in zip(weights, variables, strict=True)}
 
-    for step, gradient in enumerate(gradients, start=1):
+    for step, gradient in enumerate(gradients, start=first):
         arrays = {name: gradient[name] for name in weights}
         if arrays and all(array is None for array in arrays.values()):
             raise Unsupported(f"keras: no parameter has a gradient at step {step}, which Keras refuses (a ValueError)")

@@ -20,6 +20,7 @@ def run(
     weights: Mapping[str, np.ndarray],
     gradients: Gradients,
     hyper: Hyper,
+    start: State | None = None,
     *,
     epsilon: Epsilon = Epsilon.OUTSIDE,
     rounding: Rounding = Rounding.EACH_OPERATION,
@@ -27,7 +28,7 @@ def run(
     """The orbit of the from-scratch Adam; every State shows the same live arrays.
 
     t is counted as the framework of that epsilon does: OUTSIDE per parameter (torch), HAT and INSIDE
-    globally (Keras, optax). vmax is shown under AMSGrad.
+    globally (Keras, optax). vmax is shown under AMSGrad. start: moments and counts to begin with.
     """
     counted, initial_state, step_in_place = _load()
 
@@ -36,10 +37,13 @@ def run(
     arithmetic = plain(epsilon, rounding)
     state = initial_state(weights, hyper)
     counts = dict.fromkeys(weights, 0)
+    if start is not None:
+        m, v, vmax = ({name: np.array(one) for name, one in (arrays or {}).items()} for arrays in start[1:4])
+        state, counts = state._replace(m=m, v=v, vmax=vmax if hyper.amsgrad else None), dict(start.steps or counts)
     for t, gradient in enumerate(gradients, start=1):
         counts = counted(counts, gradient, convention)
         step_in_place(state, gradient, hyper, convention, arithmetic, t, counts)
-        yield state
+        yield state._replace(steps=counts)
 
 
 def _load() -> tuple[Any, Any, Any]:

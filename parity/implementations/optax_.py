@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -15,12 +17,22 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import Gradients, Implementation
+from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, one_count
 
 Arrays = dict[str, Any]
 
+MESSAGE, LEAVES = "state.msgpack", "state.npz"
 
-def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, jit: bool = False) -> Iterator[State]:
+
+def run(
+    weights: dict[str, np.ndarray],
+    gradients: Gradients,
+    hyper: Hyper,
+    start: State | None = None,
+    leg: Leg = WHOLE,
+    *,
+    jit: bool = False,
+) -> Iterator[State]:
     """The orbit of optax's Adam; jit: whether update and apply_updates are compiled as one function.
 
     Per parameter w with gradient g, and t counting all steps (`count`)::
@@ -39,9 +51,11 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, j
     lr: a constant, or where it differs by step a schedule that indexes an array by the count.
     weights, states: float64 (under `enable_x64`, for these runs alone: it would move the bias
     correction of the others to float64), float32, float16 or bfloat16, any shape; states are
-    read-only and keep their values.
-    Raises Unsupported: before the first state for AMSGrad where the release of optax has none; at a step with a
-    gradient of None, which optax refuses (jax.grad gives zeros).
+    read-only and keep their values. start: replaces mu, nu and count, which has to be one for all; a schedule begins
+    at its start. leg: the leaves of weights and state, by flax.serialization where there is flax, else as NumPy arrays.
+    Raises Unsupported: before the first state for AMSGrad where the release of optax has none, and for a start under
+    AMSGrad, whose maximum is another quantity here; at a step with a gradient of None, which optax refuses (jax.grad
+    gives zeros).
     Source: optax/_src/alias.py, optax/_src/transform.py, optax/transforms/_adding.py and
     optax/tree_utils/_tree_math.py, optax 0.2.8 on JAX 0.10.2.
     Differs from: torch, in the maximum of AMSGrad, in counting t for all parameters together, and in
@@ -54,7 +68,11 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, j
     with _double_enabled(double):
         parameters = {name: jax.device_put(np.asarray(array, order="C")) for name, array in weights.items()}
         state = optimizer.init(parameters)
-    for step, gradient in enumerate(gradients, start=1):
+        if start is not None:
+            state = _begun(state, start, hyper, weights)
+        if leg.load is not None:
+            parameters, state = _loaded(leg.load, (parameters, state))
+    for step, gradient in enumerate(gradients, start=leg.first):
         for name in weights:
             if gradient[name] is None:
                 raise Unsupported(
@@ -71,6 +89,48 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, j
             v=_show(moments["nu"], weights),
             vmax=_show(moments["nu_max"], weights) if hyper.amsgrad else None,
         )
+
+    if leg.save is not None:
+        _save(leg.save, (parameters, state))
+
+
+def _begun(state: Any, start: State, hyper: Hyper, names: Iterable[str]) -> Any:
+    """The state with moments and count of the one transformation in a chain that keeps them."""
+    jax, _ = _modules()
+    if hyper.amsgrad:
+        raise Unsupported("optax: AMSGrad keeps the maximum of the corrected moment; no other's can be its start")
+    if isinstance(state, tuple) and not hasattr(state, "mu"):
+        parts = [_begun(part, start, hyper, names) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    if not hasattr(state, "mu"):
+        return state
+    m, v = ({name: jax.device_put(np.array(arrays[name])) for name in names} for arrays in (start.m, start.v))  # type: ignore[index]
+    return state._replace(mu=m, nu=v, count=jax.numpy.asarray(one_count(start, "optax"), state.count.dtype))
+
+
+def _save(folder: Path, kept: Any) -> None:
+    jax, _ = _modules()
+    if importlib.util.find_spec("flax") is not None:
+        serialization = importlib.import_module("flax.serialization")
+        (folder / MESSAGE).write_bytes(serialization.to_bytes(kept))
+        return
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(kept)]
+    # As bytes: half-precision numbers come back from a file of NumPy's as nothing that has a name.
+    np.savez(folder / LEAVES, *(np.frombuffer(leaf.tobytes(), np.uint8) for leaf in leaves))
+
+
+def _loaded(folder: Path, like: Any) -> Any:
+    jax, _ = _modules()
+    if (folder / MESSAGE).is_file():
+        serialization = importlib.import_module("flax.serialization")
+        return jax.tree.map(jax.device_put, serialization.from_bytes(like, (folder / MESSAGE).read_bytes()))
+    leaves, tree = jax.tree.flatten(like)
+    with np.load(folder / LEAVES, allow_pickle=False) as kept:
+        found = [
+            np.frombuffer(kept[f"arr_{place}"].tobytes(), leaf.dtype).reshape(leaf.shape)
+            for place, leaf in enumerate(leaves)
+        ]
+    return jax.tree.unflatten(tree, [jax.device_put(one.copy()) for one in found])
 
 
 def _double_enabled(double: bool) -> AbstractContextManager[Any]:

@@ -20,8 +20,17 @@ def recorded(folder: Path) -> Implementation:
     return Implementation("recorded", partial(run, recording), dtypes=(recording.dtype,))
 
 
-def run(recording: Recording, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> Iterator[State]:
-    """The recorded states of the parameters that are asked for; moments that are of another dtype stay hidden."""
+def run(
+    recording: Recording,
+    weights: dict[str, np.ndarray],
+    gradients: Gradients,
+    hyper: Hyper,
+    start: State | None = None,
+) -> Iterator[State]:
+    """The recorded states of the parameters that are asked for; moments that are of another dtype stay hidden.
+
+    start: is what the recording begins with.
+    """
 
     def states(quantity: str, step: int) -> dict[str, np.ndarray] | None:
         if quantity not in recording.quantities or (quantity == "vmax" and not hyper.amsgrad):

@@ -36,6 +36,7 @@ def shipped_implementations() -> dict[str, Implementation]:
 
 def framework_of(worker: str) -> str:
     """The framework that a worker serves, by its name; empty for that of a plug-in."""
+    worker = worker.partition(" ")[0]
     return worker if any(one.framework == worker for one in shipped_implementations().values()) else ""
 
 

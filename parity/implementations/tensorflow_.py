@@ -10,11 +10,19 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import Gradients, Implementation
+from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, one_count
 from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
 
+CHECKPOINT = "checkpoint"
 
-def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> Iterator[State]:
+
+def run(
+    weights: dict[str, np.ndarray],
+    gradients: Gradients,
+    hyper: Hyper,
+    start: State | None = None,
+    leg: Leg = WHOLE,
+) -> Iterator[State]:
     """The orbit of the kernel under tf.compat.v1.train.AdamOptimizer and tf_keras's legacy Adam.
 
     Per parameter w with gradient g, every scalar in the dtype of w::
@@ -30,7 +38,8 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> I
     1 - beta is formed in the dtype: where beta2 rounds to 1 (0.999 in bfloat16), v stays 0 for ever
     and no weight moves.
     weights, states: float64, float32, float16 or bfloat16, any shape; states are read-only and keep
-    their values. A parameter whose gradient is None keeps w, m and v while the powers go on.
+    their values. A parameter whose gradient is None keeps w, m and v while the powers go on. start: m and v, and the
+    powers multiplied as often as its t says, which has to be one for all. leg: `tf.train.Checkpoint` of all variables.
     Raises Unsupported, before the first state, for weight decay, which the kernels do not have, and for
     bfloat16 in releases whose bfloat16 is not that of ml_dtypes.
     Source: tensorflow/core/kernels/training_ops.cc (ResourceApplyAdam, ResourceApplyAdamWithAmsgrad)
@@ -41,25 +50,32 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper) -> I
     if hyper.weight_decay != 0:
         raise Unsupported("tensorflow: the Adam kernels have no weight decay, neither L2 nor decoupled")
     check_formats(weights)
-    parameters = {name: _slots(array, hyper.amsgrad) for name, array in weights.items()}
+    parameters = {name: _slots(name, array, start, hyper.amsgrad) for name, array in weights.items()}
     powers = {slots.weight.dtype: _powers(hyper, slots.weight.dtype) for slots in parameters.values()}
     staging: dict[str, np.ndarray] = {}
-    for step, gradient in enumerate(gradients, start=1):
+    for _ in range(0 if start is None else one_count(start, "tensorflow")):
+        _multiply(powers, hyper)
+    held = [variable for slots in parameters.values() for variable in slots if variable is not None]
+    held += [variable for power in powers.values() for variable in power.values()]
+    kept = tensorflow_module().train.Checkpoint(variables=held)
+    if leg.load is not None:
+        kept.read(str(leg.load / CHECKPOINT)).assert_consumed()
+    for step, gradient in enumerate(gradients, start=leg.first):
         scalars = {dtype: _scalars(hyper, step, dtype) for dtype in powers}
         for name, slots in parameters.items():
             array = gradient[name]
             if array is not None:
                 dtype = slots.weight.dtype
                 _apply(slots, tensor_on(aligned(name, array, staging)), {**scalars[dtype], **_read(powers[dtype])})
-        for dtype, power in powers.items():
-            power["beta1_power"].assign(power["beta1_power"] * scalars[dtype]["beta1"])
-            power["beta2_power"].assign(power["beta2_power"] * scalars[dtype]["beta2"])
+        _multiply(powers, hyper)
         yield State(
             w={name: array_of(slots.weight) for name, slots in parameters.items()},
             m={name: array_of(slots.m) for name, slots in parameters.items()},
             v={name: array_of(slots.v) for name, slots in parameters.items()},
             vmax={name: array_of(slots.vmax) for name, slots in parameters.items()} if hyper.amsgrad else None,
         )
+    if leg.save is not None:
+        kept.write(str(leg.save / CHECKPOINT))
 
 
 class _Slots(NamedTuple):
@@ -71,15 +87,25 @@ class _Slots(NamedTuple):
     vmax: Any | None
 
 
-def _slots(array: np.ndarray, amsgrad: bool) -> _Slots:
+def _slots(name: str, array: np.ndarray, start: State | None, amsgrad: bool) -> _Slots:
     variable = tensorflow_module().Variable
     zeros = np.zeros(array.shape, array.dtype)
-    return _Slots(variable(array), variable(zeros), variable(zeros), variable(zeros) if amsgrad else None)
+    begun = (None,) * 3 if start is None else start[1:4]
+    m, v, vmax = (zeros if arrays is None else arrays[name] for arrays in begun)
+    return _Slots(variable(array), variable(m), variable(v), variable(vmax) if amsgrad else None)
 
 
 def _powers(hyper: Hyper, dtype: Any) -> dict[str, Any]:
     variable = tensorflow_module().Variable
     return {"beta1_power": variable(hyper.beta1, dtype=dtype), "beta2_power": variable(hyper.beta2, dtype=dtype)}
+
+
+def _multiply(powers: dict[Any, dict[str, Any]], hyper: Hyper) -> None:
+    """What a step of all parameters leaves of the powers."""
+    constant = tensorflow_module().constant
+    for dtype, power in powers.items():
+        power["beta1_power"].assign(power["beta1_power"] * constant(hyper.beta1, dtype))
+        power["beta2_power"].assign(power["beta2_power"] * constant(hyper.beta2, dtype))
 
 
 def _read(powers: dict[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,21 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import Gradients, Implementation
+from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, one_count
 from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
 
+CHECKPOINT = "checkpoint"
 
-def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, variant: str = "new") -> Iterator[State]:
+
+def run(
+    weights: dict[str, np.ndarray],
+    gradients: Gradients,
+    hyper: Hyper,
+    start: State | None = None,
+    leg: Leg = WHOLE,
+    *,
+    variant: str = "new",
+) -> Iterator[State]:
     """The orbit of tf_keras.optimizers.Adam ("new", eager) or tf_keras.optimizers.legacy.Adam ("legacy").
 
     Where there is no tf_keras, they are those of tf.keras in TensorFlow up to 2.15, which is Keras 2 too.
@@ -36,7 +46,8 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, v
     "new" is called with jit_compile=False; its default, True, compiles on GPUs.
     weights, states: float64, float32, float16 or bfloat16, any shape; states are read-only and keep
     their values. lr is assigned to `optimizer.learning_rate` before every step. A parameter whose
-    gradient is None keeps w (no decay), m and v while t goes on.
+    gradient is None keeps w (no decay), m and v while t goes on. start: is assigned to the optimizer's variables; its t
+    has to be one for all. leg: `tf.train.Checkpoint` of variables and optimizer.
     Raises Unsupported: before the first state for L2 decay, for legacy decay of either kind, and for
     bfloat16 in releases of TensorFlow whose bfloat16 is not that of ml_dtypes; at a step in which every
     gradient is None, which tf_keras refuses with a ValueError.
@@ -63,7 +74,12 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, v
             return show([optimizer.get_slot(variable, key) for variable in variables])
         return show(getattr(optimizer, {"m": "_momentums", "v": "_velocities", "vhat": "_velocity_hats"}[key]))
 
-    for step, gradient in enumerate(gradients, start=1):
+    if start is not None:
+        _begin(optimizer, variables, list(weights), start, legacy=legacy)
+    kept = tensorflow.train.Checkpoint(variables=variables, optimizer=optimizer)
+    if leg.load is not None:
+        kept.read(str(leg.load / CHECKPOINT)).assert_consumed()
+    for step, gradient in enumerate(gradients, start=leg.first):
         arrays = {name: gradient[name] for name in weights}
         if arrays and all(array is None for array in arrays.values()):
             raise Unsupported(
@@ -80,6 +96,18 @@ def run(weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, *, v
             v=moments("v"),
             vmax=moments("vhat") if hyper.amsgrad else None,
         )
+    if leg.save is not None:
+        kept.write(str(leg.save / CHECKPOINT))
+
+
+def _begin(optimizer: Any, variables: list[Any], names: list[str], start: State, *, legacy: bool) -> None:
+    optimizer.iterations.assign(one_count(start, "tf_keras"))
+    slots = {"m": (start.m, "_momentums"), "v": (start.v, "_velocities"), "vhat": (start.vmax, "_velocity_hats")}
+    for key, (arrays, attribute) in slots.items():
+        if arrays is not None:
+            held = [optimizer.get_slot(one, key) for one in variables] if legacy else getattr(optimizer, attribute)
+            for slot, name in zip(held, names, strict=True):
+                slot.assign(arrays[name])
 
 
 def _legacy(hyper: Hyper, variables: list[Any]) -> Any:

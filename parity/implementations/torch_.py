@@ -13,13 +13,17 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import Gradients, Implementation
+from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg
+
+CHECKPOINT = "checkpoint.pt"
 
 
 def run(
     weights: dict[str, np.ndarray],
     gradients: Gradients,
     hyper: Hyper,
+    start: State | None = None,
+    leg: Leg = WHOLE,
     *,
     foreach: bool | None = None,
     fused: bool | None = None,
@@ -37,7 +41,8 @@ def run(
     weights, states: float64, float32, float16 or bfloat16, any shape; states are live views. lr is
     set in `param_groups` before every step, as LR schedulers do. A parameter whose gradient is None
     keeps w (no decay), m, v and its t; torch creates m and v at the first gradient, until then they
-    are shown as zeros.
+    are shown as zeros. start: is put into `optimizer.state`. leg: parameters and `optimizer.state_dict()` by
+    `torch.save`, `torch.load` and `load_state_dict`.
     Raises Unsupported, before the first state, with torch's own words for what it rejects.
     Source: torch/optim/adam.py, torch/optim/adamw.py, aten/src/ATen/native/cpu/FusedAdamKernel.cpp,
     torch 2.13.
@@ -63,6 +68,15 @@ def run(
     except (ValueError, RuntimeError) as error:
         raise Unsupported(f"torch {torch.__version__}: {error}") from error
 
+    if start is not None:
+        _begin(optimizer, parameters, start)
+    if leg.load is not None:
+        kept = torch.load(leg.load / CHECKPOINT, weights_only=True)
+        optimizer.load_state_dict(kept["optimizer"])
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(kept["parameters"][name])
+
     def moments(key: str) -> dict[str, np.ndarray]:
         return {
             name: _array(optimizer.state[parameter][key])
@@ -71,7 +85,7 @@ def run(
             for name, parameter in parameters.items()
         }
 
-    for step, gradient in enumerate(gradients, start=1):
+    for step, gradient in enumerate(gradients, start=leg.first):
         for name, parameter in parameters.items():
             array = gradient[name]
             parameter.grad = None if array is None else _tensor(array)
@@ -84,6 +98,20 @@ def run(
             v=moments("exp_avg_sq"),
             vmax=moments("max_exp_avg_sq") if hyper.amsgrad else None,
         )
+    if leg.save is not None:
+        held = {name: parameter.detach() for name, parameter in parameters.items()}
+        torch.save({"parameters": held, "optimizer": optimizer.state_dict()}, leg.save / CHECKPOINT)
+
+
+def _begin(optimizer: Any, parameters: dict[str, Any], start: State) -> None:
+    import torch
+
+    kept = {"exp_avg": start.m, "exp_avg_sq": start.v, "max_exp_avg_sq": start.vmax}
+    for name, parameter in parameters.items():
+        t = (start.steps or {}).get(name, 0)
+        if t:
+            moments = {key: _tensor(arrays[name]).clone() for key, arrays in kept.items() if arrays is not None}
+            optimizer.state[parameter] = {"step": torch.tensor(float(t)), **moments}
 
 
 def square_root(values: np.ndarray) -> np.ndarray:

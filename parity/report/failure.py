@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from parity.case.case import RESTARTED
 from parity.comparison.distance import Distance
 from parity.comparison.parting import Parting
 from parity.engine.pair_answer import PairAnswer
@@ -43,7 +44,8 @@ def _lines(answer: PairAnswer, reproduce: str) -> Iterator[str]:
         told = f"none: {answer.allowance.refusal}" if answer.allowance.refusal else _within(answer.allowance.within)
         yield f"would pass {told}"
     if answer.why is not None:
-        yield f"causes     {_causes(answer.why.families) or answer.why.answer}"
+        restarted = answer.actual.endswith(RESTARTED)
+        yield f"causes     {answer.why.sentence if restarted else _causes(answer.why.families) or answer.why.answer}"
     yield f"reproduce  {reproduce}"
 
 

@@ -12,6 +12,7 @@ from parity.adam.arithmetic import Arithmetic
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
 from parity.adam.oracle import Block, Oracle, orbits
+from parity.adam.step import Rows, Start
 from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS
 
@@ -29,6 +30,10 @@ def weights(format):
     return np.linspace(-1, 1, sum(SIZES)).astype(format.dtype)
 
 
+def at_rest(weights, parameters):
+    return Start(Rows(weights, *np.zeros((3, weights.size), weights.dtype)), np.zeros(parameters, np.int64))
+
+
 def orbit(oracle, format, present=None, rows=None, pieces=(STEPS,)):
     """Truth of every step, as one dict of (high, low) by quantity; `pieces`: steps of each block."""
     rows = gradients(format) if rows is None else rows
@@ -38,7 +43,7 @@ def orbit(oracle, format, present=None, rows=None, pieces=(STEPS,)):
         blocks.append(Block(range(first + 1, first + piece + 1), rows[first : first + piece],
                             present[first : first + piece]))  # fmt: skip
         first += piece
-    found = [truths[oracle] for truths in orbits([oracle], weights(format), SIZES, blocks, format)]
+    found = [truths[oracle] for truths in orbits([oracle], at_rest(weights(format), len(SIZES)), SIZES, blocks, format)]
     return {
         name: tuple(np.concatenate([getattr(getattr(one, name), part) for one in found]) for part in ("high", "low"))
         for name in ("w", "m", "v", *(["vmax"] if oracle.hyper.amsgrad else []))
@@ -164,7 +169,7 @@ def test_threads_tiles_and_pieces_change_no_bit(monkeypatch, present):
 
     def states(places, sizes, given):
         block = Block(range(1, STEPS + 1), np.ascontiguousarray(rows[:, places]), given)
-        (found,) = orbits([oracle], weight[places], sizes, [block], format)
+        (found,) = orbits([oracle], at_rest(weight[places], len(sizes)), sizes, [block], format)
         return np.stack([part for one in found[oracle] for part in one])
 
     expected = states(slice(None), sizes, given)

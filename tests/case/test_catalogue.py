@@ -14,7 +14,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from parity.case.case import Case, unmatched_expectations, unused_base_expectations
+from parity.case.case import RESTARTED, Case, unmatched_expectations, unused_base_expectations
 from parity.case.catalogue import load_case_file, load_catalogue, schema_text, shipped_cases
 from parity.core.errors import ParityError
 from parity.implementations.registry import shipped_implementations
@@ -46,7 +46,8 @@ because = "It is only a test."
 
 def pairs() -> list[tuple[str, str]]:
     names = list(shipped_implementations())
-    return [(actual, expected) for actual in names for expected in names if actual != expected]
+    across = [(actual, expected) for actual in names for expected in names if actual != expected]
+    return across + [(name + RESTARTED, name) for name in names]
 
 
 def write(folder: Path, text: str, name: str = "one.toml") -> Path:
@@ -72,7 +73,7 @@ MISTAKES = [
     ("steps = 3", 'steps = "3"', "steps: '3' is not allowed: input should be a valid integer"),
     ("steps = 3", "steps = 3.0", "steps: 3.0 is not allowed: input should be a valid integer"),
     ("steps = 3", "stepps = 3", "unknown key 'stepps'; allowed: dtypes, expect, extends, gradients, hyper, "
-     "parameters, seed, steps, summary, sweep, weights, why; did you mean 'steps'?"),
+     "parameters, restart, seed, start, steps, summary, sweep, weights, why; did you mean 'steps'?"),
     ("steps = 3", "", "steps: this key is missing"),
     ("lr = 0.01", "lr = -1", 'hyper.lr: -1 is not allowed; allowed: a finite number of at least 0, or "default"'),
     ("lr = 0.01", "lr = nan", 'hyper.lr: nan is not allowed; allowed: a finite number of at least 0, or "default"'),
@@ -255,7 +256,8 @@ def test_shipped_cases_expect_something_of_every_implementation(case: Case) -> N
         }
         runs = {name for name, one in shipped_implementations().items() if dtype in one.dtypes}
         assert {name for name in runs if ".hat.store" not in name and ".inside.store" not in name} <= judged
-        assert case.expectation_for("user.my_adam", "numpy.adam.outside", dtype) is not None
+        against = ("user.my_adam.restarted", "user.my_adam") if case.restart else ("user.my_adam", "numpy.adam.outside")
+        assert case.expectation_for(*against, dtype) is not None
 
 
 def test_no_shipped_expectation_is_stale() -> None:

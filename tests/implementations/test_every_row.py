@@ -5,13 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from orbits import FLOAT32, STEPS, assert_same_bits, draw, draw_gradients, each, each_dtype, frozen, memory, orbit
 
+from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
-from parity.implementations.implementation import Implementation
+from parity.core.state import State
+from parity.implementations.implementation import Implementation, Leg
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import to_bits
 
@@ -108,3 +112,55 @@ def test_importing_the_files_imports_no_framework() -> None:
     program = f"import sys, {', '.join(modules)}; print(*sorted({frameworks} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@each(ROWS)
+@each_dtype
+@pytest.mark.parametrize("amsgrad", [False, True], ids=["", "amsgrad"])
+def test_what_begins_with_a_state_goes_on_as_the_run_that_came_to_it(
+    row: Implementation, dtype: np.dtype, amsgrad: bool
+) -> None:
+    hyper = replace(AMSGRAD, amsgrad=amsgrad, beta2=0.75)
+    weights, gradients = draw(dtype), draw_gradients(dtype)
+    whole = orbit(row.states(weights, gradients, hyper))
+    begun = whole[1]._replace(steps=dict.fromkeys(weights, 2))
+    rest = row.states(begun.w, gradients[2:], hyper, begun)
+    if amsgrad and row.framework == "jax":
+        with pytest.raises(Unsupported, match="maximum of the corrected moment"):
+            next(rest)
+        return
+    assert_same_bits(orbit(rest), whole[2:])
+
+
+@each(ROWS)
+@each_dtype
+def test_a_leg_saves_and_loads_by_the_framework_s_own_means(
+    row: Implementation, dtype: np.dtype, tmp_path: Path
+) -> None:
+    rates = tuple(0.01 * step for step in range(1, STEPS + 1))
+    hyper = replace(AMSGRAD, lr=rates, beta2=0.75)
+    weights, gradients = draw(dtype), draw_gradients(dtype)
+    whole = orbit(row.states(weights, gradients, hyper))
+    if row.framework == "numpy":
+        assert not row.takes_leg
+        return
+    first = orbit(row.states(weights, gradients[:2], hyper, leg=Leg(save=tmp_path)))
+    assert list(tmp_path.iterdir())
+    rest = orbit(row.states(weights, gradients[2:], hyper, leg=Leg(first=3, load=tmp_path)))
+    assert_same_bits(first + rest, whole)
+
+
+@each([row for row in ROWS if row.framework in {"keras", "tensorflow", "tf_keras", "jax"}])
+def test_one_count_for_all_cannot_begin_at_several(row: Implementation) -> None:
+    weights, gradients = draw(FLOAT32), draw_gradients(FLOAT32)
+    state = orbit(row.states(weights, gradients, Hyper()))[0]
+    counts = {name: 1 + (place == 0) for place, name in enumerate(weights)}
+    with pytest.raises(Unsupported, match=r"counts steps for all parameters together, and they begin at \[1, 2\]"):
+        next(row.states(state.w, gradients, Hyper(), state._replace(steps=counts)))
+
+
+def test_what_takes_no_start_says_so() -> None:
+    plain = Implementation("user.plain", lambda weights, gradients, hyper: iter(()))
+    state = State({}, {}, {}, None, {})
+    with pytest.raises(Unsupported, match=r"user\.plain: its run takes no start"):
+        plain.states({}, [], Hyper(), state)

@@ -49,7 +49,7 @@ def test_orbit_is_the_steps(row, dtype, amsgrad):
     for t, state in enumerate(row.states(weights, iter(gradients), hyper), start=1):
         expected = step(expected, gradients[t - 1], hyper, Convention(Epsilon(row.convention)), arithmetic, t)
         assert (state.vmax is not None) == amsgrad
-        for actual, wanted in zip(state, expected, strict=True):
+        for actual, wanted in zip(state[:4], expected[:4], strict=True):
             for name in SHAPES if actual is not None else ():
                 assert actual[name].shape == SHAPES[name]
                 assert actual[name].dtype == weights[name].dtype
