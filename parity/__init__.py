@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from parity.implementations.implementation import Implementation as Implementation
     from parity.live.record import record as record
     from parity.live.record import recorded as recorded
+    from parity.live.restart import assert_restarts as assert_restarts
 
 # `explain` and `identify` are left out: importing the rooms of these names would replace the functions.
 _PLACES = {
@@ -41,6 +42,7 @@ _PLACES = {
     "State": "parity.core.state:State",
     "Unsupported": "parity.core.errors:Unsupported",
     "__version__": "parity.core.version:VERSION",
+    "assert_restarts": "parity.live.restart:assert_restarts",
     "bisect": "parity.api.bisect:bisect",
     "certificate": "parity.api.report:certificate",
     "check_baseline": "parity.api.baselines:check_baseline",
@@ -63,6 +65,7 @@ __all__ = [
     "State",
     "Unsupported",
     "__version__",
+    "assert_restarts",
     "bisect",
     "bridge",
     "certificate",

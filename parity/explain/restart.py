@@ -113,8 +113,8 @@ def restart_causes(
     left, gap = trial.of(scene)
     if left:
         singles = list(departures(layout, after, hyper, constructor, format_of(before.rows.w)))
-        # Whatever leaves the state as it is is no departure.
-        singles = [one for one in singles if few.of(one.apply(scene))[0] != few.of(scene)[0] or _late(one)]
+        # What changes nothing here and now can only be one of a pair that one alone is; but a counter may stop later.
+        singles = [one for one in singles if "t" in one.touches or few.of(one.apply(scene)) != few.of(scene)]
         pairs = [(a, b) for a, b in combinations(singles, 2) if not a.touches & b.touches]
         for tried in ([(one,) for one in singles], pairs):
             fitting = [one for one in tried if few.of(_all(one, scene))[0] == 0 and trial.of(_all(one, scene))[0] == 0]
@@ -170,10 +170,6 @@ def _parted(blocks: Sequence[Block], after: int) -> tuple[list[Block], list[Bloc
             if block.steps[place]:
                 kept.append(Block(block.steps[place], block.gradients[place], block.present[place]))
     return past, since
-
-
-def _late(one: Departure) -> bool:
-    return "t" in one.touches
 
 
 def _all(departures: Sequence[Departure], scene: Scene) -> Scene:
