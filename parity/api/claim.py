@@ -19,7 +19,7 @@ from parity.case.problems import problems
 from parity.core.digest import digest_of
 from parity.core.errors import NothingCompared, ParityError, nearest
 from parity.engine.candidates import REFERENCE, shipped_candidates
-from parity.engine.plan import Candidate, Cell, pairs_of
+from parity.engine.plan import Candidate, Cell, pairs_of, parties_of
 from parity.engine.result import CellResult, judge_pair
 from parity.numerics.formats import FORMATS, format_named
 
@@ -88,10 +88,12 @@ def catalogue_cells(
     cells = []
     for case in select_cases(paths, keyword):
         for dtype in (dtype for dtype in FORMATS if dtype in wanted and dtype in case.dtypes):
-            pairs = tuple(pair for pair in pairs_of(case, [*names, candidate.name], dtype) if candidate.name in pair)
-            taking_part = {name for pair in pairs for name in pair}
+            parties = parties_of(case, [*(one for one in others if one.name != candidate.name), candidate], dtype)
+            named = [one.name for one in parties]
+            pairs = tuple(pair for pair in pairs_of(case, named, dtype) if candidate.name in pair)
+            taking_part = {candidate.name, *(name for pair in pairs for name in pair)}
             if pairs:
-                chosen = (*(one for one in others if one.name in taking_part and one.name != candidate.name), candidate)
+                chosen = tuple(one for one in parties if one.name in taking_part)
                 cells.append(Cell(case, dtype, chosen, pairs))
     if not cells:
         raise NothingCompared(

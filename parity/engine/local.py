@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parity.core.environment import describe_environment
-from parity.engine.plan import Candidate
+from parity.engine.plan import LOCAL, Candidate
 from parity.engine.worker import Message, answering
 from parity.implementations.implementation import Implementation
 
@@ -52,7 +52,7 @@ def local_candidate(implementation: Implementation) -> Candidate:
     return Candidate(
         name=implementation.name,
         target=implementation.name,
-        worker=f"{implementation.name} in this process",
+        worker=f"{implementation.name}{LOCAL}",
         dtypes=implementation.dtypes,
         convention=implementation.convention,
         defaults=implementation.defaults,

@@ -14,6 +14,9 @@ from parity.core.hyper import Hyper
 from parity.implementations.registry import PREFIX
 from parity.numerics.formats import FORMATS, format_named
 
+LOCAL = " in this process"
+"""What the worker of an implementation is called in which no other process has a part."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -35,6 +38,11 @@ class Candidate:
     python: str = ""
     representative: bool = False
     restart: tuple[int, ...] = ()
+
+    @property
+    def local(self) -> bool:
+        """Whether it is run in this process, which no restart can end."""
+        return self.worker.endswith(LOCAL)
 
     @property
     def home(self) -> str:
@@ -98,7 +106,7 @@ def plan_cells(
     cases = [_reported(case, names) for case in cases]
     for case in cases:
         for dtype in (dtype for dtype in FORMATS if dtype in wanted and dtype in case.dtypes):
-            parties = (*_recorded(case, dtype), *candidates, *_restarted(case, candidates, dtype))
+            parties = parties_of(case, candidates, dtype)
             pairs = pairs_of(case, [one.name for one in parties], dtype)
             taking_part = {name for pair in pairs for name in pair}
             if pairs:
@@ -117,6 +125,11 @@ def _reported(case: Case, names: Sequence[str]) -> Case:
     because = "No expectation is stated: all are held against the first, and reported."
     one = Expectation(actual="*", expected=names[0], verdict="ANY", because=because)
     return case.model_copy(update={"expect": (one,)})
+
+
+def parties_of(case: Case, candidates: Sequence[Candidate], dtype: str) -> tuple[Candidate, ...]:
+    """The candidates, with what happened where the case is a recording, and each restarted where it says so."""
+    return (*_recorded(case, dtype), *candidates, *_restarted(case, candidates, dtype))
 
 
 def _recorded(case: Case, dtype: str) -> tuple[Candidate, ...]:
@@ -138,7 +151,7 @@ def _restarted(case: Case, candidates: Sequence[Candidate], dtype: str) -> tuple
             restart=case.restart,
         )
         for one in candidates
-        if case.restart and dtype in one.dtypes
+        if case.restart and dtype in one.dtypes and not one.local
     )
 
 

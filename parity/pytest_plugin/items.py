@@ -15,7 +15,7 @@ from parity.case.expectation import Kind
 from parity.core.errors import ParityError
 from parity.engine.candidates import known_names
 from parity.engine.pair_answer import pair_answer
-from parity.engine.plan import Candidate, Cell, pairs_of, stale_expectations
+from parity.engine.plan import Candidate, Cell, pairs_of, parties_of, stale_expectations
 from parity.pytest_plugin import options
 from parity.pytest_plugin.desk import desk_of
 from parity.pytest_plugin.told import NotAsExpected, properties
@@ -34,7 +34,7 @@ class CaseFile(pytest.File):
         desk = desk_of(self.config)
         try:
             cases = load_case_file(_shown(self))
-            names = [candidate.name for candidate in desk.candidates()]
+            candidates = desk.candidates()
         except ParityError as error:
             raise self.CollectError(str(error)) from None
         for case in cases:
@@ -43,7 +43,7 @@ class CaseFile(pytest.File):
                     self, name=f"{case.name}[expectations]", lines=(f"{case.name}: {NO_EXPECTATION}",)
                 )
             for dtype in case.dtypes:
-                pairs = pairs_of(case, names, dtype)
+                pairs = pairs_of(case, [one.name for one in parties_of(case, candidates, dtype)], dtype)
                 for pair in pairs:
                     desk.collected(pair)
                     yield PairItem.from_parent(self, case=case, dtype=dtype, names=pair)
@@ -163,7 +163,8 @@ def _cells(items: Sequence[CellItem], candidates: Sequence[Candidate]) -> dict[s
     cells = {}
     for name, group in grouped.items():
         taking_part = {name for item in group for name in item.names}
-        chosen = tuple(candidate for candidate in candidates if candidate.name in taking_part)
+        parties = parties_of(group[0].case, candidates, group[0].dtype)
+        chosen = tuple(one for one in parties if one.name in taking_part)
         cells[name] = Cell(group[0].case, group[0].dtype, chosen, tuple(pair for item in group for pair in item.pairs))
     return cells
 
