@@ -112,7 +112,8 @@ def plan_cells(
             if pairs:
                 chosen = tuple(candidate for candidate in parties if candidate.name in taking_part)
                 cells.append(Cell(case, dtype, chosen, pairs))
-    if not cells:
+    alone = len(names) < 2 and any(not (case.restart or case.recorded) for case in cases)
+    if not cells or alone:
         raise NothingCompared(_why_nothing(cases, names, wanted))
     _check_plugins(candidates, cells)
     return Plan(tuple(cells), stale_expectations(cases, [*known, *names], whole))

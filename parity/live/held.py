@@ -10,7 +10,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from parity.adam.convention import Epsilon
 from parity.core.errors import UsageError
 from parity.core.hyper import Hyper
 from parity.core.state import State
@@ -19,6 +18,8 @@ READABLE = (
     "torch.optim (Adam, AdamW), keras.optimizers (Adam, AdamW), parity.bridge (KerasAdam, TorchAdam), "
     "a state of optax's Adam"
 )
+
+OUTSIDE, HAT = "outside", "hat"
 
 _TORCH = {"m": "exp_avg", "v": "exp_avg_sq", "vmax": "max_exp_avg_sq"}
 _KERAS = {"m": "_momentums", "v": "_velocities", "vmax": "_velocity_hats"}
@@ -29,14 +30,14 @@ _OPTAX = {"m": "mu", "v": "nu", "vmax": "nu_max"}
 class Held:
     """An Adam at one moment, by parameter in its own order.
 
-    framework: torch, keras or optax. kind: its class. epsilon: where it puts it. state: w, m, v, vmax (under AMSGrad)
+    framework: torch, keras or optax. kind: its class. epsilon: where it puts it, outside or hat. state: w, m, v, vmax (under AMSGrad)
     in their own shapes and dtypes, copies, and the steps of every parameter. hyper: in force for every parameter; None
     where a framework keeps it to itself. own: the parameters, as the framework has them.
     """
 
     framework: str
     kind: str
-    epsilon: Epsilon
+    epsilon: str
     state: State
     hyper: Mapping[str, Hyper] | None
     own: Mapping[str, Any]
@@ -111,7 +112,7 @@ def _held_by_torch(optimizer: Any, model: Any, kinds: Sequence[str]) -> Held:
             arrays[quantity] = {
                 name: np.zeros_like(arrays["w"][name]) if one is None else numpy_of(one) for name, one in found.items()
             }
-    epsilon = Epsilon.HAT if bridged else Epsilon.OUTSIDE
+    epsilon = HAT if bridged else OUTSIDE
     return Held("torch", kinds[0], epsilon, State(**arrays, steps=steps), hyper, own)
 
 
@@ -149,7 +150,7 @@ def _held_by_keras(optimizer: Any, model: Any, kinds: Sequence[str]) -> Held:
         for name, one in own.items()
     }
     steps = {name: int(numpy_of(one)) for name, one in zip(own, counts, strict=True)}
-    epsilon = Epsilon.OUTSIDE if bridged else Epsilon.HAT
+    epsilon = OUTSIDE if bridged else HAT
     return Held("keras", kinds[0], epsilon, State(**arrays, steps=steps), hyper, own)
 
 
@@ -167,9 +168,7 @@ def _held_by_optax(state: Any, parameters: Any, hyper: Hyper | None) -> Held:
             }
     steps = dict.fromkeys(names, int(adam.count))
     told = None if hyper is None else dict.fromkeys(names, hyper)
-    return Held(
-        "optax", "optax.adam", Epsilon.OUTSIDE, State(**arrays, steps=steps), told, {name: name for name in names}
-    )
+    return Held("optax", "optax.adam", OUTSIDE, State(**arrays, steps=steps), told, {name: name for name in names})
 
 
 def _name(path: Any) -> str:
@@ -204,7 +203,7 @@ def put_into_torch(optimizer: Any, held: Held, state: State, hyper: Mapping[str,
     """Put weights, moments, steps and hyperparameters under a torch Adam; names are those of `held`."""
     import torch
 
-    bridged = held.epsilon is Epsilon.HAT
+    bridged = held.epsilon is HAT
     names = {id(one): name for name, one in held.own.items()}
 
     def like(array: np.ndarray, parameter: Any) -> Any:
@@ -243,7 +242,7 @@ def put_into_keras(optimizer: Any, held: Held, state: State, hyper: Mapping[str,
         optimizer.learning_rate = first.lr
     optimizer.beta_1, optimizer.beta_2, optimizer.epsilon = first.beta1, first.beta2, first.eps
     optimizer.weight_decay = first.weight_decay or None
-    if held.epsilon is Epsilon.OUTSIDE:
+    if held.epsilon is OUTSIDE:
         optimizer.decoupled_weight_decay = first.decoupled
         for name, count in zip(held.own, optimizer._counts, strict=True):
             count.assign((state.steps or {})[name])

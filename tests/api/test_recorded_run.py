@@ -114,10 +114,30 @@ def test_an_adam_that_is_none_is_not_green(recorded, tmp_path):
     assert verdicts(run) == {("mine", "torch.adam.forloop"): Kind.DIVERGED}
 
 
+@pytest.mark.parametrize("settings", [
+    {}, {"amsgrad": True}, {"kind": "AdamW", "weight_decay": 0.1}, {"none": (1, 2, 5)}, {"dtype": "bfloat16"},
+], ids=str)  # fmt: skip
+def test_what_begins_with_a_state_is_replayed(recorded, tmp_path, settings):
+    """Recorded from step 4 on; with counts of each parameter, as torch has them."""
+    folder = recorded(before=3, **settings)
+    run = parity.run([folder], ["torch.*", "numpy.adam.outside", "keras.adam.eager"], output=tmp_path / "run")
+    # What was asked for and not compared is not green.
+    assert run.exit_code == (1 if "none" in settings else 0)
+    found = verdicts(run)
+    assert found["mine", "torch.adam.forloop"] is Kind.IDENTICAL
+    assert found["mine", "numpy.adam.outside"] in (Kind.DIVERGED, Kind.IDENTICAL)
+    # Keras counts for all parameters together.
+    assert found["mine", "keras.adam.eager"] is (Kind.SKIPPED if "none" in settings else Kind.DIVERGED)
+    held = {one.implementation: one.differing for one in run.cells[0].account.held}
+    assert (held["recorded"], held["torch.adam.forloop"], held["numpy.adam.outside"]) == (0, 0, 0)
+    (case,) = select_cases([folder])
+    assert [one.start.steps for one in case.parameters] == [3, 1 if "none" in settings else 3]
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"before": 3}, "begins at step 4, with a state; only a first step can be replayed"),
+        ({"before": 3, "moments": False}, r"begins with a state that was not recorded \(moments=False\)"),
         (
             {"change": lambda o, step: o.param_groups[0].update(eps=1e-3 * step)},
             "eps changes at step 2; only the learning",
