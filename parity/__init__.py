@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from parity.live.record import record as record
     from parity.live.record import recorded as recorded
     from parity.live.restart import assert_restarts as assert_restarts
+    from parity.live.transfer import transfer as transfer
 
 # `explain` and `identify` are left out: importing the rooms of these names would replace the functions.
 _PLACES = {
@@ -54,6 +55,7 @@ _PLACES = {
     "recorded": "parity.live.record:recorded",
     "run": "parity.api.run:run",
     "save_baseline": "parity.api.baselines:save_baseline",
+    "transfer": "parity.live.transfer:transfer",
     "upgrade": "parity.api.upgrade:upgrade",
 }
 
@@ -78,6 +80,7 @@ __all__ = [
     "recorded",
     "run",
     "save_baseline",
+    "transfer",
     "upgrade",
 ]
 

@@ -30,9 +30,9 @@ _OPTAX = {"m": "mu", "v": "nu", "vmax": "nu_max"}
 class Held:
     """An Adam at one moment, by parameter in its own order.
 
-    framework: torch, keras or optax. kind: its class. epsilon: where it puts it, outside or hat. state: w, m, v, vmax (under AMSGrad)
-    in their own shapes and dtypes, copies, and the steps of every parameter. hyper: in force for every parameter; None
-    where a framework keeps it to itself. own: the parameters, as the framework has them.
+    framework: torch, keras or optax. kind: its class. epsilon: where it puts it, outside or hat. state: w, m, v, and
+    vmax under AMSGrad, copies in their own shapes and dtypes, and the steps of every parameter. hyper: in force for
+    every parameter; None where a framework keeps it to itself. own: the parameters, as the framework has them.
     """
 
     framework: str
@@ -269,6 +269,8 @@ def put_into_optax(optimizer_state: Any, parameters: Any, held: Held, state: Sta
     steps = max((state.steps or {}).values())
 
     def put(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: put(one) for name, one in part.items()}
         if not isinstance(part, tuple):
             return part
         if not hasattr(part, "_fields"):
