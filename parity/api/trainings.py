@@ -32,7 +32,7 @@ def compare_trainings(actual: Path | str, expected: Path | str, map_file: Path |
     value, shape and name. ParityError where a recording or the map is damaged, NothingCompared where they have nothing
     in common.
     """
-    asked = None if map_file is None else _read_map(Path(map_file))
+    asked = None if map_file is None else read_map(Path(map_file))
     return compare(recording_in(Path(actual)), recording_in(Path(expected)), asked)
 
 
@@ -46,7 +46,8 @@ def write_map(found: Trainings, path: Path | str) -> None:
     write_atomically(Path(path), "\n".join(lines) + "\n")
 
 
-def _read_map(path: Path) -> dict[str, str]:
+def read_map(path: Path) -> dict[str, str]:
+    """The pairs that a map states; ParityError where it is none."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

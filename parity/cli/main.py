@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "Run cases on implementations, compare every step.",
     "compare": "Two recorded trainings, or two kept traces: where they part, and why.",
     "record": "Run a training script as it is, and record what its optimizers do.",
+    "migrate": "Carry a checkpoint, optimizer and all, from Keras to torch or back.",
     "identify": "Say which Adam a target is: formula, hyperparameters, arithmetic, departures.",
     "explain": "Say why two implementations differ, to the last bit.",
     "convert-eps": "Carry an epsilon to another convention, and say what difference is left.",

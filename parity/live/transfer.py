@@ -170,8 +170,19 @@ def _turned(held: Held, wanted: Held, pairing: Pairing) -> State:
 
     w = carried("w")
     assert w is not None
+    for pair in pairing.pairs:
+        _check_order(pair, w[pair.expected], wanted.state.w[pair.expected])
     steps = {pair.expected: held.steps[pair.actual] for pair in pairing.pairs}
     return State(w, carried("m"), carried("v"), carried("vmax"), steps)
+
+
+def _check_order(pair: Pair, given: np.ndarray, own: np.ndarray) -> None:
+    """ParityError where a port has the same numbers in another order: what is carried would undo that."""
+    if given.tobytes() != own.tobytes() and np.array_equal(np.sort(given, axis=None), np.sort(own, axis=None)):
+        raise ParityError(
+            f"{pair.expected!r} has the numbers of {pair.actual!r} in another order than its axes say (a kernel behind "
+            "a Flatten, for one); its moments would not fit; nothing was carried"
+        )
 
 
 def _carried(quantity: str, pair: Pair, array: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -214,12 +225,15 @@ def _epsilon(
             f"{wanted.kind.rpartition('.')[2]} of Keras has one epsilon for all steps, and here it is {formula} with "
             f"eps = {number}; make the target a {exact}; nothing was carried"
         )
-    return (f"epsilon {number} is {formula} here, set before every step; {exact} has it as one number",), _per_step(
-        held.epsilon, target, wanted, hypers
-    )
+    hook = set_epsilon_per_step(held.epsilon, target, wanted, hypers)
+    return (f"epsilon {number} is {formula} here, set before every step; {exact} has it as one number",), hook
 
 
-def _per_step(epsilon: str, target: Any, wanted: Held, hypers: Mapping[str, Hyper]) -> Callable[..., None]:
+def set_epsilon_per_step(epsilon: str, target: Any, wanted: Held, hypers: Mapping[str, Hyper]) -> Callable[..., None]:
+    """A hook before every step of a torch optimizer that stands epsilon where another has it.
+
+    epsilon: where the eps of `hypers` stands: HAT gives ``eps / sqrt(1 - beta2^t)``, OUTSIDE that times the root.
+    """
     names = {id(one): name for name, one in wanted.own.items()}
     given = [hypers[names[id(group["params"][0])]] for group in target.param_groups]
 
