@@ -109,9 +109,8 @@ def _begin(optimizer: Any, parameters: dict[str, Any], start: State) -> None:
     kept = {"exp_avg": start.m, "exp_avg_sq": start.v, "max_exp_avg_sq": start.vmax}
     for name, parameter in parameters.items():
         t = (start.steps or {}).get(name, 0)
-        if t:
-            moments = {key: _tensor(arrays[name]).clone() for key, arrays in kept.items() if arrays is not None}
-            optimizer.state[parameter] = {"step": torch.tensor(float(t)), **moments}
+        moments = {key: _tensor(arrays[name]).clone() for key, arrays in kept.items() if arrays is not None}
+        optimizer.state[parameter] = {"step": torch.tensor(float(t)), **moments}
 
 
 def square_root(values: np.ndarray) -> np.ndarray:

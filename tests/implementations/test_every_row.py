@@ -164,3 +164,31 @@ def test_what_takes_no_start_says_so() -> None:
     state = State({}, {}, {}, None, {})
     with pytest.raises(Unsupported, match=r"user\.plain: its run takes no start"):
         plain.states({}, [], Hyper(), state)
+
+
+CARRIED = {
+    "right": ({}, 0.6468872),
+    "t back at 1": ({"t": 0}, 0.6030672),
+    "m and v lost": ({"m": 0.0, "v": 0.0}, 0.7657945),
+    "all lost": ({"t": 0, "m": 0.0, "v": 0.0}, 0.8076817),
+    "t one too large": ({"t": 4}, 0.6506156),
+    "t one too small": ({"t": 2}, 0.6408525),
+}
+"""What a state carried over wrongly makes of the fourth step: w = 1, lr = 0.1, eps = 0, g = 1, 2, 3, then -1."""
+
+
+@each([row for row in ROWS if "float64" in row.dtypes])
+@pytest.mark.parametrize("name", CARRIED)
+def test_a_state_that_is_carried_over_wrongly_shows(row: Implementation, name: str) -> None:
+    changed, expected = CARRIED[name]
+    told = {"m": 0.561, "v": 0.013994001, "t": 3, **changed}
+    one = {key: {"w": np.array(value)} for key, value in (("w", 0.7076817), ("m", told["m"]), ("v", told["v"]))}
+    start = State(one["w"], one["m"], one["v"], None, {"w": told["t"]})
+    after = next(row.states(one["w"], [{"w": np.array(-1.0)}], Hyper(lr=0.1, eps=0.0), start)).w["w"]
+    # Keras keeps lr and betas in float32, where 1 - 0.999 has four digits: 6e-5 of it, half as much of its root.
+    near = 1e-5 if "keras" in row.framework or row.framework == "tensorflow" else 1e-7
+    assert abs(float(after) - expected) < near
+    if name == "right":
+        given = [{"w": np.array(float(g))} for g in (1, 2, 3, -1)]
+        states = list(row.states({"w": np.array(1.0)}, given, Hyper(lr=0.1, eps=0.0)))
+        assert abs(float(states[-1].w["w"]) - expected) < near
