@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from parity.api.report import certificate as certificate
     from parity.api.report import divergence_frame as divergence_frame
     from parity.api.run import run as run
+    from parity.api.trainings import compare_trainings as compare_trainings
     from parity.api.upgrade import upgrade as upgrade
     from parity.core.errors import ParityError as ParityError
     from parity.core.errors import Unsupported as Unsupported
@@ -48,6 +49,7 @@ _PLACES = {
     "certificate": "parity.api.report:certificate",
     "check_baseline": "parity.api.baselines:check_baseline",
     "compare": "parity.api.explain:compare",
+    "compare_trainings": "parity.api.trainings:compare_trainings",
     "diff_baselines": "parity.api.baselines:diff_baselines",
     "divergence_frame": "parity.api.report:divergence_frame",
     "matrix": "parity.api.matrix:matrix",
@@ -73,6 +75,7 @@ __all__ = [
     "certificate",
     "check_baseline",
     "compare",
+    "compare_trainings",
     "diff_baselines",
     "divergence_frame",
     "matrix",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import parity
+from parity.adam.convention import Epsilon
 from parity.api.baselines import save_baseline
 from parity.baseline.bisection import Answer, Bisected, Decision, Range, Suspects
 from parity.baseline.side import saved_side
@@ -23,6 +24,8 @@ from parity.comparison.trace import create_rows, write_header
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.engine.record import read_run
+from parity.implementations.numpy_ import run as run_adam
+from parity.live.recorder import Moment, Recorder, Wanted, make_folder
 from parity.numerics.formats import FORMATS
 from parity.report.drift import checked_to_json
 from parity.report.upgrade import bisected_to_json, matrix_to_json, upgrade_to_json
@@ -260,6 +263,57 @@ def write_trace(tmp_path):
             quantities=tuple(quantity for quantity in ("m", "v", "w") if quantities[quantity] is not None),
             environment={},
         )
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def write_recording(tmp_path):
+    """Record what the from-scratch Adam makes of weights and gradients, by name, a dict a step; the folder.
+
+    What is None in a step has no gradient. before: steps that are taken and not recorded.
+    """
+
+    def write(name, weights, gradients, *, hyper=None, before=0, elements=None, framework="torch", epsilon="outside"):
+        hyper = hyper or Hyper()
+        folder = tmp_path / name
+        make_folder(folder, overwrite=False)
+        about = {
+            "framework": framework,
+            "versions": {"numpy": np.__version__},
+            "optimizer": "numpy.Adam",
+            "device": "cpu",
+            "implementation": f"numpy.adam.{epsilon}",
+        }
+        betas = {"betas": [hyper.beta1, hyper.beta2], "eps": hyper.eps, "amsgrad": hyper.amsgrad}
+        decay = {"weight_decay": hyper.weight_decay, "decoupled_weight_decay": hyper.decoupled}
+        shapes = [one.shape for one in weights.values()]
+        wanted = Wanted(first=before + 1, elements=elements)
+        recorder = Recorder(folder, wanted, about, list(weights), shapes, [0] * len(weights))
+
+        def kept(arrays):
+            flat = zip(arrays.values(), recorder.places, strict=True)
+            return [None if one is None else one.reshape(-1)[slice(None) if at is None else at] for one, at in flat]
+
+        def moment(w, m, v, t):
+            states = {"w": w, "m": m, "v": v}
+            return Moment({key: [one.copy() for one in kept(part)] for key, part in states.items()}, [t] * len(w))
+
+        zeros = {key: np.zeros_like(one) for key, one in weights.items()}
+        last = moment(weights, zeros, zeros, 0)
+        with np.errstate(all="ignore"):
+            states = run_adam(weights, iter(gradients), hyper, epsilon=Epsilon(epsilon))
+            for step, (state, given) in enumerate(zip(states, gradients, strict=True), start=1):
+                now = moment(state.w, state.m, state.v, step)
+                if recorder.takes_next:
+                    if not recorder.has_begun:
+                        recorder.begin(last)
+                    recorder.write(kept(given), now, [{"lr": hyper.lr_at(step), **betas, **decay}])
+                else:
+                    recorder.pass_over()
+                last = now
+        recorder.close()
         return folder
 
     return write

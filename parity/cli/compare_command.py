@@ -11,6 +11,7 @@ from parity.cli import options
 
 if TYPE_CHECKING:
     from parity.case.expectation import Expectation
+    from parity.explain.trainings import Trainings
 
 NOTHING_COMPARED = 5
 
@@ -24,6 +25,9 @@ NOTHING_COMPARED = 5
               help="TOML: which parameter of EXPECTED is which of ACTUAL; recordings only.")  # fmt: skip
 @click.option("--write-map", type=click.Path(path_type=Path), metavar="FILE",
               help="Write the pairs that were found as such a FILE; recordings only.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
+              help="Write divergence.parquet, trainings.json, report.md and report.html; recordings only.")  # fmt: skip
+@click.option("--csv", is_flag=True, help="With -o: the table as divergence.csv too; large.")
 @options.json_file()
 @options.color()
 def command(
@@ -32,6 +36,8 @@ def command(
     within: tuple[str, ...],
     map_file: Path | None,
     write_map: Path | None,
+    output: Path | None,
+    csv: bool,
     json_file: str | None,
     color: str,
 ) -> int:
@@ -42,55 +48,49 @@ def command(
     common.
     """
     from parity.api import trainings
+    from parity.core.errors import UsageError
 
     if trainings.are_recordings(actual, expected):
-        return _trainings(actual, expected, within, map_file, write_map, json_file, color)
-    if map_file or write_map:
-        from parity.core.errors import UsageError
-
-        raise UsageError("--map and --write-map belong to two recordings; these are traces")
+        if within:
+            raise UsageError("--within belongs to two traces; these are recordings")
+        if csv and output is None:
+            raise UsageError("--csv belongs to -o DIR")
+        found = trainings.compare_trainings(actual, expected, map_file, output=output, csv=csv)
+        if write_map is not None:
+            trainings.write_map(found, write_map)
+        _show_trainings(found, output, json_file, color)
+        return 0 if found.alike else 1
+    for name, given in (("--map", map_file), ("--write-map", write_map), ("-o", output), ("--csv", csv)):
+        if given:
+            raise UsageError(f"{name} belongs to two recordings; these are traces")
     from parity.api import explain as api
     from parity.case.expectation import Kind
     from parity.cli.console import console, write_answer
     from parity.report.terminal import distance_table, verdict_line
 
-    found = api.compare(actual, expected, _expectation(within))
+    divergence = api.compare(actual, expected, _expectation(within))
     if json_file:
-        write_answer(json_file, _answer(found))
+        write_answer(json_file, _answer(divergence))
     screen = console(color, stderr=json_file == "-")
-    if found.distances:
-        screen.print(distance_table(found.distances))
-    screen.print(verdict_line(found.verdict))
-    if found.verdict.kind is Kind.NOT_COMPARABLE:
+    if divergence.distances:
+        screen.print(distance_table(divergence.distances))
+    screen.print(verdict_line(divergence.verdict))
+    if divergence.verdict.kind is Kind.NOT_COMPARABLE:
         return NOTHING_COMPARED
-    return 0 if found.verdict.as_expected else 1
+    return 0 if divergence.verdict.as_expected else 1
 
 
-def _trainings(
-    actual: Path,
-    expected: Path,
-    within: tuple[str, ...],
-    map_file: Path | None,
-    write_map: Path | None,
-    json_file: str | None,
-    color: str,
-) -> int:
-    from parity.api import trainings
-    from parity.cli.console import console, write_answer
-    from parity.core.errors import UsageError
+def _show_trainings(found: Trainings, output: Path | None, json_file: str | None, color: str) -> None:
+    from parity.cli.console import console, show_kept, write_answer
     from parity.report import trainings as told
 
-    if within:
-        raise UsageError("--within belongs to two traces; these are recordings")
-    found = trainings.compare_trainings(actual, expected, map_file)
-    if write_map is not None:
-        trainings.write_map(found, write_map)
     if json_file:
         write_answer(json_file, told.trainings_to_json(found))
     screen = console(color, stderr=json_file == "-")
     for one in told.trainings_on_terminal(found):
         screen.print(one)
-    return 0 if found.alike else 1
+    if output is not None:
+        show_kept(screen, output)
 
 
 def _expectation(within: tuple[str, ...]) -> Expectation | None:

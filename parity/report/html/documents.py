@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from parity.core.errors import UsageError
-from parity.core.files import write_atomically
+from parity.core.files import json_text, write_atomically
 from parity.core.version import VERSION
-from parity.report import certificate
+from parity.explain.trainings import Trainings
+from parity.report import certificate, trainings
 from parity.report import side_by_side as told
 from parity.report.certificate import MARK, STEM, file_stem, render_certificate
 from parity.report.html.templates import asset, missing, templates
 from parity.report.panels.certificate import Certificate
 from parity.report.panels.changes import Changes
 from parity.report.panels.side_by_side import SideBySide
+from parity.report.panels.trainings import chart_of
 from parity.report.side_by_side import render_side_by_side
 
 
@@ -36,6 +38,21 @@ def render_comparison(found: SideBySide) -> str:
     """The page of two runs; `parity.report.html.templates.missing` says whether it can be made."""
     style = asset("style.css")
     return templates().get_template("comparison.html.j2").render(found=found, told=told, style=style)
+
+
+def render_trainings_page(found: Trainings) -> str:
+    """The page of two trainings; `parity.report.html.templates.missing` says whether it can be made."""
+    return (
+        templates()
+        .get_template("trainings.html.j2")
+        .render(
+            found=found,
+            told=trainings,
+            chart=chart_of(found.curve) if found.curve else None,
+            version=VERSION,
+            style=asset("style.css", "trainings.css"),
+        )
+    )
 
 
 def render_changes(changes: Changes) -> str:
@@ -99,3 +116,22 @@ def remove_comparison(folder: Path) -> None:
     """What stands there tells of other runs."""
     for name in (COMPARISON, COMPARISON_PAGE):
         (folder / name).unlink(missing_ok=True)
+
+
+TRAININGS = "trainings.json"
+TRAININGS_REPORT, TRAININGS_PAGE = "report.md", "report.html"
+
+
+def write_trainings(found: Trainings, folder: Path) -> tuple[Path, ...]:
+    """Write the answer as JSON, as Markdown, and as a page where Jinja2 is installed; what was written."""
+    texts = {
+        TRAININGS: json_text(trainings.trainings_to_json(found)),
+        TRAININGS_REPORT: trainings.render_trainings(found),
+    }
+    if not missing():
+        texts[TRAININGS_PAGE] = render_trainings_page(found)
+    # What was made with more packages than there are now would tell of an earlier comparison.
+    (folder / TRAININGS_PAGE).unlink(missing_ok=True)
+    for name, text in texts.items():
+        write_atomically(folder / name, text)
+    return tuple(folder / name for name in texts)

@@ -1,0 +1,331 @@
+"""Two recorded optimizers on the same gradients: in what they differ, and what share of the difference is theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from parity.adam.arithmetic import SquareRoot
+from parity.adam.convention import Convention, Epsilon
+from parity.adam.oracle import Oracle, orbits
+from parity.adam.twins import TWINS, Twin
+from parity.case.case import Case
+from parity.case.pairing import Pair, Pairing
+from parity.case.recording import Recording
+from parity.case.replay import cases_of_recording
+from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
+from parity.explain.inputs import Inputs
+from parity.explain.libraries import Libraries
+from parity.explain.running import Adam, free_run
+from parity.implementations.registry import shipped_implementations
+from parity.numerics.formats import format_named
+
+FIELDS = ("lr", "beta1", "beta2", "eps", "weight_decay", "decoupled", "amsgrad")
+
+BRIDGES = {
+    ("torch", "keras"): "parity.bridge.KerasAdam",
+    ("keras", "torch"): "parity.bridge.TorchAdam",
+    ("keras", "optax"): "parity.bridge.TorchAdam",
+}
+"""Optimizers of the first framework that have the formula of the second: where epsilon stands, which steps count."""
+
+EPSILON, STEP_COUNT, MAXIMUM = "epsilon", "step count", "maximum"
+"""Choices of formula, beside those of a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A choice in which the optimizers differ. steps: what it alone makes of the weights at the end, in lr."""
+
+    name: str
+    actual: str
+    expected: str
+    steps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: the difference of the weights, largest and in units of lr, how it is shared, and the noise floor.
+
+    optimizer + gradients = 1, but for rounding: with d = w_A - w_B and BA, B's optimizer on A's gradients, they are
+    <d, w_A - w_BA> / <d, d> and <d, w_BA - w_B> / <d, d>; both 0 where nothing differs. floor: how far BA is from the
+    same formula with the same hyperparameters in (nearly) exact arithmetic on the same gradients, largest, in lr: what
+    rounding alone makes of an optimizer. A model that goes on from other weights adds to it; that is not in here.
+    """
+
+    number: int
+    largest: float
+    lr: float
+    optimizer: float
+    gradients: float
+    floor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizers:
+    """The optimizers on the same gradients. known: how near each is reproduced from what it was given, in lr.
+
+    choices: in what they differ, the weightiest first; left: what remains of the weights' difference at the end once
+    all choices are made alike, in lr. advice: what to set for that on the side of `actual`; empty where nothing is.
+    """
+
+    known: tuple[float, float]
+    choices: tuple[Choice, ...]
+    left: float
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A recording as an Adam: its cases by group, hyperparameters, and the twin of what it is said to be."""
+
+    recording: Recording
+    cases: tuple[Case, ...]
+    twin: Twin
+    implementation: str
+
+    def case(self, name: str) -> int:
+        """The group that a parameter is in, as a place among the cases."""
+        return next(place for place, case in enumerate(self.cases) if name in {one.name for one in case.parameters})
+
+    def hyper(self, case: Case, steps: int) -> Hyper:
+        """In force in a group."""
+        asked = case.hyper_for(shipped_implementations()[self.implementation].defaults)
+        lr = asked.lr[:steps] if isinstance(asked.lr, tuple) else (asked.lr,) * steps
+        return self.twin.in_force(replace(asked, lr=lr))
+
+
+def side_of(recording: Recording) -> Side:
+    """ParityError where its optimizer is none whose arithmetic is known, or it cannot be replayed."""
+    known = recording.told["implementation"]
+    if known is None:
+        raise ParityError(f"{recording.told['optimizer']} is no Adam whose arithmetic is known")
+    return Side(recording, cases_of_recording(recording.folder), TWINS[known][recording.dtype], known)
+
+
+def weigh_optimizers(
+    sides: tuple[Side, Side], pairing: Pairing, libraries: Libraries
+) -> tuple[Optimizers, tuple[Step, ...]]:
+    """Both optimizers on the gradients of the first, and each on its own, group by group, in the units of B's lr."""
+    steps = min(side.recording.steps for side in sides)
+    tally = _Tally(steps)
+    groups: dict[tuple[int, int], list[Pair]] = {}
+    for pair in pairing.pairs:
+        groups.setdefault((sides[0].case(pair.actual), sides[1].case(pair.expected)), []).append(pair)
+    for places, pairs in groups.items():
+        cases = sides[0].cases[places[0]], sides[1].cases[places[1]]
+        hypers = [side.hyper(case, steps) for side, case in zip(sides, cases, strict=True)]
+        adams = [Adam(hyper, side.twin, _library(side, libraries)) for hyper, side in zip(hypers, sides, strict=True)]
+        lr = _units(hypers[1], steps)
+        for place, (case, adam) in enumerate(zip(cases, adams, strict=True)):
+            run = _Run(sides[place].recording, case, steps)
+            names = [pair.expected if place else pair.actual for pair in pairs]
+            for rows, made in run.blocks([adam]):
+                tally.reproduced(place, made[0] - run.recorded(rows), run.columns(names), lr[rows])
+        _weigh_group(tally, sides, cases[0], pairs, adams, lr)
+    return tally.optimizers(sides), tally.curve()
+
+
+def _weigh_group(
+    tally: _Tally, sides: tuple[Side, Side], case: Case, pairs: Sequence[Pair], adams: Sequence[Adam], lr: np.ndarray
+) -> None:
+    """A, BA and what lies between them, over the tensors of one group of A that are in one group of B."""
+    one, other = adams
+    choices = list(_choices(one, other))
+    run = _Run(sides[0].recording, case, len(lr))
+    columns = run.columns([pair.actual for pair in pairs])
+    asked = [one, other, _rounded_as(one, other), *(changed for *_, changed in choices)]
+    exact = run.exact(Oracle(other.hyper, other.twin.convention))
+    for (rows, made), truth in zip(run.blocks(asked), exact, strict=True):
+        w_a, w_ba = run.recorded(rows)[:, columns], made[1][:, columns]
+        w_b = np.concatenate(
+            [_weights(sides[1].recording, pair.expected, rows)[:, pair.place] for pair in pairs], axis=1
+        )
+        tally.add(rows, w_a - w_b, w_a - w_ba, w_ba - w_b, lr[rows])
+        tally.rounded(rows, (w_ba - truth.high[:, columns]) - truth.low[:, columns], lr[rows])
+        if rows.stop == len(lr):
+            tally.left = max(tally.left, _largest((made[2] - made[1])[-1, columns]) / lr[-1])
+            for (name, mine, theirs, _), changed in zip(choices, made[3:], strict=True):
+                tally.chose(name, mine, theirs, _largest((changed - made[0])[-1, columns]) / lr[-1])
+
+
+@dataclass
+class _Tally:
+    """What the steps come to, over all groups of tensors."""
+
+    steps: int
+    left: float = 0.0
+    known: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    chosen: dict[str, Choice] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._sums = np.zeros((3, self.steps))
+        self._largest, self._lr, self._floor = np.zeros((3, self.steps))
+
+    def reproduced(self, place: int, gaps: np.ndarray, columns: np.ndarray, lr: np.ndarray) -> None:
+        self.known[place] = max(self.known[place], float((_largest_of_rows(gaps[:, columns]) / lr).max(initial=0.0)))
+
+    def add(self, rows: slice, d: np.ndarray, optimizer: np.ndarray, gradients: np.ndarray, lr: np.ndarray) -> None:
+        with np.errstate(all="ignore"):
+            self._sums[:, rows] += [np.nansum(d * part, axis=1) for part in (d, optimizer, gradients)]
+        largest = _largest_of_rows(d)
+        self._largest[rows] = np.maximum(self._largest[rows], largest)
+        self._lr[rows] = np.maximum(self._lr[rows], largest / lr)
+
+    def rounded(self, rows: slice, gaps: np.ndarray, lr: np.ndarray) -> None:
+        self._floor[rows] = np.maximum(self._floor[rows], _largest_of_rows(gaps) / lr)
+
+    def chose(self, name: str, mine: str, theirs: str, steps: float) -> None:
+        if name not in self.chosen or steps > self.chosen[name].steps:
+            self.chosen[name] = Choice(name, mine, theirs, steps)
+
+    def optimizers(self, sides: tuple[Side, Side]) -> Optimizers:
+        # Two counts of steps are one until a gradient is missing.
+        found = [one for one in self.chosen.values() if one.name != STEP_COUNT or one.steps]
+        choices = tuple(sorted(found, key=lambda one: -one.steps))
+        frameworks = [str(side.recording.told["framework"]) for side in sides]
+        return Optimizers((self.known[0], self.known[1]), choices, self.left, _advice(choices, *frameworks))
+
+    def curve(self) -> tuple[Step, ...]:
+        square = np.where(self._sums[0] > 0, self._sums[0], 1.0)
+        shares = self._sums[1:] / square
+        columns = (self._largest, self._lr, *shares, self._floor)
+        return tuple(
+            Step(number, *figures)
+            for number, figures in enumerate(zip(*(one.tolist() for one in columns), strict=True), start=1)
+        )
+
+
+class _Run:
+    """The tensors of one group of a recording, on which any Adam can be let loose, block of steps by block."""
+
+    def __init__(self, recording: Recording, case: Case, steps: int) -> None:
+        self._recording = recording
+        self._format = format_named(recording.dtype)
+        lr = case.hyper.lr[:steps] if isinstance(case.hyper.lr, tuple) else case.hyper.lr
+        hyper = case.hyper.model_copy(update={"lr": lr})
+        self._inputs = Inputs(case.model_copy(update={"steps": steps, "hyper": hyper}), self._format)
+
+    def columns(self, names: Sequence[str]) -> np.ndarray:
+        """Where the elements of some tensors stand in a row, one tensor after another."""
+        places = {parameter.name: place for parameter, place in self._inputs.layout.slices()}
+        return np.concatenate([np.arange(places[name].start, places[name].stop) for name in names])
+
+    def blocks(self, adams: Sequence[Adam]) -> Iterator[tuple[slice, list[np.ndarray]]]:
+        """The weights of several Adams on these gradients, float64 (steps, size) each, with the rows that they are."""
+        start, layout = self._inputs.start(), self._inputs.layout
+        runs = [free_run(adam, start, layout, self._inputs.blocks()) for adam in adams]
+        for found in zip(*runs, strict=True):
+            steps = found[0][0].steps
+            rows = slice(steps.start - 1, steps.stop - 1)
+            yield rows, [made["w"].astype(np.float64) for _, made in found]
+
+    def exact(self, oracle: Oracle) -> Iterator[Any]:
+        """The weights of an oracle, in double-double, over the same blocks."""
+        sizes = [parameter.size for parameter in self._inputs.layout.parameters]
+        runs = orbits([oracle], self._inputs.start(), sizes, self._inputs.blocks(), self._format)
+        return (found[oracle].w for found in runs)
+
+    def recorded(self, rows: slice) -> np.ndarray:
+        """The recorded weights after some steps, float64 (steps, size)."""
+        names = [parameter.name for parameter in self._inputs.layout.parameters]
+        return np.concatenate([_weights(self._recording, name, rows) for name in names], axis=1)
+
+
+def _weights(recording: Recording, name: str, rows: slice) -> np.ndarray:
+    """After steps, float64 (steps, kept)."""
+    found = [recording.values("w", name, row + 1) for row in range(rows.start, rows.stop)]
+    return np.stack(found).astype(np.float64)
+
+
+def _units(hyper: Hyper, steps: int) -> np.ndarray:
+    """The step size of every step; where it is 0, as at the begin of a warm-up, the largest of all."""
+    lr = np.array([hyper.lr_at(step) for step in range(1, steps + 1)])
+    return np.where(lr > 0, lr, lr.max() or 1.0)
+
+
+def _largest_of_rows(gaps: np.ndarray) -> np.ndarray:
+    """Largest finite magnitude of every row."""
+    sizes = np.abs(gaps)
+    largest: np.ndarray = np.where(np.isfinite(sizes), sizes, 0.0).max(axis=1, initial=0.0)
+    return largest
+
+
+def _largest(gaps: np.ndarray) -> float:
+    return float(_largest_of_rows(gaps[None])[0])
+
+
+def _library(side: Side, libraries: Libraries) -> Any:
+    arithmetic = side.twin.arithmetic
+    return None if arithmetic.square_root is SquareRoot.IEEE else libraries.for_twin(side.implementation, arithmetic)
+
+
+def _rounded_as(one: Adam, other: Adam) -> Adam:
+    """The formula and numbers of `other` in the arithmetic of `one`; in a plain one where that has another formula."""
+    ours, theirs = one.twin.convention, other.twin.convention
+    if ours.epsilon == theirs.epsilon and (not other.hyper.amsgrad or ours.maximum == theirs.maximum):
+        return Adam(other.hyper, Twin(theirs, one.twin.arithmetic), one.library)
+    return _plain(other.hyper, theirs)
+
+
+def _plain(hyper: Hyper, convention: Convention) -> Adam:
+    return Adam(hyper, Twin(convention, Oracle(hyper, convention).forms))
+
+
+def _choices(one: Adam, other: Adam) -> Iterator[tuple[str, str, str, Adam]]:
+    """Every choice of formula or number that differs, with the first Adam as it is when it alone is changed."""
+    for name in FIELDS:
+        mine, theirs = getattr(one.hyper, name), getattr(other.hyper, name)
+        if not _same_number(mine, theirs):
+            changed = Adam(replace(one.hyper, **{name: theirs}), one.twin, one.library)
+            yield name, _number(mine), _number(theirs), changed
+    ours, others = one.twin.convention, other.twin.convention
+    if ours.epsilon != others.epsilon:
+        changed = _plain(one.hyper, replace(ours, epsilon=others.epsilon))
+        yield EPSILON, _placed(ours.epsilon), _placed(others.epsilon), changed
+    if ours.step_count != others.step_count:
+        twin = Twin(replace(ours, step_count=others.step_count), one.twin.arithmetic)
+        changed = Adam(one.hyper, twin, one.library)
+        yield STEP_COUNT, _words(ours.step_count), _words(others.step_count), changed
+    if ours.maximum != others.maximum and one.hyper.amsgrad and other.hyper.amsgrad:
+        changed = _plain(one.hyper, replace(ours, maximum=others.maximum))
+        yield MAXIMUM, _words(ours.maximum), _words(others.maximum), changed
+
+
+def _same_number(one: Any, other: Any) -> bool:
+    """Whether two hyperparameters are one, of which a framework may keep no more than float32 holds."""
+    if isinstance(one, bool):
+        return bool(one == other)
+    return bool(np.array_equal(np.float32(one), np.float32(other)))
+
+
+def _placed(epsilon: Epsilon) -> str:
+    return {Epsilon.OUTSIDE: "sqrt(v_hat) + eps", Epsilon.HAT: "sqrt(v) + eps, corrected outside",
+            Epsilon.INSIDE: "sqrt(v_hat + eps)"}[epsilon]  # fmt: skip
+
+
+def _words(choice: str) -> str:
+    return choice.replace("_", " ")
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"{value[0]:.9g}" if len(set(value)) == 1 else f"{value[0]:.9g} to {value[-1]:.9g}"
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
+def _advice(choices: Sequence[Choice], actual: str, expected: str) -> str:
+    """What to set on the side of `actual` so that it does what `expected` does; empty where nothing is to be set."""
+    names = [one.name for one in choices]
+    parts = [f"{one.name}={one.expected}" for one in choices if one.name in FIELDS]
+    told = [f"set {', '.join(parts)}"] if parts else []
+    bridge = BRIDGES.get((actual, expected))
+    if bridge and {EPSILON, STEP_COUNT} & {*names}:
+        told.append(f"take {bridge}")
+    elif EPSILON in names:
+        told.append("see parity convert-eps")
+    return " and ".join(told)
