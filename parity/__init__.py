@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from parity.core.version import VERSION as __version__
     from parity.engine.run import Options as Options
     from parity.implementations.implementation import Implementation as Implementation
+    from parity.live.follow import follow as follow
     from parity.live.record import record as record
     from parity.live.record import recorded as recorded
     from parity.live.restart import assert_restarts as assert_restarts
@@ -52,6 +53,7 @@ _PLACES = {
     "compare_trainings": "parity.api.trainings:compare_trainings",
     "diff_baselines": "parity.api.baselines:diff_baselines",
     "divergence_frame": "parity.api.report:divergence_frame",
+    "follow": "parity.live.follow:follow",
     "matrix": "parity.api.matrix:matrix",
     "record": "parity.live.record:record",
     "recorded": "parity.live.record:recorded",
@@ -78,6 +80,7 @@ __all__ = [
     "compare_trainings",
     "diff_baselines",
     "divergence_frame",
+    "follow",
     "matrix",
     "record",
     "recorded",

@@ -35,6 +35,8 @@ FRAMEWORKS = frozenset({"jax", "jaxlib", "keras", "optax", "tensorflow", "tf_ker
 WORKER_NEEDS = frozenset({"ml_dtypes", "numpy"})
 MEASURED = ("torch_", "keras_", "tensorflow_", "tf_keras_", "optax_")
 RULER = frozenset({"adam", "comparison", "explain"})
+JUDGING = frozenset({"follow.py"})
+"""Of what is live: it says what others have watched, and touches no framework."""
 
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -166,7 +168,7 @@ def test_what_is_live_shares_nothing_with_the_ruler():
     for path in FILES:
         if path.is_relative_to(ROOT / "live" / "bridge"):
             assert rooms_used(path) <= {"live"}
-        elif room_of(path) == "live":
+        elif room_of(path) == "live" and path.name not in JUDGING:
             # What watches a training shares no arithmetic with what judges it.
             assert not rooms_used(path) & RULER
         elif room_of(path) not in {"__init__", "cli"}:
@@ -191,6 +193,11 @@ def test_what_is_compared_is_not_judged_and_what_is_judged_is_not_seen():
         assert not rooms_used(path) & {"adam", "implementations"}
         assert not {"parity.case.gradients", "parity.comparison.trace"} & set(names_used(path))
         assert "numpy" not in {name.split(".")[0] for name, _ in imports(path)}
+
+
+def test_what_judges_live_touches_no_framework():
+    for name in JUDGING:
+        assert not {one.split(".")[0] for one, _ in imports(ROOT / "live" / name)} & FRAMEWORKS
 
 
 def test_packages_are_installed_and_looked_into_in_one_room():

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 
+from parity.case.pairing import MAP_TABLE, read_map
 from parity.case.recording import HEADER, recording_in
 from parity.comparison.divergence import to_table
-from parity.core.errors import ParityError, UsageError
+from parity.core.errors import UsageError
 from parity.core.files import write_atomically
 from parity.engine.record import FILE as RUN
 from parity.engine.tables import CSV, PARQUET, TableWriter, write_csv
 from parity.explain.trainings import Trainings
 from parity.explain.trainings import compare_trainings as compare
 from parity.report.html.documents import write_trainings
-
-TABLE = "parameters"
-"""Of a map: names of the second recording by names of the first."""
 
 
 def are_recordings(actual: Path | str, expected: Path | str) -> bool:
@@ -44,7 +41,7 @@ def compare_trainings(
     trainings.json, report.md and, where Jinja2 is installed, report.html. ParityError where a recording or the map is
     damaged, NothingCompared where they have nothing in common.
     """
-    asked = None if map_file is None else read_map(Path(map_file))
+    asked = None if map_file is None else read_map(Path(map_file), "--map")
     sides = recording_in(Path(actual)), recording_in(Path(expected))
     if output is None:
         return compare(*sides, asked)
@@ -70,23 +67,12 @@ def _own_folder(folder: Path) -> Path:
 
 def write_map(found: Trainings, path: Path | str) -> None:
     """Write the pairs of a comparison as a map, with a remark where another would do as well."""
-    lines = [f"# {found.expected.folder} by {found.actual.folder}; edit, and hand it over with --map.", f"[{TABLE}]"]
+    lines = [
+        f"# {found.expected.folder} by {found.actual.folder}; edit, and hand it over with --map.",
+        f"[{MAP_TABLE}]",
+    ]
     for pair in found.pairing.pairs:
         others = found.pairing.ambiguous.get(pair.actual, ())
         remark = f"  # or {', '.join(one for one in others if one != pair.expected)}" if others else ""
         lines.append(f"{json.dumps(pair.actual)} = {json.dumps(pair.expected)}{remark}")
     write_atomically(Path(path), "\n".join(lines) + "\n")
-
-
-def read_map(path: Path) -> dict[str, str]:
-    """The pairs that a map states; ParityError where it is none."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ParityError(f"--map {path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ParityError(f"--map {path}: not valid TOML: {error}") from None
-    pairs = table.get(TABLE)
-    if not isinstance(pairs, dict) or not all(isinstance(one, str) for one in pairs.values()) or len(table) != 1:
-        raise ParityError(f"--map {path}: allowed: one table [{TABLE}], names of the second by names of the first")
-    return pairs

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from parity.case.recording import RecordedParameter, Recording, sampled_places
 from parity.core.errors import NothingCompared, ParityError, UsageError, nearest
+
+MAP_TABLE = "parameters"
+"""Of a map: names of the second recording by names of the first."""
 
 MOST_AXES = 5
 """Of a tensor whose axes are looked for in another order."""
@@ -58,6 +64,33 @@ class Pairing:
     ambiguous: Mapping[str, tuple[str, ...]]
 
 
+class Beginning(Protocol):
+    """What a training begins with: a recording, or a model that is there."""
+
+    @property
+    def folder(self) -> Path:
+        """Whose last part it is called by."""
+
+    @property
+    def parameters(self) -> tuple[RecordedParameter, ...]:
+        """Its tensors, in its own order."""
+
+    @property
+    def elements(self) -> int | None:
+        """Of every tensor at most so many; None for all."""
+
+    @property
+    def seed(self) -> int:
+        """Of that sample."""
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """Under `framework`, which it is of."""
+
+    def weights(self, name: str) -> np.ndarray:
+        """What a tensor begins with, (kept,)."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommonSteps:
     """Steps of two trainings that both recorded.
@@ -101,7 +134,7 @@ def _recorded_steps(recording: Recording) -> range:
     return range(first, first + recording.steps * every, every)
 
 
-def names_of(actual: Recording, expected: Recording) -> tuple[str, str]:
+def names_of(actual: Beginning, expected: Beginning) -> tuple[str, str]:
     """Their folders' names, with as many folders before them as tell them apart; UsageError where they are one."""
     parts = [one.folder.resolve().parts for one in (actual, expected)]
     if parts[0] == parts[1]:
@@ -113,8 +146,8 @@ def names_of(actual: Recording, expected: Recording) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def pair_parameters(actual: Recording, expected: Recording, asked: Mapping[str, str] | None = None) -> Pairing:
-    """Pair the parameters of two recordings.
+def pair_parameters(actual: Beginning, expected: Beginning, asked: Mapping[str, str] | None = None) -> Pairing:
+    """Pair the parameters of two recordings, or of a model and a recording.
 
     asked: names of `expected` by names of `actual`, which come before all else. Then those with equal initial values,
     in whatever order of axes; then those of one shape: by name, by the layer whose other tensors are paired, in the
@@ -170,7 +203,22 @@ def pair_parameters(actual: Recording, expected: Recording, asked: Mapping[str, 
     return Pairing(tuple(found[name] for name in left if name in found), alone, ambiguous)
 
 
-def _asked(actual: Recording, expected: Recording, asked: Mapping[str, str]) -> Iterator[tuple[str, Pair]]:
+def read_map(path: Path, flag: str) -> dict[str, str]:
+    """Names of `expected` by names of `actual`, from TOML; ParityError, which names the flag, where it is none."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParityError(f"{flag} {path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ParityError(f"{flag} {path}: not valid TOML: {error}") from None
+    pairs = table.get(MAP_TABLE)
+    if not isinstance(pairs, dict) or not all(isinstance(one, str) for one in pairs.values()) or len(table) != 1:
+        allowed = f"one table [{MAP_TABLE}], names of the second by names of the first"
+        raise ParityError(f"{flag} {path}: allowed: {allowed}")
+    return pairs
+
+
+def _asked(actual: Beginning, expected: Beginning, asked: Mapping[str, str]) -> Iterator[tuple[str, Pair]]:
     """What a user's map pairs."""
     left = {one.name: one for one in actual.parameters}
     right = {one.name: one for one in expected.parameters}
@@ -192,7 +240,7 @@ def _asked(actual: Recording, expected: Recording, asked: Mapping[str, str]) -> 
         yield name, replace((alike or choices)[0], by="map")
 
 
-def _sorted_values(recording: Recording) -> dict[str, bytes]:
+def _sorted_values(recording: Beginning) -> dict[str, bytes]:
     """What a tensor begins with, whatever the order of its elements: equal where a transposition may make them one."""
     return {
         one.name: hashlib.sha256(np.sort(recording.weights(one.name).astype(np.float64) + 0.0).data).digest()
@@ -213,7 +261,7 @@ def _layers(pairs: Iterable[Pair]) -> dict[str, str]:
     return {layer: others.pop() for layer, others in found.items() if layer and len(others) == 1}
 
 
-def _samples(actual: Recording, expected: Recording) -> str:
+def _samples(actual: Beginning, expected: Beginning) -> str:
     """Why nothing was paired, where it is that other elements were kept; empty otherwise."""
     kept = [(one.elements, one.seed) for one in (actual, expected)]
     if kept[0] == kept[1]:
@@ -223,7 +271,7 @@ def _samples(actual: Recording, expected: Recording) -> str:
 
 
 def _choices(
-    actual: Recording, one: RecordedParameter, expected: Recording, two: RecordedParameter, *, any_turn: bool
+    actual: Beginning, one: RecordedParameter, expected: Beginning, two: RecordedParameter, *, any_turn: bool
 ) -> list[Pair]:
     """The ways in which two tensors may be one: the axes as they are and as frameworks turn them first."""
     axes = len(one.shape)
@@ -246,7 +294,7 @@ def _choices(
 
 
 def _places(
-    actual: Recording, one: RecordedParameter, expected: Recording, two: RecordedParameter, turn: tuple[int, ...]
+    actual: Beginning, one: RecordedParameter, expected: Beginning, two: RecordedParameter, turn: tuple[int, ...]
 ) -> np.ndarray | None:
     here = sampled_places(one.shape, actual.elements, actual.seed)
     there = sampled_places(two.shape, expected.elements, expected.seed)
@@ -265,7 +313,7 @@ def _places(
     return place
 
 
-def _starts_alike(actual: Recording, expected: Recording, pair: Pair) -> bool:
+def _starts_alike(actual: Beginning, expected: Beginning, pair: Pair) -> bool:
     one, two = actual.weights(pair.actual), expected.weights(pair.expected)[pair.place]
     if one.dtype == two.dtype:
         return bool(one.tobytes() == two.tobytes())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from parity.case.pairing import CommonSteps, Pair, Pairing, names_of
 from parity.case.recording import GRADIENTS, STATES, Recording
 from parity.comparison.distance import Distance, fold
 from parity.comparison.divergence import Label, Measured, label_metrics
-from parity.comparison.metrics import measure
+from parity.comparison.metrics import Metrics, measure
 
 CLOSED = "closed"
 """Mode of two live trainings, each on its own way."""
@@ -108,6 +108,27 @@ def lr_of(recording: Recording, name: str, step: int) -> float:
     groups = recording.step(step).groups
     group: Mapping[str, Any] = groups[min(recording.parameter(name).group, len(groups) - 1)] if groups else {}
     return float(group.get("lr", np.nan))
+
+
+def measured_row(quantity: str, parameter: str, one: np.ndarray, two: np.ndarray, number: int) -> Measured:
+    """One step of a tensor, (kept,) each, in the dtype of `actual`; without a unit of lr."""
+    rows = one[None], np.ascontiguousarray(two[None].astype(one.dtype))
+    return label_metrics(quantity, parameter, measure(*rows), *rows, range(number, number + 1), lambda step: np.nan)
+
+
+def joined(parts: Sequence[Measured]) -> Measured:
+    """Steps of one quantity of one parameter as one."""
+    first = parts[0]
+    metrics = [np.concatenate([getattr(one.metrics, column.name) for one in parts]) for column in fields(Metrics)]
+    return Measured(
+        first.quantity,
+        first.parameter,
+        np.concatenate([one.steps for one in parts]),
+        Metrics(*metrics),
+        np.concatenate([one.max_steps for one in parts]),
+        [value for one in parts for value in one.actual_values],
+        [value for one in parts for value in one.expected_values],
+    )
 
 
 def _measured(sides: tuple[_Side, _Side], pair: Pair, quantity: str, steps: CommonSteps) -> Iterator[Measured]:

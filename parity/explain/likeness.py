@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -52,6 +53,14 @@ class Gradient:
     factor: float
     apart: float
     ulp: int
+
+    @property
+    def difference(self) -> float:
+        """``|a - b| / |a|``, what the factor takes up included."""
+        if not (self.apart < math.inf and self.factor):
+            return self.apart
+        # With r what the factor leaves, a = factor * b + r, and b is at a right angle to r.
+        return math.hypot(self.apart, (1 - 1 / self.factor) * math.sqrt(max(0.0, 1 - self.apart**2)))
 
     @property
     def alike(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parity.case.pairing import CommonSteps, Pairing, common_steps, names_of, pair_parameters
-from parity.case.recording import Recording, check_recording
+from parity.case.recording import STATES, Recording, check_recording
 from parity.comparison.divergence import Label, Measured
 from parity.comparison.recordings import NotFinite, Tensor, measure_recordings
 from parity.core.errors import ParityError
@@ -23,10 +23,11 @@ NEAR = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A tensor whose beginning differs. ulp, largest: between the initial weights; untransposed: equal as they lie."""
+    """A tensor whose beginning differs, in its weights or a moment. untransposed: the weights are equal as they lie."""
 
     actual: str
     expected: str
+    quantity: str
     ulp: int
     largest: float
     untransposed: bool
@@ -132,15 +133,17 @@ def _training(recording: Recording, name: str, before: int) -> Training:
 
 
 def _starts(actual: Recording, expected: Recording, pairing: Pairing, steps: CommonSteps) -> Iterator[Start]:
-    for pair in pairing.pairs:
-        one = actual.values("w", pair.actual, steps.begins[0] - 1)
-        lying = expected.values("w", pair.expected, steps.begins[1] - 1)
-        two = lying[pair.place].astype(one.dtype)
-        if one.tobytes() == two.tobytes():
-            continue
-        gap = np.abs(one.astype(np.float64) - two.astype(np.float64))
-        as_they_lie = one.tobytes() == lying.astype(one.dtype).tobytes()
-        yield Start(pair.actual, pair.expected, int(ulp_distance(one, two).max()), float(gap.max()), as_they_lie)
+    for quantity in (one for one in STATES if one in actual.quantities and one in expected.quantities):
+        for pair in pairing.pairs:
+            one = actual.values(quantity, pair.actual, steps.begins[0] - 1)
+            lying = expected.values(quantity, pair.expected, steps.begins[1] - 1).astype(one.dtype)
+            two = lying[pair.place]
+            if one.tobytes() == two.tobytes():
+                continue
+            largest = float(np.abs(one.astype(np.float64) - two.astype(np.float64)).max())
+            as_they_lie = quantity == "w" and one.tobytes() == lying.tobytes()
+            ulp = int(ulp_distance(one, two).max())
+            yield Start(pair.actual, pair.expected, quantity, ulp, largest, as_they_lie)
 
 
 def _optimizers(
@@ -220,4 +223,6 @@ def _start_told(found: Trainings) -> str:
     if lying:
         return f"{', '.join(lying)} was copied without being transposed, so the trainings start apart"
     first, of = found.starts[0], len(found.pairing.pairs)
-    return f"they start apart, in {len(found.starts)} of {of} tensors ({first.actual} by up to {first.largest:.3g})"
+    what = "" if first.quantity == "w" else f"{first.quantity} of "
+    many = len({one.actual for one in found.starts})
+    return f"they start apart, in {many} of {of} tensors ({what}{first.actual} by up to {first.largest:.3g})"

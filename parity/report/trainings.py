@@ -33,13 +33,13 @@ SEVERITY = (Likeness.NOT_FINITE, Likeness.UNLIKE, Likeness.PERMUTED, Likeness.FA
 """Worst first."""
 
 GRADIENT_HEADS = ("actual", "expected", "likeness", "factor", "apart", "ULP")
-START_HEADS = ("actual", "expected", "ULP", "largest", "")
+START_HEADS = ("actual", "expected", "of", "ULP", "largest", "")
 CHOICE_HEADS = ("choice", "actual", "expected", "alone")
 CURVE_HEADS = ("step", "largest", "in lr", "optimizer", "gradients", "noise floor")
 TENSOR_HEADS = ("tensor", "apart from", "w in lr", "w", "m", "v", "gradients")
 PAIR_HEADS = ("actual", "shape", "expected", "shape", "by", "could also be")
 
-WORDS = ("actual", "expected", "likeness", "apart from", "shape", "by", "could also be", "")
+WORDS = ("actual", "expected", "likeness", "apart from", "shape", "by", "could also be", "of", "")
 """Columns that hold no figure."""
 
 HOW = {"value": "initial value", "layer": "layer", "name": "name", "order": "order", "map": "map"}
@@ -68,7 +68,7 @@ def _versions(framework: str, versions: Any) -> str:
 def start_rows(found: Trainings) -> list[tuple[str, ...]]:
     """Tensors that begin apart."""
     return [
-        (one.actual, one.expected, _ulp(one.ulp), f"{one.largest:.3g}",
+        (one.actual, one.expected, one.quantity, _ulp(one.ulp), f"{one.largest:.3g}",
          "equal as they lie: not transposed" if one.untransposed else "")
         for one in found.starts
     ]  # fmt: skip
