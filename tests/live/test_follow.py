@@ -58,7 +58,7 @@ def torch_recording(tmp_path):
     """Record a torch training; its folder."""
 
     def record(name="led", **settings):
-        options = {key: settings.pop(key) for key in ("elements",) if key in settings}
+        options = {key: settings.pop(key) for key in ("elements", "first") if key in settings}
         one = Torch(**settings)
         with parity.record(tmp_path / name, one.optimizer, model=one.model, **options):
             one.train()
@@ -99,6 +99,28 @@ def test_the_recorded_weights_and_state_stand_under_the_model_at_every_step(torc
                 np.testing.assert_array_equal(held[key].float().numpy().reshape(-1), last)
     last = [to_bits(one.detach().float().numpy().reshape(-1)) for one in two.model.parameters()]
     assert all(np.array_equal(a, b) for a, b in zip(last, recorded_weights(folder, STEPS), strict=True))
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_state_and_count_are_the_recorded_ones_whatever_the_gradients_are(torch_recording, framework):
+    """The recording begins with its fourth step, the model with its first; its gradients are sixteen times as large."""
+    folder = torch_recording(first=4)
+    recording = read_recording(folder)
+    two = Torch(seed=9, reduction="sum") if framework == "torch" else Keras("eager", reduction="sum")
+    with parity.follow(folder, two.optimizer, model=two.model) as followed:
+        two.train(2)
+    assert [one.number for one in followed.steps] == [4, 5]
+    for place, parameter in enumerate(recording.parameters):
+        if framework == "torch":
+            held = two.optimizer.state[list(two.model.parameters())[place]]
+            counted, moments = float(held["step"]), [held["exp_avg"].numpy(), held["exp_avg_sq"].numpy()]
+        else:
+            counted = int(two.optimizer.iterations)
+            moments = [held[place].numpy().T for held in (two.optimizer._momentums, two.optimizer._velocities)]
+        assert counted == 5
+        for quantity, one in zip("mv", moments, strict=True):
+            last = recording.values(quantity, parameter.name, 2)
+            np.testing.assert_array_equal(one.reshape(-1), last)
 
 
 @pytest.mark.parametrize(("settings", "told"), [
@@ -200,10 +222,10 @@ class Keras:
             eager, xla = mode == "fit-eager", mode == "fit-xla"
             self.model.compile(self.optimizer, self.loss, run_eagerly=eager, jit_compile=xla)
 
-    def train(self):
+    def train(self, steps=STEPS):
         import tensorflow as tf
 
-        x, y = batches()
+        x, y = (one[: steps * BATCH] for one in batches())
         if self.mode.startswith("fit"):
             self.model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0)
             return
