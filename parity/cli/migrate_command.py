@@ -40,11 +40,11 @@ def command(
     parity.bridge.TorchAdam. Exit code 1 where a certificate was asked for and cannot be issued.
     """
     from parity.api.handover import certify_handover
-    from parity.api.trainings import read_map
+    from parity.case.pairing import read_map
     from parity.cli.console import write_answer
     from parity.live.migrate import migrate
 
-    asked = None if map_file is None else read_map(map_file)
+    asked = None if map_file is None else read_map(map_file, "--map")
     recording = None if certificate is None else certificate / "uninterrupted"
     done = migrate(checkpoint, to, output, like=like, map=asked, recording=recording, steps=steps)
     click.echo(str(done), err=json_file == "-")

@@ -131,7 +131,7 @@ def _paired(held: Held, wanted: Held, asked: Mapping[str, str] | None) -> Pairin
         for name, array in one.state.w.items():
             if array.dtype not in FORMAT_OF:
                 raise ParityError(f"{name!r} is {array.dtype}, which cannot be carried; allowed: {', '.join(FORMATS)}")
-    pairing = pair_parameters(_Tensors(held), _Tensors(wanted), asked)  # type: ignore[arg-type]
+    pairing = pair_parameters(_Tensors(held), _Tensors(wanted), asked)
     for side, names in zip(("source", "target"), pairing.alone, strict=True):
         if names:
             shapes = (held if side == "source" else wanted).state.w

@@ -23,7 +23,8 @@ def trained(tmp_path_factory):
     import keras
 
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3)])
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, activation="relu", name="hidden"),
+                              keras.layers.Dense(3, name="scores")])  # fmt: skip
     model.compile(optimizer=keras.optimizers.Adam(0.002, beta_2=0.99, epsilon=1e-4), loss="mse")
     random = np.random.default_rng(0)
     inputs, outputs = random.standard_normal((48, 6)).astype("float32"), random.standard_normal((48, 3))
@@ -45,9 +46,9 @@ def test_a_keras_checkpoint_goes_on_in_torch(trained, tmp_path):
     assert found.steps == 6
     kept = torch.load(tmp_path / "state.pt", weights_only=True)
     assert {name: tuple(one.shape) for name, one in kept["model"].items()} == {
-        "dense.weight": (8, 6), "dense.bias": (8,), "dense_1.weight": (3, 8), "dense_1.bias": (3,),
+        "hidden.weight": (8, 6), "hidden.bias": (8,), "scores.weight": (3, 8), "scores.bias": (3,),
     }  # fmt: skip
-    ported = torch.nn.ModuleDict({"dense": torch.nn.Linear(6, 8), "dense_1": torch.nn.Linear(8, 3)})
+    ported = torch.nn.ModuleDict({"hidden": torch.nn.Linear(6, 8), "scores": torch.nn.Linear(8, 3)})
     ported.load_state_dict(kept["model"])
     optimizer = parity.bridge.KerasAdam(ported.parameters())
     optimizer.load_state_dict(kept["optimizer"])
@@ -56,7 +57,7 @@ def test_a_keras_checkpoint_goes_on_in_torch(trained, tmp_path):
     for place in range(0, 48, 16):
         original.train_on_batch(inputs[place : place + 16], outputs[place : place + 16])
         optimizer.zero_grad()
-        made = ported["dense_1"](torch.relu(ported["dense"](given[place : place + 16])))
+        made = ported["scores"](torch.relu(ported["hidden"](given[place : place + 16])))
         torch.nn.functional.mse_loss(made, wanted[place : place + 16]).backward()
         optimizer.step()
     for one, two in zip(original.trainable_variables, ported.parameters(), strict=True):
