@@ -39,9 +39,11 @@ def command(
 ) -> int:
     """Say which Adam TARGET is: its formula, its hyperparameters, its arithmetic, and where it departs.
 
-    TARGET is the name of an implementation, your own ('file.py:run', 'module:run'), or a trace folder
-    (from 'parity run --keep-traces'). Exit code 0 where it is identified or explained, 1 where it is not.
+    TARGET is the name of an implementation, your own ('file.py:run', 'module:run'), a trace folder (from 'parity run
+    --keep-traces'), or a recording (of parity.record). Exit code 0 where it is identified or explained, 1 where it is
+    not.
     """
+    from parity.case.recording import HEADER
     from parity.cli.console import console, write_answer
     from parity.core.errors import UsageError
     from parity.report.identity import identity_parts
@@ -49,7 +51,10 @@ def command(
     if _is_trace(target):
         if dtypes:
             raise UsageError("--dtype: a trace has the dtype it was made in")
-        name, answers = _of_trace(Path(target), case_name, input_folder, hide_moments)
+        if (Path(target) / HEADER).is_file():
+            name, answers = _of_recording(Path(target), hide_moments)
+        else:
+            name, answers = _of_trace(Path(target), case_name, input_folder, hide_moments)
     else:
         for option, given in (("--case", case_name), ("--input", input_folder)):
             if given is not None:
@@ -80,6 +85,23 @@ def _of_trace(
     case = _case(case_name) if case_name is not None else None
     trace, observation = read_observation(folder, input_folder, case, hide_moments=hide_moments)
     return trace.implementation, {trace.format.name: identify_observation(observation, trace.implementation)}
+
+
+def _of_recording(folder: Path, hide_moments: bool) -> tuple[str, dict[str, Answer]]:
+    """By dtype, and by group where the optimizer has several."""
+    from parity.case.recording import recording_in
+    from parity.case.replay import cases_of_recording
+    from parity.identify.from_trace import observation_from_recording
+    from parity.identify.identify import identify_observation
+
+    told, cases = recording_in(folder).told, cases_of_recording(folder)
+    known = told["implementation"] or ""
+    answers = {}
+    for case in cases:
+        group = case.name[case.name.rindex("[") :] if len(cases) > 1 else ""
+        observation = observation_from_recording(case, hide_moments=hide_moments)
+        answers[f"{case.dtypes[0]}{group}"] = identify_observation(observation, known)
+    return str(told["optimizer"]), answers
 
 
 def _case(name: str) -> Case:

@@ -1,4 +1,4 @@
-"""A kept trace as an observation: the orbit is in its folder, what it was given beside it or in its case."""
+"""A kept trace, or a recording, as an observation: the orbit is in its folder, and what it was given with it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import numpy as np
 
 from parity.case.case import Case
 from parity.case.gradients import fill_gradients, fill_weights
+from parity.case.recording import recording_in
+from parity.case.replay import RECORDED
 from parity.comparison.trace import Trace, open_rows, read_trace
 from parity.core.digest import DIGEST_CHARACTERS
 from parity.core.errors import ParityError
+from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 from parity.engine.protocol import GRADIENTS, WEIGHTS
 from parity.identify.probes import Observation, Probe
+from parity.numerics.formats import Format, format_named
 
 NAME = "trace"
 """Of the probe: its numbers are those of a case, not one of `parity.identify.probes`."""
@@ -44,6 +48,28 @@ def observation_from_trace(
     probe = Probe(NAME, trace.layout, trace.format, weights, gradients, trace.hyper, none)
     hidden = {"m", "v", "vmax"} if hide_moments else set()
     return Observation(probe, **{name: trace.array(name) for name in trace.quantities if name not in hidden})
+
+
+def observation_from_recording(case: Case, *, hide_moments: bool = False) -> Observation:
+    """What happened in a recorded training, as the case of it has it; ParityError where that begins with a state."""
+    if case.begun:
+        raise ParityError(f"{case.name}: begins with a state; which Adam it is shows from a first step on")
+    recording = recording_in(Path(case.recorded))
+    format, layout = format_named(case.dtypes[0]), case.layout()
+    weights, gradients, none = _inputs(case, format)
+    hyper = case.hyper_for(Hyper())
+    probe = Probe(RECORDED, layout, format, weights.view(format.dtype), gradients.view(format.dtype), hyper, none)
+    shown = [one for one in ("w", "m", "v", "vmax") if one in recording.quantities and (one == "w" or not hide_moments)]
+    kept = [one for one in shown if one != "vmax" or hyper.amsgrad]
+    rows = {
+        quantity: np.stack([
+            np.concatenate([recording.values(quantity, one.name, step) for one in case.parameters])
+            for step in range(case.steps + 1)
+        ])
+        for quantity in kept
+    }  # fmt: skip
+    same = {quantity: states for quantity, states in rows.items() if states.dtype == format.dtype}
+    return Observation(probe, **same)
 
 
 def read_observation(
@@ -74,12 +100,17 @@ def _made(trace: Trace, case: Case) -> tuple[np.ndarray, np.ndarray, _None]:
     """Bits of the weights (size,) and gradients (steps, size), and whose gradients are None."""
     if case.layout() != trace.layout or case.steps != trace.steps:
         raise ParityError(f"{trace.folder}: is no trace of the case {case.name!r}: other parameters or steps")
-    weights = np.zeros(trace.layout.size, trace.format.unsigned)
-    gradients = np.zeros((trace.steps, trace.layout.size), trace.format.unsigned)
-    fill_weights(case, trace.format, weights)
+    if case.begun:
+        raise ParityError(f"{case.name}: begins with a state; which Adam it is shows from a first step on")
+    return _inputs(case, trace.format)
+
+
+def _inputs(case: Case, format: Format) -> tuple[np.ndarray, np.ndarray, _None]:
+    size = case.layout().size
+    weights, gradients = np.zeros(size, format.unsigned), np.zeros((case.steps, size), format.unsigned)
+    fill_weights(case, format, weights)
     absent = {
-        step: frozenset(fill_gradients(case, trace.format, step, gradients[step - 1]))
-        for step in range(1, trace.steps + 1)
+        step: frozenset(fill_gradients(case, format, step, gradients[step - 1])) for step in range(1, case.steps + 1)
     }
     return weights, gradients, MappingProxyType({step: names for step, names in absent.items() if names})
 

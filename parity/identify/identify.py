@@ -33,25 +33,26 @@ def identify(
     if not any(one.observations for one in probed.values()):
         reasons = [refused.reason for one in probed.values() for refused in one.refused]
         raise ParityError(f"{candidate.name}: answers no question: {reasons[0]}")
-    with _square_root(candidate, timeout) as library:
+    with _square_root(candidate.target, timeout) as library:
         return {dtype: _answer(one, candidate.convention, library) for dtype, one in probed.items()}
 
 
-def identify_observation(observation: Observation, implementation: str) -> Answer:
-    """Which Adam left a trace. implementation: its name, which may be one whose claim is known."""
+def identify_observation(observation: Observation, implementation: str, timeout: float | None = 300.0) -> Answer:
+    """Which Adam left a trace or a recording. implementation: its name, which may be one whose claim is known."""
     known = shipped_implementations().get(implementation)
     probed = Probed({observation.probe.name: observation})
-    return _answer(probed, None if known is None else known.convention, None)
+    with _square_root(implementation, timeout) as library:
+        return _answer(probed, None if known is None else known.convention, library)
 
 
 @contextmanager
-def _square_root(candidate: Candidate, timeout: float | None) -> Iterator[ArraySquareRoot | None]:
-    """The square root of the target's framework, where it can be asked."""
-    known = shipped_implementations().get(candidate.target)
+def _square_root(target: str, timeout: float | None) -> Iterator[ArraySquareRoot | None]:
+    """The square root of a target's framework, where it can be asked."""
+    known = shipped_implementations().get(target)
     if known is None or known.square_root is None:
         yield None
         return
-    with LibrarySquareRoot(candidate.target, timeout) as library:
+    with LibrarySquareRoot(target, timeout) as library:
         yield library
 
 

@@ -162,3 +162,27 @@ def test_a_baseline_takes_a_recording(recorded, command, tmp_path):
     names = ("-i", "torch.adam.forloop", "-i", "numpy.adam.outside")
     assert command("baseline", "save", folder, *names, "-o", tmp_path / "kept")[0] == 0
     assert command("baseline", "check", folder, *names, "-o", tmp_path / "kept")[0] == 0
+
+
+def test_identify_takes_a_recording(recorded, command):
+    code, out, _ = command("identify", recorded())
+    assert code == 0
+    assert out.startswith("torch.optim.adam.Adam in float32 is Adam with epsilon outside, bit for bit.")
+
+
+def test_identify_names_every_group_of_a_recording(recorded, command, tmp_path):
+    def groups(weights):
+        return [{"params": [weights["kernel"]], "eps": 1e-3}, {"params": [weights["bias"]], "weight_decay": 0.1}]
+
+    code, out, _ = command("identify", recorded(groups=groups), "--json", tmp_path / "told.json")
+    assert code == 0
+    assert "float32[group=0] is Adam with epsilon outside" in out
+    assert "float32[group=1] is Adam with epsilon outside" in out
+    first, second = out.split("float32[group=1]")
+    assert ("eps 0.001" in first, "g = g + weight_decay * w" in second) == (True, True)
+
+
+def test_identify_asks_a_first_step(recorded, command):
+    code, _, err = command("identify", recorded(before=3))
+    assert code == 4
+    assert err == "parity: mine: begins with a state; which Adam it is shows from a first step on\n"
