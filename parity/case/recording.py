@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -13,8 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
+from parity.case.journal import (
+    JOURNAL,
+    PENDING,
+    RecordedStep,
+    digest_of_rows,
+    journal_file,
+    lines_of,
+    steps_of,
+    waiting_after,
+)
 from parity.core.errors import ParityError, nearest
 from parity.core.layout import Layout, Parameter
 from parity.numerics.formats import Format, format_named
@@ -22,14 +32,14 @@ from parity.numerics.formats import Format, format_named
 SCHEMA_VERSION = 2
 """Of `recording.json`; a newer one is refused, an older one has to be recorded again."""
 
-HEADER, JOURNAL = "recording.json", "steps.jsonl"
+HEADER = "recording.json"
 GRADIENTS = "gradients"
 STATES = ("w", "m", "v", "vmax")
 
 
-def rows_file(folder: Path, quantity: str) -> Path:
+def rows_file(folder: Path, quantity: str, segment: int = 0) -> Path:
     """Where the rows of a quantity lie: bits, one parameter after another, one step after another."""
-    return folder / f"{quantity}.bits"
+    return folder / (f"{quantity}.{segment}.bits" if segment else f"{quantity}.bits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +71,26 @@ class RecordedParameter:
         return self.kept * format_named(self.dtypes[quantity]).dtype.itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedStep:
-    """One step: `t` of every parameter after it, hyperparameters of every group, parameters without a gradient.
-
-    moved: parameters whose weights were changed by somebody else since the step before.
-    """
-
-    number: int
-    t: tuple[int, ...]
-    groups: tuple[Mapping[str, Any], ...]
-    none: tuple[str, ...]
-    moved: tuple[str, ...]
-    digest: str
+def spans_of(parameters: Sequence[RecordedParameter], quantities: Sequence[str], every: int) -> dict[str, slice]:
+    """Where gradients and states stand in the bytes of a step; a state twice where not every step is kept."""
+    spans, begin = {}, 0
+    for quantity in (GRADIENTS, *quantities):
+        size = sum(one.bytes_of(quantity) for one in parameters) * (2 if quantity != GRADIENTS and every > 1 else 1)
+        spans[quantity] = slice(begin, begin + size)
+        begin += size
+    return spans
 
 
 @dataclass(frozen=True)
 class Recording:
     """A folder with `recording.json`, a journal of the steps and, per quantity, rows of integer bits.
 
-    Row 0 of a state is what the first recorded step began with; the gradients begin with that step. folder: where it
-    lies; steps: those that are whole, in order; quantities: w, and m, v, vmax where they were recorded; elements,
-    seed: the sample of every tensor, None for all of it; told: all else that stands in recording.json.
+    Row 0 of a state is what the first recorded step began with; the gradients begin with that step. Where only every
+    n-th step was kept, a row of a state has it twice, before its step and after it. What rolls lies in segments, each
+    with a row 0 of its own, the older before the newer; it becomes one when it is closed. folder: where it lies;
+    steps: those that are whole, in order; quantities: w, and m, v, vmax where they were recorded; elements, seed: the
+    sample of every tensor, None for all of it; segments: number and steps in the files of each; pending: rows of
+    later steps, which a process that was killed had not yet put there; told: all else that stands in recording.json.
     """
 
     folder: Path
@@ -91,7 +99,14 @@ class Recording:
     quantities: tuple[str, ...]
     elements: int | None
     seed: int
+    segments: tuple[tuple[int, int], ...]
+    pending: tuple[np.ndarray, ...]
     told: Mapping[str, Any]
+
+    @property
+    def every(self) -> int:
+        """Steps from one that was kept to the next; 1 where it is an orbit."""
+        return int(self.told.get("every", 1))
 
     @property
     def steps(self) -> int:
@@ -126,13 +141,20 @@ class Recording:
         """The gradient of a parameter at a 1-based step, (kept,), memory-mapped; zero bits where it had none."""
         if not 1 <= step <= self.steps:
             raise ParityError(f"{self.folder.name}: step {step} was not recorded; allowed: 1 to {self.steps}")
-        return self.values(GRADIENTS, name, step - 1)
+        return self._values(GRADIENTS, name, step, before=False)
 
     def values(self, quantity: str, name: str, row: int) -> np.ndarray:
-        """A parameter's part of a row of a quantity, (kept,), memory-mapped, in its own dtype."""
+        """A state of a parameter after a 1-based step, 0 before the first, (kept,), memory-mapped, in its own dtype."""
+        return self.before(quantity, name, 1) if row == 0 else self._values(quantity, name, row, before=False)
+
+    def before(self, quantity: str, name: str, step: int) -> np.ndarray:
+        """A state of a parameter as a 1-based step found it; after the step before, unless only every n-th was kept."""
+        return self._values(quantity, name, step, before=True)
+
+    def _values(self, quantity: str, name: str, step: int, *, before: bool) -> np.ndarray:
         self.parameter(name)
         place, format = self._places[quantity][name]
-        part: np.ndarray = self._rows(quantity)[row, place].view(format.dtype)
+        part: np.ndarray = self.row(quantity, step, before=before)[place].view(format.dtype)
         return part
 
     def step(self, number: int) -> RecordedStep:
@@ -151,17 +173,59 @@ class Recording:
                 offset += size
         return places
 
-    def _rows(self, quantity: str) -> np.ndarray:
-        return _mapped(self.folder, quantity, self.parameters, self.steps + (quantity != GRADIENTS))
+    def row(self, quantity: str, step: int, *, before: bool = False) -> np.ndarray:
+        """The bytes of the gradients of a step, or of a state before or after it."""
+        if quantity == GRADIENTS:
+            return self._row(quantity, step)
+        if self.every > 1:
+            half: np.ndarray = self._row(quantity, step).reshape(2, -1)[0 if before else 1]
+            return half
+        if before and step == 1:
+            zeroth: np.ndarray = self._written(quantity, *self.segments[0])[0]
+            return zeroth
+        return self._row(quantity, step - before)
+
+    def rows(self, quantity: str) -> list[np.ndarray]:
+        """What was written of a quantity with every step."""
+        filed = [self._written(quantity, *one) for one in self.segments]
+        rows = [row for one, (_, steps) in zip(filed, self.segments, strict=True) for row in one[len(one) - steps :]]
+        return rows + [one[self._spans[quantity]] for one in self.pending]
+
+    def _row(self, quantity: str, step: int) -> np.ndarray:
+        """What was written of a quantity with a step."""
+        waiting = step - (self.steps - len(self.pending))
+        if waiting > 0:
+            return self.pending[waiting - 1][self._spans[quantity]]
+        place = 0
+        while step > self.segments[place][1]:
+            step -= self.segments[place][1]
+            place += 1
+        segment, steps = self.segments[place]
+        row: np.ndarray = self._written(quantity, segment, steps)[step - 1 - steps]
+        return row
+
+    def _written(self, quantity: str, segment: int, steps: int) -> np.ndarray:
+        """The rows of a segment, a state's row 0 before the others."""
+        span = self._spans[quantity]
+        return _mapped(
+            self.folder, quantity, segment, span.stop - span.start, steps + (quantity != GRADIENTS and self.every == 1)
+        )
+
+    @cached_property
+    def _spans(self) -> dict[str, slice]:
+        """Where a quantity stands in what is written with a step."""
+        return spans_of(self.parameters, self.quantities, self.every)
 
     def digest_before(self, quantity: str = "w") -> str:
         """SHA-256 of the bits of a state before the first step."""
-        return hashlib.sha256(self._rows(quantity)[0].data).hexdigest()
+        return hashlib.sha256(self.row(quantity, 1, before=True).data).hexdigest()
 
     @cached_property
     def gradients_digest(self) -> str:
         """SHA-256 of the bits of all gradients, and of which are None."""
-        found = hashlib.sha256(np.ascontiguousarray(self._rows(GRADIENTS)).data)
+        found = hashlib.sha256()
+        for row in self.rows(GRADIENTS):
+            found.update(row.data)
         for step in self.journal:
             if step.none:
                 found.update(f"{step.number}:{','.join(step.none)}".encode())
@@ -204,8 +268,27 @@ def read_recording(folder: Path) -> Recording:
         for one in parameters:
             for quantity in (GRADIENTS, *quantities):
                 format_named(one.dtypes[quantity])
+        names = [one.name for one in parameters]
+        journal: list[RecordedStep] = []
+        segments: list[tuple[int, int]] = []
+        for segment in map(int, told.get("segments", [0])):
+            lines = lines_of(journal_file(folder, segment))
+            segments.append((segment, len(lines)))
+            journal += steps_of(lines, journal_file(folder, segment), names, len(journal))
+        size = max(span.stop for span in spans_of(parameters, quantities, int(told.get("every", 1))).values())
+        waiting = waiting_after(folder, *segments[-1], size)
+        groups = journal[-1].groups if journal else ()
+        journal += steps_of([line for line, _ in waiting], folder / PENDING, names, len(journal), groups)
         recording = Recording(
-            folder, parameters, _journal(folder, parameters), quantities, told["elements"], int(told["seed"]), told
+            folder,
+            parameters,
+            tuple(journal),
+            quantities,
+            told["elements"],
+            int(told["seed"]),
+            tuple(segments),
+            tuple(row for _, row in waiting),
+            told,
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ParityError(f"{file}: not a readable recording ({type(error).__name__}: {error})") from None
@@ -219,12 +302,15 @@ def read_recording(folder: Path) -> Recording:
 def recording_in(folder: Path) -> Recording:
     """As `read_recording`, which a folder that has not changed is read by once."""
     marks = []
-    for name in (HEADER, JOURNAL):
-        try:
-            stat = (folder / name).stat()
+    try:
+        for file in (folder / HEADER, *sorted(folder.glob("steps*.jsonl"))):
+            stat = file.stat()
             marks.append((stat.st_mtime_ns, stat.st_size))
-        except OSError:
-            return read_recording(folder)
+        if (folder / PENDING).exists():
+            # Memory that is mapped to a file leaves no mark on it.
+            marks.append((zlib.crc32((folder / PENDING).read_bytes()), 0))
+    except OSError:
+        return read_recording(folder)
     return _read_once(folder.absolute(), tuple(marks))
 
 
@@ -233,53 +319,25 @@ def _read_once(folder: Path, _: tuple[tuple[int, int], ...]) -> Recording:
     return read_recording(folder)
 
 
-def _journal(folder: Path, parameters: Sequence[RecordedParameter]) -> tuple[RecordedStep, ...]:
-    """The steps that were written to their end; the line on which a process was killed is none."""
-    file, steps = folder / JOURNAL, []
-    groups: tuple[Mapping[str, Any], ...] = ()
-    try:
-        lines = file.read_bytes().split(b"\n")[:-1]
-    except OSError as error:
-        raise ParityError(f"{file}: cannot be read ({error.strerror})") from None
-    for number, line in enumerate(lines, start=1):
-        try:
-            told = json.loads(line)
-            groups = tuple(told["groups"]) if "groups" in told else groups
-            t = told["t"] if isinstance(told["t"], list) else [told["t"]] * len(parameters)
-            none, moved = ([parameters[place].name for place in told.get(key, ())] for key in ("none", "moved"))
-            steps.append(RecordedStep(number, tuple(t), groups, tuple(none), tuple(moved), told["digest"]))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise ParityError(f"{file}: line {number} cannot be understood ({error})") from None
-    return tuple(steps)
-
-
 def check_recording(recording: Recording) -> None:
     """Holds every row against its digest; ParityError where a bit is not as recorded."""
-    rows = {quantity: recording._rows(quantity) for quantity in (GRADIENTS, *recording.quantities)}
-    begun = digest_of_rows([rows[quantity][0] for quantity in recording.quantities])
+    begun = digest_of_rows([recording.row(quantity, 1, before=True) for quantity in recording.quantities])
     if begun != recording.told["digest"]:
         raise ParityError(f"{recording.folder}: the initial state was altered since it was recorded; record it again")
-    for step in recording.journal:
-        found = digest_of_rows(
-            [rows[GRADIENTS][step.number - 1], *(rows[quantity][step.number] for quantity in recording.quantities)]
-        )
+    rows = [recording.rows(quantity) for quantity in (GRADIENTS, *recording.quantities)]
+    for step, *written in zip(recording.journal, *rows, strict=True):
+        found = digest_of_rows(written)
         if found != step.digest:
             raise ParityError(
                 f"{recording.folder}: step {step.number} was altered since it was recorded; record it again"
             )
 
 
-def digest_of_rows(rows: Sequence[np.ndarray]) -> str:
-    """XXH3-128 of the bits of one step: its gradients, then every quantity."""
-    digest = xxhash.xxh3_128()
-    for row in rows:
-        digest.update(np.ascontiguousarray(row).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def _mapped(folder: Path, quantity: str, parameters: Sequence[RecordedParameter], rows: int) -> np.ndarray:
-    """The rows of a quantity as bytes, (rows, bytes of a row); more may have been begun."""
-    file, size = rows_file(folder, quantity), sum(one.bytes_of(quantity) for one in parameters)
+def _mapped(folder: Path, quantity: str, segment: int, size: int, rows: int) -> np.ndarray:
+    """The rows of a quantity as bytes, (rows, size); more may have been begun."""
+    file = rows_file(folder, quantity, segment)
+    if not rows:
+        return np.zeros((0, size), np.uint8)
     try:
         if not size:
             raise ValueError("no elements")
@@ -289,7 +347,8 @@ def _mapped(folder: Path, quantity: str, parameters: Sequence[RecordedParameter]
     except (OSError, ValueError) as error:
         raise ParityError(f"{file}: not readable ({error})") from None
     if bits.size < rows * size:
-        raise ParityError(f"{file}: cut: {bits.size // size} rows, {JOURNAL} says {rows}")
+        name = journal_file(folder, segment).name
+        raise ParityError(f"{file}: cut: {bits.size // size} rows, {name} says {rows}")
     return bits[: rows * size].reshape(rows, size)
 
 

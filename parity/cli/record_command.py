@@ -17,6 +17,9 @@ NOTHING_RECORDED = 5
               metavar="DIR", help="The folder of the recording; a second optimizer is recorded in DIR-2.")  # fmt: skip
 @click.option("--first", type=int, default=1, show_default=True, metavar="N", help="The step with which it begins.")
 @click.option("--steps", type=int, metavar="N", help="How many steps from there.  [all]")
+@click.option("--every", type=int, default=1, show_default=True, metavar="N",
+              help="Of those from there the first of N, to be compared, not replayed.")  # fmt: skip
+@click.option("--last", type=int, metavar="N", help="The last N steps of the training.  [all]")
 @click.option("--parameters", default="*", metavar="PATTERNS", help="Names to be kept, parted by '|'.  [all]")
 @click.option("--elements", type=int, metavar="N", help="Of every tensor at most so many, the same everywhere.  [all]")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the sample.")
@@ -29,6 +32,8 @@ def command(
     output: Path,
     first: int,
     steps: int | None,
+    every: int,
+    last: int | None,
     parameters: str,
     elements: int | None,
     seed: int,
@@ -44,7 +49,7 @@ def command(
     from parity.live.record import RECORDABLE, wanted_of
     from parity.live.script import run_script
 
-    wanted = wanted_of(first, steps, parameters, elements, seed, not no_moments, limit)
+    wanted = wanted_of(first, steps, every, last, parameters, elements, seed, not no_moments, limit)
     ended = run_script(script, arguments, output, wanted, overwrite)
     made = ended.made
     for path, progress in made:

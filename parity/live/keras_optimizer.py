@@ -60,6 +60,7 @@ class _Watched:
         self._slots: list[Any] = []
         self._lr: Any = None
         self._given: list[Any] = []
+        self._begun: Moment | None = None
         self._compiled = False
         self._how = "eager"
         self._began_at = int(optimizer.iterations)
@@ -80,8 +81,8 @@ class _Watched:
             self._path.rmdir()
             return
         taken = int(self._optimizer.iterations) - self._began_at
-        if self._compiled and self.recorder.wanted.steps is None and self.recorder._seen < taken:
-            self.recorder.end(f"{taken - self.recorder._seen} of {taken} steps ran in a function that XLA compiled")
+        if self._compiled and self.recorder.wanted.steps is None and self.recorder.seen < taken:
+            self.recorder.end(f"{taken - self.recorder.seen} of {taken} steps ran in a function that XLA compiled")
         self.recorder.close()
 
     @contextmanager
@@ -171,7 +172,7 @@ class _Watched:
             raise ParityError(f"two variables are called {twice!r}; name the layers they are in")
         shapes = [tuple(one.shape) for one in self._variables]
         self.recorder = Recorder(self._path, self._wanted, self._about(), names, shapes, [0] * len(names))
-        self.recorder.begin(self._moment())
+        self._begun = self._moment()
 
     def _name(self, variable: Any) -> str:
         """Its path in the model, parted by dots; or what a mapping calls it."""
@@ -248,7 +249,8 @@ class _Watched:
         recorder = self.recorder
         assert recorder is not None
         if recorder.takes_next:
-            recorder.write(gradients, moment, self._hyper(lr))
+            recorder.write(gradients, self._begun, moment, self._hyper(lr))
+            self._begun = None
         else:
             recorder.pass_over()
 
@@ -295,10 +297,10 @@ class _Watched:
             return
         try:
             t = int(self._optimizer.iterations) - self._began_at
-            if t == recorder._seen:
+            if t == recorder.seen:
                 return
-            if t > recorder._seen + 1:
-                recorder.end(f"{t - recorder._seen} steps ran in one call that XLA compiled; set steps_per_execution=1")
+            if t > recorder.seen + 1:
+                recorder.end(f"{t - recorder.seen} steps ran in one call that XLA compiled; set steps_per_execution=1")
                 return
             gradients = [None if slot is None else slot.numpy() for slot in self._slots]
             self._write(gradients, self._moment(), float(self._lr_slot.numpy()))

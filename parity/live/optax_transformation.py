@@ -50,7 +50,6 @@ class _Watched:
     def __init__(self, path: Path, wanted: Wanted, hyper: Hyper | None) -> None:
         self._path, self._wanted, self._hyper = path, wanted, hyper
         self._recorder: Recorder | None = None
-        self._last: list[np.ndarray] | None = None
 
     def close(self) -> None:
         """At the end of the process."""
@@ -118,15 +117,7 @@ class _Watched:
                 states |= {name: kept(state[key]) for key, name in STATES.items() if key in state}
             return Moment(states, [int(state.get("count", 0))] * len(chosen))
 
-        start = moment(before, held)
-        if not recorder.has_begun:
-            recorder.begin(start)
-        last = start.states["w"] if self._last is None else self._last
-        pairs = zip(start.states["w"], last, strict=True)
-        moved = [place for place, (now, then) in enumerate(pairs) if now.tobytes() != then.tobytes()]
-        now = moment(weights, after)
-        recorder.write(kept(gradients), now, [self._told()], moved)
-        self._last = list(now.states["w"])
+        recorder.write(kept(gradients), moment(before, held), moment(weights, after), [self._told()])
 
     def _about(self) -> dict[str, Any]:
         import jax

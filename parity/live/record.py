@@ -26,6 +26,8 @@ def record(
     model: Any = None,
     first: int = 1,
     steps: int | None = None,
+    every: int = 1,
+    last: int | None = None,
     parameters: str = "*",
     elements: int | None = None,
     seed: int = 0,
@@ -38,13 +40,15 @@ def record(
     Kept per step and parameter: the gradient as the optimizer received it, w before the first and after every step,
     m, v, vmax, t, and the hyperparameters of every group; in their own dtypes, from any device. The trained weights
     are those of a training that is not recorded, bit for bit. model: who gives the parameters their names, or a
-    mapping from names; of Keras the one that is fitted. first,
-    steps: the 1-based step with which it begins, and how many from there. parameters: patterns of names, parted by
-    ``|``. elements: of every tensor at most so many, the same ones for the same shape and seed in every framework.
+    mapping from names; of Keras the one that is fitted. first, steps: the 1-based step with which it begins, and how
+    many are kept. every: from there the first of so many, each with the state it found; they can be compared, and not
+    replayed. last: the last so many, however long it trains; until it is closed, at most twice as many lie on the disk.
+    parameters: patterns of names, parted by ``|``. elements: of every tensor at most so many, the same ones for the
+    same shape and seed in every framework.
     moments: m, v, vmax too. limit: "2GB", after which it ends with a line and training goes on. overwrite: replace a
     recording that lies there. UsageError where something lies there, or the optimizer cannot be recorded.
     """
-    wanted = wanted_of(first, steps, parameters, elements, seed, moments, limit)
+    wanted = wanted_of(first, steps, every, last, parameters, elements, seed, moments, limit)
     for module in (torch_optimizer, keras_optimizer):
         if module.is_of_family(optimizer):
             with module.recording(Path(path), optimizer, model, wanted, overwrite) as recorder:
@@ -61,6 +65,8 @@ def recorded(
     hyper: Hyper | None = None,
     first: int = 1,
     steps: int | None = None,
+    every: int = 1,
+    last: int | None = None,
     parameters: str = "*",
     elements: int | None = None,
     seed: int = 0,
@@ -75,13 +81,15 @@ def recorded(
     """
     from parity.live import optax_transformation
 
-    wanted = wanted_of(first, steps, parameters, elements, seed, moments, limit)
+    wanted = wanted_of(first, steps, every, last, parameters, elements, seed, moments, limit)
     return optax_transformation.recorded(transformation, Path(path), wanted, overwrite, hyper)
 
 
 def wanted_of(
     first: int,
     steps: int | None,
+    every: int,
+    last: int | None,
     parameters: str,
     elements: int | None,
     seed: int,
@@ -89,7 +97,9 @@ def wanted_of(
     limit: int | str | None,
 ) -> Wanted:
     """What is to be kept; UsageError with the name of what is out of range."""
-    for name, value in (("first", first), ("steps", steps), ("elements", elements)):
+    for name, value in (("first", first), ("steps", steps), ("every", every), ("last", last), ("elements", elements)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise UsageError(f"{name}={value!r}: allowed: a whole number of at least 1")
-    return Wanted(first, steps, parameters, elements, seed, moments, bytes_in(limit))
+    if steps is not None and last is not None:
+        raise UsageError(f"steps={steps} and last={last}: allowed: one of them")
+    return Wanted(first, steps, every, last, parameters, elements, seed, moments, bytes_in(limit))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import platform
@@ -10,43 +9,45 @@ import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from parity.case.journal import journal_file
 from parity.case.recording import (
     GRADIENTS,
     HEADER,
-    JOURNAL,
     SCHEMA_VERSION,
     STATES,
-    digest_of_rows,
-    rows_file,
+    read_recording,
     sampled_places,
 )
 from parity.core.errors import ParityError, UsageError
 from parity.core.files import write_atomically
-from parity.numerics.formats import FORMATS
+from parity.live.pending import CAPACITY, Pending
+from parity.live.row import FORMAT_OF, Row, Segment
 
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-
-FORMAT_OF = {format.dtype: name for name, format in FORMATS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What is to be kept of a training.
 
-    first: 1-based step of the optimizer with which it begins; steps: how many from there, None for all. parameters:
-    shell patterns of names, parted by ``|``. elements: of every tensor at most so many, None for all; seed: of the
-    sample. moments: m, v and vmax too. limit: bytes on the disk, None for no limit.
+    first: 1-based step of the optimizer with which it begins; every: of those from there the first of so many; steps:
+    how many are kept, None for all; last: of them the last so many, None for all. parameters: shell patterns of names,
+    parted by ``|``. elements: of every tensor at most so many, None for all; seed: of the sample. moments: m, v and
+    vmax too. limit: bytes on the disk, None for no limit.
     """
 
     first: int = 1
     steps: int | None = None
+    every: int = 1
+    last: int | None = None
     parameters: str = "*"
     elements: int | None = None
     seed: int = 0
@@ -87,6 +88,7 @@ class Recorder:
 
     The folder is made at once, so that two recorders can never share it; the header is written with the first step,
     when the optimizer has shown which moments it keeps. A step counts once its line stands in the journal.
+    lock: held by who writes.
     """
 
     folder: Path
@@ -97,152 +99,248 @@ class Recorder:
     groups_of: Sequence[int]
     steps: int = 0
     ended: str = ""
+    seen: int = 0
+    row: Row | None = None
     places: list[np.ndarray | None] = field(default_factory=list)
-    _begun: Moment | None = None
-    _files: dict[str, BinaryIO] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    takes_next: bool = True
+    _segments: list[Segment] = field(default_factory=list)
+    _pending: Pending | None = None
     _groups: list[dict[str, Any]] | None = None
-    _bytes: int = 0
-    _seen: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.places = [sampled_places(shape, self.wanted.elements, self.wanted.seed) for shape in self.shapes]
-
-    @property
-    def takes_next(self) -> bool:
-        """Whether the step that comes next is to be recorded."""
-        wanted = self.wanted
-        return not self.ended and self._seen + 1 >= wanted.first and (wanted.steps is None or self.steps < wanted.steps)
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether it knows what the first step begins with."""
-        return self._begun is not None
+        self._count(0)
 
     def pass_over(self) -> None:
         """A step that is not recorded."""
-        self._seen += 1
+        self._count()
 
-    def begin(self, moment: Moment) -> None:
-        """What the first recorded step begins with."""
-        self._begun = moment
+    def _count(self, seen: int = 1) -> None:
+        """A step has been taken: whether the next one is to be recorded."""
+        self.seen += seen
+        wanted = self.wanted
+        if wanted.steps is wanted.last is None and wanted.every == wanted.first == 1:
+            return
+        later = self.seen + 1 - wanted.first
+        self.takes_next = (
+            not self.ended
+            and later >= 0
+            and later % wanted.every == 0
+            and (wanted.steps is None or self.steps < wanted.steps)
+        )
 
     def write(
         self,
         gradients: Sequence[np.ndarray | None],
-        moment: Moment,
+        before: Moment | None,
+        after: Moment,
         groups: Sequence[Mapping[str, Any]],
-        moved: Sequence[int] = (),
+        moved: Sequence[int] | None = None,
     ) -> None:
-        """A step: the gradients the optimizer was given, what it holds after it, and the hyperparameters in force."""
-        with self._lock:
-            self._seen += 1
-            if self.ended or self._begun is None:
+        """A step: the gradients that were given, what was held before and after it, and the hyperparameters in force.
+
+        before: needed for the first step, and for every step where not all are kept; else its weights alone tell which
+        of them somebody else has moved since the step before, where `moved` does not.
+        """
+        with self.lock:
+            if self.ended:
                 return
             try:
-                self._write(gradients, moment, [dict(one) for one in groups], moved)
+                if self.row is None:
+                    assert before is not None
+                    self._open(gradients, before, after)
+                row = self.row
+                assert row is not None
+                if before is not None and self.steps:
+                    if row.paired:
+                        self._fill(before, before=True)
+                        if self._segments[-1].steps == self.wanted.last:
+                            self._roll(before.t)
+                    elif moved is None:
+                        moved = self.moved(before.states["w"])
+                row.fill(GRADIENTS, gradients)
+                self._fill(after)
+                none = [place for place, one in enumerate(gradients) if one is None]
+                told = [dict(one) for one in groups]
+                begun = before.t if row.paired and before is not None else None
+                self.commit(after.t, told, none, moved or (), begun)
             except OSError as error:
                 self.end(f"{self.folder}: {error.strerror}")
+
+    def moved(self, weights: Sequence[np.ndarray]) -> list[int]:
+        """Whose weights before a step are not those that the row holds, of the step before: somebody changed them."""
+        assert self.row is not None
+        pairs = zip(weights, self.row.after["w"], strict=True)
+        return [place for place, (now, then) in enumerate(pairs) if now.tobytes() != then.tobytes()]
+
+    def commit(
+        self,
+        t: int | Sequence[int],
+        groups: list[dict[str, Any]] | None,
+        none: Sequence[int] = (),
+        moved: Sequence[int] = (),
+        t_before: Sequence[int] | None = None,
+    ) -> None:
+        """The step that the row holds; t: after it, of all or of each; groups: None where they are as they were."""
+        row, segment = self.row, self._segments[-1]
+        if self.ended:
+            return
+        assert row is not None
+        if self.wanted.limit is not None and self._bytes() + row.size > self.wanted.limit:
+            self.end(f"its limit of {self.wanted.limit:,} bytes is reached")
+            return
+        text = ""
+        if groups is not None or none or moved or t_before or not isinstance(t, int) or not segment.steps:
+            text = self._text(t, groups, {"none": none, "moved": moved, "t_before": t_before}, not segment.steps)
+        try:
+            segment.append(t if isinstance(t, int) else -1, text)
+            self.steps += 1
+            self._count()
+            if segment.steps == self.wanted.last and not row.paired:
+                self._roll([t] * len(self.names) if isinstance(t, int) else t)
+        except OSError as error:
+            self.end(f"{self.folder}: {error.strerror}")
+
+    def _text(
+        self,
+        t: int | Sequence[int],
+        groups: list[dict[str, Any]] | None,
+        lists: Mapping[str, Sequence[int] | None],
+        first: bool,
+    ) -> str:
+        """A line of the journal before its digest; first: of a segment, whose groups are always told."""
+        told: dict[str, Any] = {"t": t if isinstance(t, int) else t[0] if len(set(t)) == 1 else list(t)}
+        if groups is not None and groups != self._groups:
+            self._groups, first = groups, True
+        if first:
+            told["groups"] = self._groups
+        told |= {key: list(places) for key, places in lists.items() if places}
+        return json.dumps(told)[:-1]
 
     def end(self, why: str) -> None:
         """Record no more; the training goes on."""
         if not self.ended:
-            self.ended = why
+            self.ended, self.takes_next = why, False
             print(f"parity: recording ends after {self.steps} steps: {why}", file=sys.stderr)
 
     def close(self) -> None:
         """Nothing comes any more; a recording without a step leaves no folder."""
-        with self._lock:
-            for file in self._files.values():
-                file.close()
-            self.ended = self.ended or "closed"
+        with self.lock:
+            self.ended, self.takes_next = self.ended or "closed", False
             try:
-                if self.steps:
-                    self._write_header({"steps": self.steps, "ended": self.ended})
-                else:
-                    shutil.rmtree(self.folder, ignore_errors=True)
-            except OSError as error:
-                print(f"parity: {self.folder}: {error.strerror}", file=sys.stderr)
+                self._close()
+            except (OSError, ParityError) as error:
+                why = f"{self.folder}: {error.strerror}" if isinstance(error, OSError) else str(error)
+                print(f"parity: {why}", file=sys.stderr)
+            finally:
+                for one in (*self._segments, self._pending):
+                    if one is not None:
+                        one.close()
 
-    def _write(
-        self,
-        gradients: Sequence[np.ndarray | None],
-        moment: Moment,
-        groups: list[dict[str, Any]],
-        moved: Sequence[int],
-    ) -> None:
-        if not self._files:
-            self._open(gradients, moment)
-        rows = {GRADIENTS: self._row(GRADIENTS, gradients)}
-        rows |= {quantity: self._row(quantity, moment.states[quantity]) for quantity in self._quantities}
-        size = sum(row.size for row in rows.values())
-        if self.wanted.limit is not None and self._bytes + size > self.wanted.limit:
-            self.end(f"its limit of {self.wanted.limit:,} bytes is reached")
+    def _close(self) -> None:
+        if not self.steps:
+            shutil.rmtree(self.folder, ignore_errors=True)
             return
-        told: dict[str, Any] = {"t": moment.t[0] if len(set(moment.t)) == 1 else list(moment.t)}
-        if groups != self._groups:
-            told["groups"] = groups
-        for key, places in (("none", [place for place, one in enumerate(gradients) if one is None]), ("moved", moved)):
-            if places:
-                told[key] = list(places)
-        told["digest"] = digest_of_rows(list(rows.values()))
-        for quantity, row in rows.items():
-            if self._files[quantity].write(row.data) != row.size:
-                # A disk that fills takes what still fits, and complains the next time.
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._files[JOURNAL].write(json.dumps(told).encode() + b"\n")
-        self._groups, self._bytes, self.steps = groups, self._bytes + size, self.steps + 1
+        for segment in self._segments:
+            segment.flush()
+        rolled = self._segments if self.wanted.last is not None else []
+        if rolled:
+            self._segments = [self._joined(rolled)]
+            self.steps = self._segments[0].steps
+        self._write_header({"steps": self.steps, "ended": self.ended})
+        for done in (*rolled, self._pending):
+            if done is not None:
+                done.remove()
 
-    def _open(self, gradients: Sequence[np.ndarray | None], moment: Moment) -> None:
-        assert self._begun is not None
-        begun = {quantity: list(arrays) for quantity, arrays in self._begun.states.items()}
-        self._quantities = [one for one in STATES if one in moment.states]
-        for quantity in self._quantities:
-            # A moment that is made by the first step was zero before it.
-            begun.setdefault(quantity, [np.zeros_like(one) for one in moment.states[quantity]])
-        self._dtypes = {quantity: [array.dtype for array in moment.states[quantity]] for quantity in self._quantities}
-        self._dtypes[GRADIENTS] = [
-            weight if array is None else array.dtype for array, weight in zip(gradients, self._dtypes["w"], strict=True)
-        ]
-        for dtypes in self._dtypes.values():
-            for dtype in dtypes:
-                if dtype not in FORMAT_OF:
-                    raise ParityError(f"dtype {dtype} cannot be recorded; allowed: {', '.join(FORMATS)}")
-        self._sizes = {
-            quantity: [array.size for array in moment.states["w"]] for quantity in (GRADIENTS, *self._quantities)
-        }
-        first = [self._row(quantity, begun[quantity]) for quantity in self._quantities]
-        self._begun_digest = digest_of_rows(first)
-        for quantity in (GRADIENTS, *self._quantities):
-            self._files[quantity] = rows_file(self.folder, quantity).open("wb", 0)
-        for quantity, row in zip(self._quantities, first, strict=True):
-            self._files[quantity].write(row.data)
-            self._bytes += row.size
-        self._files[JOURNAL] = (self.folder / JOURNAL).open("wb", 0)
-        self._begun_t = list(self._begun.t)
+    def _open(self, gradients: Sequence[np.ndarray | None], before: Moment, after: Moment) -> None:
+        states = {one: after.states[one] for one in STATES if one in after.states}
+        dtypes = {quantity: [array.dtype for array in arrays] for quantity, arrays in states.items()}
+        given = [weight if array is None else array.dtype for array, weight in zip(gradients, dtypes["w"], strict=True)]
+        sizes = [array.size for array in states["w"]]
+        self.row = Row({GRADIENTS: given, **dtypes}, sizes, self.wanted.every > 1)
+        self._fill(before, before=self.row.paired)
+        self._pending = self._made_pending(self.row.size)
+        self._segments = [self._segment(before.t, int(self.wanted.last is not None))]
         self._write_header({})
 
-    def _row(self, quantity: str, arrays: Sequence[np.ndarray | None]) -> np.ndarray:
-        """The bytes of a row; zero where there is no array."""
-        dtypes, sizes = self._dtypes[quantity], self._sizes[quantity]
-        parts = []
-        for array, dtype, size in zip(arrays, dtypes, sizes, strict=True):
-            if array is None:
-                parts.append(np.zeros(size * dtype.itemsize, np.uint8))
-                continue
-            if array.dtype != dtype or array.size != size:
-                raise ParityError(f"{quantity} became {array.dtype} ({array.size}), and was {dtype} ({size})")
-            parts.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-        return np.concatenate(parts) if len(parts) != 1 else parts[0]
+    def _fill(self, moment: Moment, *, before: bool = False) -> None:
+        """Put states into the row; a moment that is made by the next step is zero before it."""
+        assert self.row is not None
+        for quantity in self.row.states:
+            arrays = moment.states.get(quantity, [None] * len(self.names))
+            self.row.fill(quantity, arrays, before=before)
+
+    def _segment(self, t: Sequence[int], number: int) -> Segment:
+        """New files, which begin with the state that the row holds; t: of that state."""
+        assert self.row is not None
+        begun = {"first": self.seen + 1, "t": list(t), "digest": self.row.begun_digest()}
+        return Segment(self.folder, self.row, number, begun, self._pending)
+
+    def _made_pending(self, size: int) -> Pending | None:
+        """Where steps of so many bytes may wait; none where they are too many, or it can't be made."""
+        room = CAPACITY if self.wanted.limit is None else min(CAPACITY, self.wanted.limit // 8)
+        with suppress(OSError):
+            return Pending(self.folder, size, room) if size <= room // 4 else None
+        return None
+
+    def _bytes(self) -> int:
+        """On the disk."""
+        return sum(one.bytes for one in self._segments) + (self._pending.capacity if self._pending is not None else 0)
+
+    def _roll(self, t: Sequence[int]) -> None:
+        """The newest segment is full: the oldest but one goes, once the header says so."""
+        *older, full = self._segments
+        full.flush()
+        self._segments = [full, self._segment(t, full.number + 1)]
+        self._write_header({})
+        full.close()
+        for segment in older:
+            segment.remove()
+
+    def _joined(self, segments: Sequence[Segment]) -> Segment:
+        """A segment with plain names that holds the last of all steps of these."""
+        row, wanted = self.row, self.wanted
+        assert row is not None
+        assert wanted.last is not None
+        recording = read_recording(self.folder)
+        written = {quantity: recording.rows(quantity) for quantity in row.spans}
+        files = [journal_file(self.folder, segment.number) for segment in segments]
+        lines = [json.loads(line) for file in files for line in file.read_bytes().split(b"\n")[:-1]]
+        begins = max(0, recording.steps - wanted.last)
+        begun = dict(segments[0].begun)
+        if begins:
+            t = lines[begins]["t_before"] if row.paired else lines[begins - 1]["t"]
+            begun["t"] = t if isinstance(t, list) else [t] * len(self.names)
+            begun["first"] += begins * wanted.every
+        for quantity in row.states:
+            zeroth = written[quantity][begins] if row.paired else recording.row(quantity, begins + 1, before=True)
+            row.bytes[row.spans[quantity]] = zeroth
+        begun["digest"] = row.begun_digest()
+        joined = Segment(self.folder, row, 0, begun, None)
+        lines[begins] = {"t": 0, "groups": recording.step(begins + 1).groups} | lines[begins]
+        try:
+            for place in range(begins, recording.steps):
+                for quantity, span in row.spans.items():
+                    row.bytes[span] = written[quantity][place]
+                del lines[place]["digest"]
+                joined.append(0, json.dumps(lines[place])[:-1])
+        except OSError:
+            joined.remove()
+            raise
+        joined.close()
+        return joined
 
     def _write_header(self, more: Mapping[str, Any]) -> None:
+        row = self.row
+        assert row is not None
         parameters = [
             {
                 "name": name,
                 "shape": list(shape),
-                "kept": self._sizes["w"][place],
+                "kept": row.sizes[place],
                 "group": self.groups_of[place],
-                "dtypes": {quantity: FORMAT_OF[dtypes[place]] for quantity, dtypes in self._dtypes.items()},
+                "dtypes": {quantity: FORMAT_OF[dtypes[place]] for quantity, dtypes in row.dtypes.items()},
             }
             for place, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True))
         ]
@@ -251,13 +349,13 @@ class Recorder:
             **self.about,
             "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}",
-            "first": self._seen if not self.steps else self.wanted.first,
             "elements": self.wanted.elements,
             "seed": self.wanted.seed,
-            "quantities": self._quantities,
+            "quantities": list(row.states),
             "parameters": parameters,
-            "t": self._begun_t,
-            "digest": self._begun_digest,
+            **self._segments[0].begun,
+            **({"every": self.wanted.every} if row.paired else {}),
+            **({"segments": [one.number for one in self._segments]} if self._segments[0].number else {}),
             **more,
         }
         write_atomically(self.folder / HEADER, json.dumps(header, indent=1, sort_keys=True) + "\n")

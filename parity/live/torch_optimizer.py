@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from parity.core.errors import ParityError
 from parity.live.recorder import Moment, Recorder, Wanted, make_folder
+from parity.live.torch_memory import Memory, array_of, memory_of
 
 FAMILY = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")
 """Classes of torch.optim, and all that are derived from them."""
 
 QUANTITIES = {"exp_avg": "m", "exp_avg_sq": "v", "exp_inf": "v", "max_exp_avg_sq": "vmax"}
 """What torch's state calls them; Adamax keeps a maximum where the others keep a mean."""
+
+TENSORS = frozenset({"params", "param_names"})
+"""What else stands in a group."""
 
 
 def is_of_family(optimizer: object) -> bool:
@@ -75,8 +79,11 @@ class _Watched:
             raise ParityError(f"two parameters are called {twice!r}; give model= the model that has them")
         self.shapes = [tuple(parameter.shape) for parameter in self.parameters]
         self._count = sum(len(group["params"]) for group in optimizer.param_groups)
-        self._last: list[np.ndarray] | None = None
+        self._found: Moment | None = None
         self._moved: list[int] = []
+        self._groups: list[dict[str, Any]] | None = None
+        self._memory: Memory | None = None
+        self._inside: int | None = None
 
     def about(self) -> dict[str, Any]:
         """What stands in the header: framework, versions, optimizer, devices."""
@@ -105,90 +112,122 @@ class _Watched:
 
     def before(self, *_: Any) -> None:
         """Called before every step."""
-        recorder = self.recorder
+        recorder, thread = self.recorder, threading.get_ident()
+        if not recorder.takes_next:
+            return
         try:
-            if not recorder.takes_next:
-                return
-            if sum(len(group["params"]) for group in self.optimizer.param_groups) != self._count:
-                recorder.end("a parameter was added to the optimizer")
-            elif not recorder.has_begun:
-                recorder.begin(self._moment())
-            elif self._last is not None:
-                weights = self._kept(self.parameters)
-                pairs = zip(weights, self._last, strict=True)
-                self._moved = [place for place, (now, then) in enumerate(pairs) if now.tobytes() != then.tobytes()]
+            if self._inside is not None and self._inside != thread:
+                recorder.end("two threads were in a step of the optimizer at once")
+            self._inside = thread
+            moved = None if self._memory is None else self._memory.moved()
+            if moved is None:
+                self._look()
+            else:
+                self._moved = moved
         except Exception as error:
             recorder.end(f"{type(error).__name__}: {error}")
 
     def after(self, *_: Any) -> None:
         """Called after every step."""
         recorder = self.recorder
+        if not recorder.takes_next:
+            recorder.pass_over()
+            return
         try:
-            if not recorder.takes_next:
-                recorder.pass_over()
-                return
-            moment = self._moment()
-            gradients = [None if one.grad is None else one.grad for one in self.parameters]
-            recorder.write(self._kept(gradients), moment, self._hyper(), self._moved)
-            self._last, self._moved = list(moment.states["w"]), []
+            with recorder.lock:
+                self._inside = None
+                changed = self._changed()
+                if recorder.ended:
+                    return
+                taken = None if self._memory is None else self._memory.take()
+                if taken is None:
+                    self._write()
+                else:
+                    recorder.commit(taken[0], changed, taken[1], self._moved)
         except Exception as error:
             recorder.end(f"{type(error).__name__}: {error}")
+
+    def _look(self) -> None:
+        """What a step finds, tensor by tensor, as any may be read, on whatever device."""
+        row = self.recorder.row
+        if row is None or row.paired:
+            self._found = self._moment()
+        else:
+            self._moved = self.recorder.moved(self._kept(self.parameters))
+
+    def _write(self) -> None:
+        """What a step leaves, in the same way."""
+        recorder = self.recorder
+        gradients = self._kept([one.grad for one in self.parameters])
+        recorder.write(gradients, self._found, self._moment(), self._hyper(), self._moved)
+        self._found, row = None, recorder.row
+        held = [self.optimizer.state.get(parameter, {}) for parameter in self.parameters]
+        if self._memory is None and row is not None and not row.paired:
+            self._memory = memory_of(self.optimizer, self.parameters, self._keys(held), recorder)
 
     def _moment(self) -> Moment:
         held = [self.optimizer.state.get(parameter, {}) for parameter in self.parameters]
         states: dict[str, Sequence[np.ndarray]] = {"w": self._kept(self.parameters)}
         if self._wanted.moments:
-            for key, quantity in QUANTITIES.items():
-                found = [one.get(key) for one in held]
-                if any(one is not None for one in found):
-                    arrays = self._kept(found)
-                    like = next(one for one in arrays if one is not None)
-                    states[quantity] = [
-                        np.zeros(w.size, like.dtype) if one is None else one
-                        for one, w in zip(arrays, states["w"], strict=True)
-                    ]
+            for quantity, key in self._keys(held).items():
+                arrays = self._kept([one.get(key) for one in held])
+                likes = [one for one in arrays if one is not None] or states["w"]
+                states[quantity] = [
+                    np.zeros(w.size, likes[0].dtype) if one is None else one
+                    for one, w in zip(arrays, states["w"], strict=True)
+                ]
         return Moment(states, [int(one["step"]) if "step" in one else 0 for one in held])
+
+    def _keys(self, held: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """What the optimizer's state calls its moments, or will where there are none yet."""
+        found = {quantity: key for key, quantity in QUANTITIES.items() if any(key in one for one in held)}
+        if found or not type(self.optimizer).__module__.startswith("torch.optim."):
+            return found
+        later = {"m": "exp_avg", "v": "exp_inf" if type(self.optimizer).__name__ == "Adamax" else "exp_avg_sq"}
+        if any(group.get("amsgrad") for group in self.optimizer.param_groups):
+            later["vmax"] = "max_exp_avg_sq"
+        return later
 
     def _kept(self, tensors: Sequence[Any]) -> list[Any]:
         return [
-            None if tensor is None else _array(tensor, place)
+            None if tensor is None else array_of(tensor, place)
             for tensor, place in zip(tensors, self.recorder.places, strict=True)
         ]
 
-    def _hyper(self) -> list[Mapping[str, Any]]:
+    def _changed(self) -> list[dict[str, Any]] | None:
+        """The hyperparameters of all groups; None where none has changed since they were last asked for."""
+        groups = self.optimizer.param_groups
+        try:
+            if groups == self._groups:
+                return None
+        except RuntimeError:
+            # Tensors that stand where others stood.
+            pass
+        if sum(len(group["params"]) for group in groups) != self._count:
+            self.recorder.end("a parameter was added to the optimizer")
+        named = [one for group in groups for one in group.items()]
+        # What can change within itself may change unseen.
+        constant = all(key in TENSORS or _is_constant(value) for key, value in named)
+        self._groups = [{**group, "params": list(group["params"])} for group in groups] if constant else None
+        return self._hyper()
+
+    def _hyper(self) -> list[dict[str, Any]]:
         return [
-            {
-                key: told
-                for key, value in group.items()
-                if key not in {"params", "param_names"} and _can_be_told(told := _plain(value))
-            }
+            {key: told for key, value in group.items() if key not in TENSORS and _can_be_told(told := _plain(value))}
             for group in self.optimizer.param_groups
         ]
-
-
-def _array(tensor: Any, places: np.ndarray | None) -> np.ndarray:
-    """What is kept of a tensor, flat, in memory of its own; from any device."""
-    import torch
-
-    kept: np.ndarray
-    whole = tensor.detach()
-    if whole.is_sparse:
-        whole = whole.to_dense()
-    narrow = whole.dtype == torch.bfloat16
-    if whole.device.type == "cpu":
-        array = (whole.view(torch.int16) if narrow else whole).numpy().reshape(-1)
-        kept = array.copy() if places is None else array.take(places)
-    else:
-        flat = whole.reshape(-1)
-        flat = flat if places is None else flat[torch.from_numpy(places).to(flat.device)]
-        kept = (flat.view(torch.int16) if narrow else flat).cpu().numpy()
-    return kept.view(ml_dtypes.bfloat16) if narrow else kept
 
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     return [_plain(one) for one in value] if isinstance(value, tuple | list) else value
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_constant, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _can_be_told(value: Any) -> bool:

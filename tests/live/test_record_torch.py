@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
 
 import parity
-from parity.case.recording import check_recording, read_recording
+from parity.case.recording import check_recording, read_recording, sampled_places
 from parity.core.errors import UsageError
 
 pytestmark = pytest.mark.frameworks
@@ -145,8 +146,6 @@ def test_weights_that_somebody_else_changes_are_told(tmp_path):
 
 
 def test_a_sample_is_the_same_for_a_transposed_tensor():
-    from parity.case.recording import sampled_places
-
     for shape, turn in (
         ((30, 7), (1, 0)),
         ((12, 12), (1, 0)),
@@ -236,28 +235,136 @@ def test_another_optimizer_is_named(tmp_path):
 
 
 KILLED = """
-import itertools, os, signal, sys, torch, parity
-weights = [torch.nn.Parameter(torch.ones(50000)), torch.nn.Parameter(torch.ones(3))]
+import itertools, sys, torch, parity, parity.live.pending, parity.live.recorder
+parity.live.recorder.CAPACITY = int(sys.argv[2])
+if sys.argv[3:]:
+    parity.live.pending.IN_PLACE = frozenset()
+weights = [torch.nn.Parameter(torch.ones(500)), torch.nn.Parameter(torch.ones(3))]
 optimizer = torch.optim.Adam(weights)
 with parity.record(sys.argv[1], optimizer):
     for step in itertools.count(1):
         for one in weights:
             one.grad = torch.full_like(one, 1 / step)
         optimizer.step()
-        if step == 40:
+        if step == 140:
             print('far enough', flush=True)
 """
 
 
-def test_a_kill_leaves_every_whole_step(process, tmp_path):
-    running = process(tmp_path / "cut", code=KILLED)
+@pytest.mark.parametrize("how", [[1 << 20], [1 << 20, "called"], [1 << 16], [0]], ids=str)
+def test_a_kill_leaves_every_whole_step(process, tmp_path, how):
+    running = process(tmp_path / "cut", *how, code=KILLED)
     assert running.stdout.readline() == "far enough\n"
     running.kill()
     running.wait()
     recording = read_recording(tmp_path / "cut")
     check_recording(recording)
-    assert recording.steps >= 40
-    assert recording.gradients("0.1", 40).tolist() == [np.float32(1 / 40)] * 3
+    assert recording.steps >= 140
+    for step in range(1, recording.steps + 1):
+        assert recording.gradients("0.1", step).tolist() == [np.float32(1 / step)] * 3
+        assert recording.step(step).t == (step, step)
+        assert recording.values("w", "0.0", step).tobytes() == recording.before("w", "0.0", step + 1).tobytes()
+    assert bool(recording.pending) == bool(how[0])
+
+
+def test_however_steps_wait_the_files_are_the_same(tmp_path, monkeypatch):
+    """Mapped to memory, written by a call, in small rounds, or not waiting at all."""
+    from parity.live import pending, recorder
+
+    ways = {"mapped": {}, "called": {"IN_PLACE": frozenset()}, "rounds": {"CAPACITY": 2000}, "at-once": {"CAPACITY": 0}}
+    for name, changes in ways.items():
+        with monkeypatch.context() as patch:
+            for key, value in changes.items():
+                patch.setattr(pending if key == "IN_PLACE" else recorder, key, value)
+            trained(path=tmp_path / name, length=40)
+    files = {name: {one.name: one.read_bytes() for one in (tmp_path / name).iterdir()} for name in ways}
+    assert files["mapped"] == files["called"] == files["rounds"] == files["at-once"]
+    assert sorted(files["mapped"]) == ["gradients.bits", "m.bits", "recording.json", "steps.jsonl", "v.bits", "w.bits"]
+
+
+def every_kind(torch, dtype, *, turned):
+    """Parameters of every shape; turned: one of them does not lie as its rows are written."""
+    torch.manual_seed(3)
+    found = [torch.randn(shape).to(dtype) for shape in ((), (0,), (7,), (6, 5), (2, 3, 4))]
+    if turned:
+        found.append(torch.randn(5, 6).to(dtype).t())
+    return [torch.nn.Parameter(one) for one in found]
+
+
+def held_by(parameters, optimizer):
+    state = [optimizer.state[one] for one in parameters]
+    tensors = {
+        "w": parameters,
+        "m": [one.get("exp_avg") for one in state],
+        "v": [one.get("exp_avg_sq") for one in state],
+        "gradients": [one.grad for one in parameters],
+    }
+    # Slow, and plain to see: each tensor on its own, in its own order.
+    return {
+        name: [None if one is None else b"".join(raw(element) for element in one.detach().reshape(-1)) for one in many]
+        for name, many in tensors.items()
+    }
+
+
+def raw(element):
+    import torch
+
+    return element.clone().reshape(1).view(torch.uint8).numpy().tobytes()
+
+
+@pytest.mark.parametrize("elements", [None, 5])
+@pytest.mark.parametrize("turned", [False, True], ids=["plain", "turned"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_what_is_copied_at_once_is_what_each_tensor_holds(tmp_path, monkeypatch, dtype, turned, elements):
+    """Whatever a user does with gradients, weights and states between two steps."""
+    import torch
+
+    from parity.live.torch_memory import Memory
+
+    kind, taken, take = getattr(torch, dtype), [], Memory.take
+    monkeypatch.setattr(Memory, "take", lambda self: taken.append(take(self)) or taken[-1])
+    parameters = every_kind(torch, kind, turned=turned)
+    optimizer = torch.optim.Adam(parameters, lr=0.1)
+    seen = []
+    with parity.record(tmp_path / "made", optimizer, elements=elements):
+        for step in range(12):
+            for place, one in enumerate(parameters):
+                # Every gradient but one is new, as after zero_grad; some are none, some lie the other way around.
+                value = torch.randn(one.shape).to(kind)
+                if place == 3 and step % 3 == 1:
+                    value = value.t().contiguous().t()
+                one.grad = None if place == step % 7 else value
+            if step == 4:
+                parameters[2].data = parameters[2].data.clone() * 2
+            if step == 6:
+                optimizer.load_state_dict(optimizer.state_dict())
+            if step == 8:
+                optimizer.state[parameters[3]]["exp_avg"] = torch.ones_like(parameters[3])
+            if step == 10:
+                moment = optimizer.state[parameters[4]]["exp_avg_sq"]
+                moment.data = moment.data.clone() + 1
+            optimizer.step()
+            seen.append(held_by(parameters, optimizer))
+    recording = read_recording(tmp_path / "made")
+    check_recording(recording)
+    assert recording.steps == 12
+    assert [step.moved for step in recording.journal] == [()] * 4 + [("0.2",)] + [()] * 7
+    places = [sampled_places(tuple(one.shape), elements, 0) for one in parameters]
+    for step, told in enumerate(seen, start=1):
+        for place, one in enumerate(recording.parameters):
+            for quantity, many in told.items():
+                find = recording.gradients if quantity == "gradients" else partial(recording.values, quantity)
+                found, expected = find(one.name, step), many[place]
+                if expected is None:
+                    expected = bytes(parameters[place].numel() * found.itemsize)
+                elements_of = np.frombuffer(expected, f"V{found.itemsize}")
+                kept = elements_of if places[place] is None else elements_of[places[place]]
+                assert found.tobytes() == kept.tobytes(), (step, quantity, one.name)
+        assert recording.step(step).none == tuple(
+            one.name for one, given in zip(recording.parameters, told["gradients"], strict=True) if given is None
+        )
+    # Where all lies plainly, it was copied at once, but for what the very first step had to be looked at for.
+    assert [one is not None for one in taken] == [not turned] * 11
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,114 @@
+"""The journal of a recording: a line for every step, in its file, or beside its row where it waits for that."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from parity.core.errors import ParityError
+
+JOURNAL = "steps.jsonl"
+
+PENDING = "pending.bits"
+PENDING_HEAD, PENDING_MARK = struct.Struct("<8sIIqI"), b"parity 2"
+"""Before the row of every step that waits there: the mark, its segment, its number in it, t, the bytes of its text.
+
+The text follows the row: its line of the journal without the digest, or nothing where there is nothing but t in it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedStep:
+    """One step: `t` of every parameter after it, hyperparameters of every group, parameters without a gradient.
+
+    moved: parameters whose weights were changed by somebody else since the step before.
+    """
+
+    number: int
+    t: tuple[int, ...]
+    groups: tuple[Mapping[str, Any], ...]
+    none: tuple[str, ...]
+    moved: tuple[str, ...]
+    digest: str
+
+
+def journal_file(folder: Path, segment: int = 0) -> Path:
+    """Where a line for every step lies."""
+    return folder / (f"steps.{segment}.jsonl" if segment else JOURNAL)
+
+
+def lines_of(file: Path) -> list[bytes]:
+    """Those that were written to their end; the line on which a process was killed is none."""
+    try:
+        return file.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise ParityError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def steps_of(
+    lines: Sequence[bytes],
+    file: Path,
+    names: Sequence[str],
+    earlier: int,
+    groups: tuple[Mapping[str, Any], ...] = (),
+) -> list[RecordedStep]:
+    """What lines of a journal say, after earlier steps and with the groups that were in force."""
+    steps = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            told = json.loads(line)
+            groups = tuple(told["groups"]) if "groups" in told else groups
+            t = told["t"] if isinstance(told["t"], list) else [told["t"]] * len(names)
+            none, moved = ([names[place] for place in told.get(key, ())] for key in ("none", "moved"))
+            steps.append(RecordedStep(earlier + number, tuple(t), groups, tuple(none), tuple(moved), told["digest"]))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise ParityError(f"{file}: line {number} cannot be understood ({error})") from None
+    return steps
+
+
+def waiting_after(folder: Path, segment: int, filed: int, size: int) -> list[tuple[bytes, np.ndarray]]:
+    """Lines and rows of whole steps that were not yet in the files of the newest segment when a process was killed."""
+    try:
+        content = (folder / PENDING).read_bytes()
+    except OSError:
+        return []
+    later = [(number, row, line) for number, row, line in waiting_steps(content, segment, size) if number > filed]
+    return (
+        [(line, np.frombuffer(row, np.uint8)) for _, row, line in later]
+        if later[:1] and later[0][0] == filed + 1
+        else []
+    )
+
+
+def waiting_steps(content: bytes | memoryview, segment: int, size: int) -> Iterator[tuple[int, memoryview, bytes]]:
+    """Number in its segment, row and line of every step that waits; size: bytes of a row."""
+    view, offset, last = memoryview(content), 0, 0
+    while offset + PENDING_HEAD.size + size <= len(view):
+        mark, of, number, t, length = PENDING_HEAD.unpack_from(view, offset)
+        # What follows the newest step is of an earlier round.
+        if mark != PENDING_MARK or of != segment or last not in (0, number - 1):
+            return
+        begin = offset + PENDING_HEAD.size
+        offset, last = begin + size + length, number
+        row, text = view[begin : begin + size], bytes(view[begin + size : offset])
+        yield number, row, line_of(text.decode() if text else f'{{"t": {t}', xxhash.xxh3_128_hexdigest(row))
+
+
+def line_of(text: str, digest: str) -> bytes:
+    """A line of the journal; text: all of it before the digest."""
+    return f'{text}, "digest": "{digest}"}}\n'.encode()
+
+
+def digest_of_rows(rows: Sequence[np.ndarray]) -> str:
+    """XXH3-128 of the bits of one step: its gradients, then every quantity."""
+    digest = xxhash.xxh3_128()
+    for row in rows:
+        digest.update(np.ascontiguousarray(row).view(np.uint8).data)
+    return digest.hexdigest()
