@@ -307,9 +307,7 @@ def write_recording(tmp_path):
             for step, (state, given) in enumerate(zip(states, gradients, strict=True), start=1):
                 now = moment(state.w, state.m, state.v, step)
                 if recorder.takes_next:
-                    if not recorder.has_begun:
-                        recorder.begin(last)
-                    recorder.write(kept(given), now, [{"lr": hyper.lr_at(step), **betas, **decay}])
+                    recorder.write(kept(given), last, now, [{"lr": hyper.lr_at(step), **betas, **decay}])
                 else:
                     recorder.pass_over()
                 last = now

@@ -18,7 +18,7 @@ from parity.comparison.recordings import LOCK, joined, measured_row
 from parity.core.errors import ParityError, UsageError
 from parity.explain.likeness import Gradient, likenesses, told_of
 from parity.live import keras_lock, keras_optimizer, torch_lock, torch_optimizer
-from parity.live.recorder import FORMAT_OF
+from parity.live.row import FORMAT_OF
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import parity
@@ -102,11 +103,11 @@ def test_an_adam_that_is_none_is_not_green(recorded, tmp_path):
     from parity.case.recording import digest_of_rows, read_recording
 
     recording = read_recording(folder)
-    gradients = recording._rows("gradients").copy()
+    gradients = np.stack(recording.rows("gradients"))
     gradients[3] ^= 0x3
     (folder / "gradients.bits").write_bytes(gradients.tobytes())
     lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
-    states = [recording._rows(one)[4] for one in recording.quantities]
+    states = [recording.row(one, 4) for one in recording.quantities]
     lines[3]["digest"] = digest_of_rows([gradients[3], *states])
     (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     run = parity.run([folder], ["torch.adam.forloop"], output=tmp_path / "run")
