@@ -70,7 +70,7 @@ class Oracle:
 
     def programs(self, format: Format) -> tuple[Program, ...]:
         """What a step runs on weights of a format."""
-        eps = scalars_of(self, [self.hyper.lr_at(1)], [1], format)["eps"]
+        eps = scalars_of(replace(self, hyper=self.hyper.over([1])), [self.hyper.lr_at(1)], [1], format)["eps"]
         return programs(self.forms, self.hyper, bool(eps.high[0] != 0))
 
 
@@ -147,10 +147,11 @@ class _Run:
         counts = self._counts + np.cumsum(block.present | every, axis=0, dtype=np.int64)
         self._counts = counts[-1]
         lr = [self._oracle.hyper.lr_at(step) for step in block.steps]
+        oracle = replace(self._oracle, hyper=self._oracle.hyper.over(block.steps))
         alike = np.vstack([counts, block.present])
         firsts = [0, *(np.flatnonzero((alike[:, 1:] != alike[:, :-1]).any(axis=0)) + 1)]
         for first, last in zip(firsts, [*firsts[1:], counts.shape[1]], strict=True):
-            factors = self._factors(lr, counts[:, first].tolist())
+            factors = self._factors(oracle, lr, counts[:, first].tolist())
             start, stop = self._stops[first - 1] if first else 0, self._stops[last - 1]
             width = max(TILE, -(-(stop - start) // (TILE * (os.cpu_count() or 1))) * TILE)
             for place in range(start, stop, width):
@@ -162,9 +163,9 @@ class _Run:
         high, low = self._rows
         return Truth(*(DoubleDouble(high[place, 1:], low[place, 1:]) for place in range(len(high))))
 
-    def _factors(self, lr: Sequence[float], counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _factors(self, oracle: Oracle, lr: Sequence[float], counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Scalars and numbers of every step, (steps, inputs) high and low; 0 for inputs that are something else."""
-        named = scalars_of(self._oracle, lr, counts, self._format)
+        named = scalars_of(oracle, lr, counts, self._format)
         high, low = np.zeros((2, len(lr), len(self._code.inputs)))
         for place, one in enumerate(self._code.inputs):
             if isinstance(one, float):
@@ -225,7 +226,9 @@ def scalars_of(oracle: Oracle, lr: Sequence[float], counts: Sequence[int], forma
         rounded = scalars(hyper, convention, oracle.arithmetic.factors, lr, counts, format)
         return {name: from_double(one) for name, one in rounded.items()}
     asked = {"beta1": hyper.beta1, "beta2": hyper.beta2, "eps": hyper.eps, "wd": hyper.weight_decay}
-    values = {name: np.full(len(counts), float(value)) for name, value in asked.items()}
+    values = {name: np.empty(len(counts)) for name in asked}
+    for name, value in asked.items():
+        values[name][:] = value
     values |= {"lr": np.array(lr, np.float64), "t": np.array(counts, np.float64)}
     text = EXACT
     if not convention.bias_correction:

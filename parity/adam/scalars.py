@@ -38,11 +38,13 @@ def scalars(
 ) -> Scalars:
     """Every factor of the steps whose step sizes are `lr` and whose t of the bias correction are `counts`.
 
+    Betas that change have to be those of these steps, as `Hyper.over` gives them.
+
     format: that of the weights. What rounding does: in float16, eps = 1e-8 is 0, so that a gradient of zero gives
     0 / 0 = NaN; in bfloat16, beta2 = 0.999 is 1 while 1 - beta2 is 0.001, so that v never decays. Neither is guarded
     against. Without bias correction, powers of the betas are 0. Whoever asks again gets the same arrays, read-only.
     """
-    if len(counts) != 1 or isinstance(hyper.lr, tuple):
+    if len(counts) != 1 or isinstance(hyper.lr, tuple) or hyper.betas_change:
         return _scalars(hyper, convention, factors, tuple(lr), tuple(counts), format)
     # Who takes one step takes the next ones too, and all of them cost what one does.
     place = counts[0] % AHEAD
@@ -65,7 +67,7 @@ def _scalars(
         "lr": np.array(lr, np.float64),
         "t": np.array(counts, np.float64),
         **{
-            name: np.full(len(counts), value, np.float64)
+            name: np.broadcast_to(np.asarray(value, np.float64), len(counts))
             for name, value in (
                 ("beta1", hyper.beta1),
                 ("beta2", hyper.beta2),
@@ -81,7 +83,8 @@ def _scalars(
             values[name] = _kept(value, formats[keeps])
         found = {name: _kept(value, formats["working"]) for name, value in values.items()}
     for value in found.values():
-        value.flags.writeable = False
+        if value.flags.writeable:
+            value.flags.writeable = False
     return MappingProxyType(found)
 
 

@@ -107,7 +107,7 @@ def step_in_place(
     m_of, v_of, vmax_of = state.m, state.v, state.vmax
     if m_of is None or v_of is None or (vmax_of is None and hyper.amsgrad):
         raise ParityError("an Adam step needs m and v, and vmax under AMSGrad")
-    lr = [hyper.lr_at(t)]
+    lr, hyper = [hyper.lr_at(t)], hyper.over([t])
     for name, w in state.w.items():
         g = gradient[name]
         if g is None:
@@ -134,7 +134,8 @@ def free_steps(
     """The states after each step, (steps, size), each from the one before, bit for bit those of `step`.
 
     start: the state before, rows (size,); gradients: (steps, size), one dtype; lr, counts: step size and t of the bias
-    correction, (steps,). setting: of the tensor, where omitted (size,) beside others.
+    correction, (steps,). hyper: betas that change are those of these steps. setting: of the tensor, where omitted
+    (size,) beside others.
     """
     after = Rows(*(None if row is None else np.empty(gradients.shape, row.dtype) for row in start))  # type: ignore[arg-type]
     for rows, row in zip(after, start, strict=True):

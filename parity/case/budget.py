@@ -64,8 +64,11 @@ def rounding_budget(
     Quantities without a limit are left out: w where v may be subnormal, as its relative error is then
     unbounded, and under "moments"; v and w where 1 - beta2 may round to 0, that is c2 >= 1; all of them
     where g * g may overflow, or where such a w, or such betas, meet L2 decay.
-    Catches every wrong Adam that is further off; nothing here is tuned to what was measured.
+    Nor is there one where the betas change. Catches every wrong Adam that is further off; nothing here is tuned to
+    what was measured.
     """
+    if isinstance(hyper.beta1, tuple) or isinstance(hyper.beta2, tuple):
+        return {}
     roundings = _roundings(format, rounding)
     coupled = hyper.weight_decay > 0 and not hyper.decoupled
     gradient = magnitudes.largest + (hyper.weight_decay * magnitudes.weight if coupled else 0.0)
@@ -106,7 +109,7 @@ def _roundings(format: Format, rounding: Rounding) -> _Roundings:
 
 
 def _weights_limit(hyper: Hyper, steps: int, weight: float, roundings: _Roundings) -> float:
-    u, b1, b2 = roundings.u, hyper.beta1, hyper.beta2
+    u, (b1, b2) = roundings.u, hyper.betas_at(1)
     stores = 1 if hyper.weight_decay == 0 else 3
     limit = walked = 0.0
     for step in range(1, steps + 1):

@@ -46,18 +46,27 @@ def _number_or_default(value: Any, *, below_one: bool) -> Any:
     raise _case_error('{given} is not allowed; allowed: {allowed}, or "default"', given=repr(value), allowed=allowed)
 
 
+def _one_or_every(value: Any, what: str, *, below_one: bool) -> Any:
+    if not isinstance(value, list | tuple):
+        return _number_or_default(value, below_one=below_one)
+    for step, one in enumerate(value, start=1):
+        if one == DEFAULT or one != _number_or_default(one, below_one=below_one):
+            raise _case_error("no {what} {given} at step {step}", what=what, given=repr(one), step=step)
+    return tuple(float(one) for one in value)
+
+
 class HyperTable(BaseModel):
     """What is asked of every Adam; "default" takes each implementation's own.
 
-    lr: step size, one number or one for each step. beta1, beta2: in [0, 1). eps: added to the
+    lr: step size, beta1, beta2: in [0, 1); one number or one for each step. eps: added to the
     denominator where the implementation puts it. weight_decay: decoupled, or L2.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     lr: float | tuple[float, ...] | Default = 1e-3
-    beta1: float | Default = 0.9
-    beta2: float | Default = 0.999
+    beta1: float | tuple[float, ...] | Default = 0.9
+    beta2: float | tuple[float, ...] | Default = 0.999
     eps: float | Default = 1e-8
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     decoupled: bool = False
@@ -66,7 +75,7 @@ class HyperTable(BaseModel):
     @field_validator("beta1", "beta2", mode="before")
     @classmethod
     def _decay_rate(cls, value: Any) -> Any:
-        return _number_or_default(value, below_one=True)
+        return _one_or_every(value, "decay rate", below_one=True)
 
     @field_validator("eps", mode="before")
     @classmethod
@@ -76,12 +85,7 @@ class HyperTable(BaseModel):
     @field_validator("lr", mode="before")
     @classmethod
     def _step_size(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            return _number_or_default(value, below_one=False)
-        for step, one in enumerate(value, start=1):
-            if one == DEFAULT or one != _number_or_default(one, below_one=False):
-                raise _case_error("no step size {given} at step {step}", given=repr(one), step=step)
-        return tuple(float(one) for one in value)
+        return _one_or_every(value, "step size", below_one=False)
 
 
 class CaseParameter(BaseModel):
@@ -130,12 +134,16 @@ class Case(Shown, BaseModel):
         for name, times in names.items():
             if times > 1:
                 raise _case_error("parameters: the name {name} is given {times} times", name=repr(name), times=times)
-        if isinstance(self.hyper.lr, tuple) and len(self.hyper.lr) != self.steps:
-            raise _case_error(
-                "hyper.lr: {given} step sizes for {steps} steps; allowed: one number, or one for each step",
-                given=len(self.hyper.lr),
-                steps=self.steps,
-            )
+        for name, what in (("lr", "step sizes"), ("beta1", "decay rates"), ("beta2", "decay rates")):
+            value = getattr(self.hyper, name)
+            if isinstance(value, tuple) and len(value) != self.steps:
+                raise _case_error(
+                    "hyper.{name}: {given} {what} for {steps} steps; allowed: one number, or one for each step",
+                    name=name,
+                    given=len(value),
+                    what=what,
+                    steps=self.steps,
+                )
         if any(later <= one for one, later in pairwise((*self.restart, self.steps))):
             raise _case_error(
                 "restart: {given} is not allowed; allowed: steps in ascending order, each below steps = {steps}",

@@ -15,6 +15,9 @@ from parity.core.errors import ParityError
 RECORDED = "recorded"
 """The name of what happened, as a party of its own."""
 
+CHANGING = ("lr", "beta1", "beta2")
+"""What may be another number at every step."""
+
 SCALARS_IN_FLOAT32 = ("keras", "tf_keras", "tensorflow")
 
 
@@ -91,15 +94,17 @@ def _check_replayable(recording: Recording, name: str, parameters: Sequence[Reco
 
 
 def _hyper(recording: Recording, name: str, group: int) -> HyperTable:
-    """The hyperparameters of a group; a learning rate of every step where it changes."""
+    """The hyperparameters of a group; a learning rate, and betas, of every step where they change."""
     told = [step.groups[min(group, len(step.groups) - 1)] for step in recording.journal]
-    constant = [{key: value for key, value in _named(one).items() if key != "lr"} for one in told]
+    named = [_named(one) for one in told]
+    constant = [{key: value for key, value in one.items() if key not in CHANGING} for one in named]
     for step, one in enumerate(constant, start=1):
         if one != constant[0]:
             changed = next(key for key in one if one[key] != constant[0].get(key))
-            raise ParityError(f"recording {name!r}: {changed} changes at step {step}; only the learning rate may")
-    lrs = [float(one["lr"]) for one in told]
-    return HyperTable(lr=lrs[0] if len(set(lrs)) == 1 else tuple(lrs), **constant[0])
+            raise ParityError(f"recording {name!r}: {changed} changes at step {step}; only lr and the betas may")
+    rates = {key: [float(one[key]) for one in named] for key in CHANGING}
+    changing: dict[str, Any] = {key: one[0] if len(set(one)) == 1 else tuple(one) for key, one in rates.items()}
+    return HyperTable(**changing, **constant[0])
 
 
 def _named(group: Mapping[str, Any]) -> dict[str, Any]:

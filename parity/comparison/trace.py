@@ -12,7 +12,7 @@ import numpy as np
 from parity.core.digest import digest_of, quick_digest_of
 from parity.core.errors import ParityError
 from parity.core.files import write_json
-from parity.core.hyper import Hyper
+from parity.core.hyper import Hyper, Numbers
 from parity.core.layout import Layout, Parameter
 from parity.core.state import QUANTITIES
 from parity.numerics.formats import Format, format_named
@@ -56,11 +56,14 @@ class Trace:
 
 def hyper_to_json(hyper: Hyper) -> dict[str, Any]:
     """Hyperparameters with every float as a hex float, so that no bit is lost."""
-    lr = [value.hex() for value in hyper.lr] if isinstance(hyper.lr, tuple) else float(hyper.lr).hex()
+
+    def told(value: Numbers) -> str | list[str]:
+        return [one.hex() for one in value] if isinstance(value, tuple) else float(value).hex()
+
     return {
-        "lr": lr,
-        "beta1": float(hyper.beta1).hex(),
-        "beta2": float(hyper.beta2).hex(),
+        "lr": told(hyper.lr),
+        "beta1": told(hyper.beta1),
+        "beta2": told(hyper.beta2),
         "eps": float(hyper.eps).hex(),
         "weight_decay": float(hyper.weight_decay).hex(),
         "decoupled": hyper.decoupled,
@@ -70,11 +73,14 @@ def hyper_to_json(hyper: Hyper) -> dict[str, Any]:
 
 def hyper_from_json(fields: dict[str, Any]) -> Hyper:
     """The inverse of hyper_to_json."""
-    lr = fields["lr"]
+
+    def read(value: str | list[str]) -> Numbers:
+        return tuple(map(float.fromhex, value)) if isinstance(value, list) else float.fromhex(value)
+
     return Hyper(
-        lr=tuple(map(float.fromhex, lr)) if isinstance(lr, list) else float.fromhex(lr),
-        beta1=float.fromhex(fields["beta1"]),
-        beta2=float.fromhex(fields["beta2"]),
+        lr=read(fields["lr"]),
+        beta1=read(fields["beta1"]),
+        beta2=read(fields["beta2"]),
         eps=float.fromhex(fields["eps"]),
         weight_decay=float.fromhex(fields["weight_decay"]),
         decoupled=bool(fields["decoupled"]),

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+Numbers = float | tuple[float, ...]
+"""One for all steps, or one for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hyper:
     """Hyperparameters of one run, as Python doubles; each implementation rounds them as it does.
 
-    lr: step size alpha, one float or one float per step. beta1, beta2: decay rates of the two
-    moments. eps: added to the denominator where the implementation's convention puts it.
+    lr: step size alpha; beta1, beta2: decay rates of the two moments; each one float or one float per step. Where a
+    beta changes, the bias correction of a step takes that of the step, to the power of t. eps: added to the
+    denominator where the implementation's convention puts it.
     weight_decay: lambda; decoupled (``w *= 1 - lr * lambda`` before the update) or L2
     (``g += lambda * w``). amsgrad: keep the maximum of the second moment.
     Source: Kingma & Ba 2015, Algorithm 1; Loshchilov & Hutter 2019, Algorithm 2; Reddi et al. 2018,
     Algorithm 2.
     """
 
-    lr: float | tuple[float, ...] = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
+    lr: Numbers = 1e-3
+    beta1: Numbers = 0.9
+    beta2: Numbers = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
     decoupled: bool = False
@@ -27,8 +32,28 @@ class Hyper:
 
     def lr_at(self, step: int) -> float:
         """Step size of a 1-based step; IndexError where a schedule is shorter than the run."""
-        if isinstance(self.lr, tuple):
-            if step < 1:
-                raise IndexError(f"step {step}: steps count from 1")
-            return self.lr[step - 1]
-        return self.lr
+        return _at(self.lr, step)
+
+    def betas_at(self, step: int) -> tuple[float, float]:
+        """Both betas of a 1-based step; IndexError where they are fewer than the steps."""
+        return _at(self.beta1, step), _at(self.beta2, step)
+
+    @property
+    def betas_change(self) -> bool:
+        """Whether either is given step by step."""
+        return isinstance(self.beta1, tuple) or isinstance(self.beta2, tuple)
+
+    def over(self, steps: Sequence[int]) -> Hyper:
+        """With the betas of those 1-based steps, one for each; itself where they do not change."""
+        if not self.betas_change:
+            return self
+        rates = [self.betas_at(step) for step in steps]
+        return replace(self, beta1=tuple(one for one, _ in rates), beta2=tuple(two for _, two in rates))
+
+
+def _at(value: Numbers, step: int) -> float:
+    if not isinstance(value, tuple):
+        return value
+    if step < 1:
+        raise IndexError(f"step {step}: steps count from 1")
+    return value[step - 1]

@@ -183,7 +183,7 @@ def _step_parameter(
     made = lock_step(
         States(**{name: np.ascontiguousarray(rows[present, place]) for name, rows in before.items()}),
         np.ascontiguousarray(block.gradients[present, place]),
-        adam.hyper,
+        adam.hyper.over([step for step, here in zip(block.steps, present, strict=True) if here]),
         adam.twin.convention,
         adam.twin.arithmetic,
         [adam.hyper.lr_at(step) for step, here in zip(block.steps, present, strict=True) if here],

@@ -75,7 +75,7 @@ def _steps(
     made = free_steps(
         States(**start),
         np.ascontiguousarray(block.gradients[present, place]),
-        adam.hyper,
+        adam.hyper.over([step for step, here in zip(block.steps, present, strict=True) if here]),
         adam.twin.convention,
         adam.twin.arithmetic,
         [adam.hyper.lr_at(step) for step, here in zip(block.steps, present, strict=True) if here],

@@ -52,8 +52,7 @@ def observation_from_trace(
 
 def observation_from_recording(case: Case, *, hide_moments: bool = False) -> Observation:
     """What happened in a recorded training, as the case of it has it; ParityError where that begins with a state."""
-    if case.begun:
-        raise ParityError(f"{case.name}: begins with a state; which Adam it is shows from a first step on")
+    _check_simple(case)
     recording = recording_in(Path(case.recorded))
     format, layout = format_named(case.dtypes[0]), case.layout()
     weights, gradients, none = _inputs(case, format)
@@ -100,9 +99,15 @@ def _made(trace: Trace, case: Case) -> tuple[np.ndarray, np.ndarray, _None]:
     """Bits of the weights (size,) and gradients (steps, size), and whose gradients are None."""
     if case.layout() != trace.layout or case.steps != trace.steps:
         raise ParityError(f"{trace.folder}: is no trace of the case {case.name!r}: other parameters or steps")
+    _check_simple(case)
+    return _inputs(case, trace.format)
+
+
+def _check_simple(case: Case) -> None:
     if case.begun:
         raise ParityError(f"{case.name}: begins with a state; which Adam it is shows from a first step on")
-    return _inputs(case, trace.format)
+    if case.hyper_for(Hyper()).betas_change:
+        raise ParityError(f"{case.name}: its betas change; which Adam it is shows where they do not")
 
 
 def _inputs(case: Case, format: Format) -> tuple[np.ndarray, np.ndarray, _None]:

@@ -57,7 +57,7 @@ def _follows(rule: OtherOptimizer, observed: Observation) -> bool:
     w = observed.w.astype(np.float64)
     with np.errstate(all="ignore"):
         for step, row in enumerate(probe.gradients.astype(np.float64), start=1):
-            slot = Slot(a, b, row, hyper.lr_at(step), hyper.beta1, hyper.beta2, hyper.eps)
+            slot = Slot(a, b, row, hyper.lr_at(step), *hyper.betas_at(step), hyper.eps)
             moved, a, b = rule.step(slot)
             size, size_a, size_b = rule.step(slot._replace(a=size_a, b=size_b, g=np.abs(row)))
             error = (ROUNDINGS + step) * u * size + 2 * u * np.abs(w[step]) + 2 * least

@@ -110,3 +110,10 @@ def one_count(start: State, framework: str) -> int:
     if len(found) != 1:
         raise Unsupported(f"{framework}: counts steps for all parameters together, and they begin at {found}")
     return found[0]
+
+
+def constant_betas(hyper: Hyper, framework: str) -> tuple[float, float]:
+    """Both betas, of a framework in which they stay what they are; Unsupported where they change."""
+    if isinstance(hyper.beta1, tuple) or isinstance(hyper.beta2, tuple):
+        raise Unsupported(f"{framework}: its Adam has one beta1 and one beta2 for all steps")
+    return hyper.beta1, hyper.beta2

@@ -17,7 +17,7 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, one_count
+from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
 from parity.implementations.tensorflow_memory import aligned, array_of, tensor_on, tensorflow_module
 
 MODEL, VARIABLES, WEIGHT = "model.keras", "variables.npz", "weight_"
@@ -61,13 +61,14 @@ def run(
     """
     if hyper.weight_decay != 0 and not hyper.decoupled:
         raise Unsupported("keras: Adam has no L2 weight decay, only decoupled; set decoupled = true")
+    beta1, beta2 = constant_betas(hyper, "keras")
     _keras()
     configuration = _Configuration(
         variant=variant,
         shapes=tuple(array.shape for array in weights.values()),
         dtypes=tuple(array.dtype.name for array in weights.values()),
-        beta1=hyper.beta1,
-        beta2=hyper.beta2,
+        beta1=beta1,
+        beta2=beta2,
         eps=hyper.eps,
         weight_decay=hyper.weight_decay or None,
         amsgrad=hyper.amsgrad,

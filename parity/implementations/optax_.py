@@ -17,7 +17,7 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, one_count
+from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
 
 Arrays = dict[str, Any]
 
@@ -178,7 +178,9 @@ def _optimizer(hyper: Hyper) -> Any:
     """What a user composes for these hyperparameters."""
     _, optax = _modules()
     rate = _schedule(hyper.lr) if isinstance(hyper.lr, tuple) else hyper.lr
-    betas = {"b1": hyper.beta1, "b2": hyper.beta2, "eps": hyper.eps}
+    # optax's own betas change by inject_hyperparams, whose arithmetic is another.
+    beta1, beta2 = constant_betas(hyper, "optax")
+    betas = {"b1": beta1, "b2": beta2, "eps": hyper.eps}
     decay = hyper.weight_decay
     if decay and hyper.decoupled and hyper.amsgrad:
         maximum, scale = _newer("scale_by_amsgrad"), _newer("scale_by_learning_rate")

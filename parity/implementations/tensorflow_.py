@@ -10,7 +10,7 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, one_count
+from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
 from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
 
 CHECKPOINT = "checkpoint"
@@ -97,15 +97,17 @@ def _slots(name: str, array: np.ndarray, start: State | None, amsgrad: bool) -> 
 
 def _powers(hyper: Hyper, dtype: Any) -> dict[str, Any]:
     variable = tensorflow_module().Variable
-    return {"beta1_power": variable(hyper.beta1, dtype=dtype), "beta2_power": variable(hyper.beta2, dtype=dtype)}
+    beta1, beta2 = constant_betas(hyper, "tensorflow")
+    return {"beta1_power": variable(beta1, dtype=dtype), "beta2_power": variable(beta2, dtype=dtype)}
 
 
 def _multiply(powers: dict[Any, dict[str, Any]], hyper: Hyper) -> None:
     """What a step of all parameters leaves of the powers."""
     constant = tensorflow_module().constant
+    beta1, beta2 = constant_betas(hyper, "tensorflow")
     for dtype, power in powers.items():
-        power["beta1_power"].assign(power["beta1_power"] * constant(hyper.beta1, dtype))
-        power["beta2_power"].assign(power["beta2_power"] * constant(hyper.beta2, dtype))
+        power["beta1_power"].assign(power["beta1_power"] * constant(beta1, dtype))
+        power["beta2_power"].assign(power["beta2_power"] * constant(beta2, dtype))
 
 
 def _read(powers: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +115,8 @@ def _read(powers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scalars(hyper: Hyper, step: int, dtype: Any) -> dict[str, Any]:
-    values = {"lr": hyper.lr_at(step), "beta1": hyper.beta1, "beta2": hyper.beta2, "epsilon": hyper.eps}
+    beta1, beta2 = constant_betas(hyper, "tensorflow")
+    values = {"lr": hyper.lr_at(step), "beta1": beta1, "beta2": beta2, "epsilon": hyper.eps}
     return {name: tensorflow_module().constant(value, dtype) for name, value in values.items()}
 
 

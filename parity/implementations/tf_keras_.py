@@ -11,7 +11,7 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, one_count
+from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
 from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
 
 CHECKPOINT = "checkpoint"
@@ -111,18 +111,18 @@ def _begin(optimizer: Any, variables: list[Any], names: list[str], start: State,
 
 
 def _legacy(hyper: Hyper, variables: list[Any]) -> Any:
-    optimizer = _optimizers().legacy.Adam(
-        beta_1=hyper.beta1, beta_2=hyper.beta2, epsilon=hyper.eps, amsgrad=hyper.amsgrad
-    )
+    beta1, beta2 = constant_betas(hyper, "tf_keras")
+    optimizer = _optimizers().legacy.Adam(beta_1=beta1, beta_2=beta2, epsilon=hyper.eps, amsgrad=hyper.amsgrad)
     # Else a parameter without a gradient at the first step would have no m and v to show.
     optimizer._create_all_weights(variables)
     return optimizer
 
 
 def _new(hyper: Hyper, variables: list[Any]) -> Any:
+    beta1, beta2 = constant_betas(hyper, "tf_keras")
     optimizer = _optimizers().Adam(
-        beta_1=hyper.beta1,
-        beta_2=hyper.beta2,
+        beta_1=beta1,
+        beta_2=beta2,
         epsilon=hyper.eps,
         amsgrad=hyper.amsgrad,
         weight_decay=hyper.weight_decay or None,

@@ -39,10 +39,11 @@ def run(
         w = w - lr / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + eps)
 
     weights, states: float64, float32, float16 or bfloat16, any shape; states are live views. lr is
-    set in `param_groups` before every step, as LR schedulers do. A parameter whose gradient is None
-    keeps w (no decay), m, v and its t; torch creates m and v at the first gradient, until then they
-    are shown as zeros. start: is put into `optimizer.state`. leg: parameters and `optimizer.state_dict()` by
-    `torch.save`, `torch.load` and `load_state_dict`.
+    set in `param_groups` before every step, as LR schedulers do, and betas where they change, as
+    OneCycleLR does. A parameter whose gradient is None keeps w (no decay), m, v and its t; torch
+    creates m and v at the first gradient, until then they are shown as zeros. start: is put into
+    `optimizer.state`. leg: parameters and `optimizer.state_dict()` by `torch.save`, `torch.load` and
+    `load_state_dict`.
     Raises Unsupported, before the first state, with torch's own words for what it rejects.
     Source: torch/optim/adam.py, torch/optim/adamw.py, aten/src/ATen/native/cpu/FusedAdamKernel.cpp,
     torch 2.13.
@@ -58,7 +59,7 @@ def run(
         optimizer = (torch.optim.AdamW if decoupled else torch.optim.Adam)(
             parameters.values(),
             lr=hyper.lr_at(1),
-            betas=(hyper.beta1, hyper.beta2),
+            betas=hyper.betas_at(leg.first),
             eps=hyper.eps,
             weight_decay=hyper.weight_decay,
             amsgrad=hyper.amsgrad,
@@ -91,6 +92,8 @@ def run(
             parameter.grad = None if array is None else _tensor(array)
         for group in optimizer.param_groups:
             group["lr"] = hyper.lr_at(step)
+            if hyper.betas_change:
+                group["betas"] = hyper.betas_at(step)
         optimizer.step()
         yield State(
             w={name: _array(parameter) for name, parameter in parameters.items()},

@@ -241,7 +241,7 @@ def set_epsilon_per_step(epsilon: str, target: Any, wanted: Held, hypers: Mappin
         for group, hyper in zip(optimizer.param_groups, given, strict=False):
             state = optimizer.state[group["params"][0]]
             t = 1 + (group["iterations"] if "iterations" in group else int(state["step"]))
-            root = math.sqrt(1.0 - hyper.beta2**t)
+            root = math.sqrt(1.0 - hyper.betas_at(1)[1] ** t)
             group["eps"] = hyper.eps / root if epsilon == HAT else hyper.eps * root
 
     return set_epsilon

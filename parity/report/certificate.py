@@ -91,7 +91,8 @@ def _numbers(hyper: Hyper) -> list[str]:
         lr = f"{len(hyper.lr):,} values from {min(hyper.lr)} to {max(hyper.lr)}"
     kind = ("decoupled" if hyper.decoupled else "L2") if hyper.weight_decay else ""
     decay = f"{hyper.weight_decay} {kind}" if kind else "0"
-    return [lr, f"{hyper.beta1}", f"{hyper.beta2}", f"{hyper.eps}", decay, "yes" if hyper.amsgrad else "no"]
+    betas = [f"{one[0]} to {one[-1]}" if isinstance(one, tuple) else f"{one}" for one in (hyper.beta1, hyper.beta2)]
+    return [lr, *betas, f"{hyper.eps}", decay, "yes" if hyper.amsgrad else "no"]
 
 
 CLAUSE_HEAD = (

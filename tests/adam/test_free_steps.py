@@ -63,7 +63,7 @@ def check(name, hyper, convention, arithmetic, weights, gradients, library=None)
     for t in range(1, STEPS + 1):
         states.append(step(states[-1], {"p": gradients[t - 1]}, hyper, convention, arithmetic, t, library=library))
     one_by_one = [np.stack([one["p"] for one in column[1:]]) for column in zip(*states, strict=True) if column[0]]
-    start = Rows(*(None if arrays is None else arrays["p"] for arrays in states[0]))
+    start = Rows(*(None if arrays is None else arrays["p"] for arrays in states[0][:4]))
     lr, counts = [hyper.lr_at(t) for t in range(1, STEPS + 1)], range(1, STEPS + 1)
     setting = Setting(weights.shape, tensors=1)
     made = free_steps(start, gradients, hyper, convention, arithmetic, lr, counts, library, setting)

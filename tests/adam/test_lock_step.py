@@ -48,9 +48,7 @@ def free_run(format, hyper, arithmetic, size, steps, scale=1.0):
     states = [initial_state({"p": weights}, hyper)]
     for t in range(1, steps + 1):
         states.append(step(states[-1], {"p": gradients[t - 1]}, hyper, Convention(), arithmetic, t))
-    quantities = [
-        np.stack([arrays["p"] for arrays in column]) for column in zip(*states, strict=True) if column[0] is not None
-    ]
+    quantities = [np.stack([arrays["p"] for arrays in column]) for column in zip(*states, strict=True) if column[0]]
     return Rows(*quantities), gradients
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from parity.adam.arithmetic import Arithmetic
+from parity.adam.arithmetic import Arithmetic, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
 from parity.adam.oracle import Block, Oracle, orbits
@@ -179,3 +179,24 @@ def test_threads_tiles_and_pieces_change_no_bit(monkeypatch, present):
     for place in (0, 699, 700, 999):
         own = given[:, [0 if place < 700 else 2 if place < 999 else 3]]
         assert (states(slice(place, place + 1), (1,), own) == expected[..., place : place + 1]).all()
+
+
+@pytest.mark.parametrize("arithmetic", [None, plain(Epsilon.OUTSIDE)], ids=["exact", "in force"])
+def test_betas_that_change_are_those_of_the_step(arithmetic):
+    """Steps of one Oracle after another, each with a beta of its own, are those of one with all of them."""
+    format = FORMATS["float64"]
+    betas = tuple(0.8 + 0.01 * step for step in range(STEPS))
+    whole = orbit(Oracle(Hyper(beta1=betas, beta2=0.9), Convention(), arithmetic), format, pieces=(2, STEPS - 2))
+    same = orbit(Oracle(Hyper(beta1=(0.8,) * STEPS, beta2=0.9), Convention(), arithmetic), format)
+    plain = orbit(Oracle(Hyper(beta1=0.8, beta2=0.9), Convention(), arithmetic), format)
+    for name in ("w", "m", "v"):
+        for part in (0, 1):
+            assert np.array_equal(same[name][part], plain[name][part])
+    assert np.array_equal(whole["m"][0][0], plain["m"][0][0])
+    assert not np.array_equal(whole["m"][0][1], plain["m"][0][1])
+    m, given = whole["m"][0], gradients(format)
+    for step in range(1, STEPS):
+        b = Fraction(betas[step])
+        expected = [float(b * Fraction(float(old)) + (1 - b) * Fraction(float(g)))
+                    for old, g in zip(m[step - 1], given[step], strict=True)]  # fmt: skip
+        np.testing.assert_allclose(m[step], expected, rtol=1e-15)

@@ -125,7 +125,7 @@ def test_a_missing_gradient_leaves_everything(count):
     state = initial_state({"a": np.ones(2), "b": np.ones(2)}, hyper)
     counts = counted({"a": 0, "b": 0}, {"a": np.ones(2), "b": None}, convention)
     after = step(state, {"a": np.ones(2), "b": None}, hyper, convention, plain(Epsilon.OUTSIDE), 1, counts)
-    for before, arrays in zip(state, after, strict=True):
+    for before, arrays in zip(state[:4], after[:4], strict=True):
         assert np.array_equal(before["b"], arrays["b"])
         assert not np.array_equal(before["a"], arrays["a"])
     assert counts == {"a": 1, "b": 1 if count is StepCount.GLOBAL else 0}
@@ -145,10 +145,10 @@ def test_inputs_are_not_written():
     hyper = Hyper(amsgrad=True, weight_decay=0.1)
     state = initial_state({"p": np.ones(5, np.float32)}, hyper)
     g = {"p": np.full(5, 0.5, np.float32)}
-    for arrays in (*state, g):
+    for arrays in (*state[:4], g):
         arrays["p"].flags.writeable = False
     after = step(state, g, hyper, Convention(), plain(Epsilon.OUTSIDE), 1)
-    assert not any(np.shares_memory(new["p"], old["p"]) for new, old in zip(after, state, strict=True))
+    assert not any(np.shares_memory(new["p"], old["p"]) for new, old in zip(after[:4], state[:4], strict=True))
 
 
 def test_strided_gradient():

@@ -77,6 +77,25 @@ def test_a_schedule_is_replayed(recorded, tmp_path):
     assert case.hyper.lr == tuple(0.1 / step for step in range(1, STEPS + 1))
 
 
+def test_betas_that_change_are_replayed(recorded, tmp_path):
+    """As OneCycleLR cycles them."""
+
+    def cycle(optimizer, step):
+        optimizer.param_groups[0]["betas"] = (0.95 - 0.01 * step, 0.99)
+
+    run = parity.run([recorded(change=cycle)], ["torch.*", "numpy.adam.outside", "keras.adam.eager"],
+                     output=tmp_path / "run")  # fmt: skip
+    found = verdicts(run)
+    assert {found["mine", f"torch.adam.{kind}"] for kind in ("forloop", "foreach")} == {Kind.IDENTICAL}
+    assert found["mine", "keras.adam.eager"] is Kind.SKIPPED
+    held = {one.implementation: one.differing for one in run.cells[0].account.held}
+    assert set(held.values()) == {0}
+    (case,) = select_cases([tmp_path / "mine"])
+    assert case.hyper.beta1 == tuple(0.95 - 0.01 * step for step in range(1, STEPS + 1))
+    answers = {why.expected: why.answer for why in run.cells[0].account.pairs}
+    assert answers["numpy.adam.outside"] == "explained"
+
+
 def test_groups_are_cases_of_their_own(recorded, tmp_path):
     def groups(weights):
         return [{"params": [weights["kernel"]], "lr": 0.5}, {"params": [weights["bias"]], "betas": (0.5, 0.9)}]
@@ -141,7 +160,7 @@ def test_what_begins_with_a_state_is_replayed(recorded, tmp_path, settings):
         ({"before": 3, "moments": False}, r"begins with a state that was not recorded \(moments=False\)"),
         (
             {"change": lambda o, step: o.param_groups[0].update(eps=1e-3 * step)},
-            "eps changes at step 2; only the learning",
+            "eps changes at step 2; only lr and the betas may",
         ),
     ],
 )

@@ -192,3 +192,19 @@ def test_a_state_that_is_carried_over_wrongly_shows(row: Implementation, name: s
         given = [{"w": np.array(float(g))} for g in (1, 2, 3, -1)]
         states = list(row.states({"w": np.array(1.0)}, given, Hyper(lr=0.1, eps=0.0)))
         assert abs(float(states[-1].w["w"]) - expected) < near
+
+
+@each([row for row in ROWS if "float64" in row.dtypes])
+def test_betas_that_change_are_those_of_the_step(row: Implementation) -> None:
+    """m = 0.05, 0.145, 0.27325; corrected by the beta of the step: m_hat = 1, 0.76316, 0.70813."""
+    hyper = Hyper(lr=1.0, beta1=(0.95, 0.90, 0.85), beta2=0.999, eps=0.0)
+    weights, gradients = {"w": np.array(1.0)}, [{"w": np.array(1.0)}] * 3
+    if row.framework not in {"numpy", "torch"}:
+        with pytest.raises(Unsupported, match="its Adam has one beta1 and one beta2 for all steps"):
+            next(row.states(weights, gradients, hyper))
+        return
+    states = orbit(row.states(weights, gradients, hyper))
+    np.testing.assert_allclose([float(one.m["w"]) for one in states], [0.05, 0.145, 0.27325], rtol=1e-15)
+    moved = -np.diff([1.0, *(float(one.w["w"]) for one in states)])
+    # Hat corrects with the same betas in another order, and inside differs by eps alone, which is 0.
+    np.testing.assert_allclose(moved, [1, 0.145 / (1 - 0.9**2), 0.27325 / (1 - 0.85**3)], rtol=1e-12)
