@@ -30,8 +30,9 @@ BRIDGES = {
     ("torch", "keras"): "parity.bridge.KerasAdam",
     ("keras", "torch"): "parity.bridge.TorchAdam",
     ("keras", "optax"): "parity.bridge.TorchAdam",
+    ("optax", "keras"): "parity.bridge.outside_epsilon",
 }
-"""Optimizers of the first framework that have the formula of the second: where epsilon stands, which steps count."""
+"""What gives an optimizer of the first framework the formula of the second: where epsilon stands, which steps count."""
 
 EPSILON, STEP_COUNT, MAXIMUM = "epsilon", "step count", "maximum"
 """Choices of formula, beside those of a number."""
