@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +24,9 @@ from parity.explain.libraries import Libraries
 from parity.explain.running import Adam, free_run
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import format_named
+
+PART = 1 << 20
+"""Elements of tensors that are looked at together, a tensor at least."""
 
 FIELDS = ("lr", "beta1", "beta2", "eps", "weight_decay", "decoupled", "amsgrad")
 
@@ -117,8 +121,7 @@ def weigh_optimizers(
     groups: dict[tuple[int, int], list[Pair]] = {}
     for pair in pairing.pairs:
         groups.setdefault((sides[0].case(pair.actual), sides[1].case(pair.expected)), []).append(pair)
-    for places, pairs in groups.items():
-        cases = sides[0].cases[places[0]], sides[1].cases[places[1]]
+    for cases, pairs in _parts(sides, groups):
         hypers = [side.hyper(case, steps) for side, case in zip(sides, cases, strict=True)]
         adams = [Adam(hyper, side.twin, _library(side, libraries)) for hyper, side in zip(hypers, sides, strict=True)]
         lr = _units(hypers[1], steps)
@@ -127,14 +130,44 @@ def weigh_optimizers(
             names = [pair.expected if place else pair.actual for pair in pairs]
             for rows, made in run.blocks([adam]):
                 tally.reproduced(place, made[0] - run.recorded(rows), run.columns(names), lr[rows])
-        _weigh_group(tally, sides, cases[0], pairs, adams, lr)
+        _weigh_part(tally, sides, cases[0], pairs, adams, lr)
     return tally.optimizers(sides), tally.curve()
 
 
-def _weigh_group(
+def _parts(
+    sides: tuple[Side, Side], groups: Mapping[tuple[int, int], Sequence[Pair]]
+) -> Iterator[tuple[tuple[Case, Case], list[Pair]]]:
+    """Pairs of one group of either side, so many tensors at a time that memory holds them, with the cases of these."""
+    for places, pairs in groups.items():
+        cases = sides[0].cases[places[0]], sides[1].cases[places[1]]
+        first = 0
+        while first < len(pairs):
+            many, size = 1, pairs[first].place.size
+            while first + many < len(pairs) and size + pairs[first + many].place.size <= PART:
+                size += pairs[first + many].place.size
+                many += 1
+            part = list(pairs[first : first + many])
+            one, other = (
+                _only(cases[0], [pair.actual for pair in part]),
+                _only(cases[1], [pair.expected for pair in part]),
+            )
+            yield (one, other), part
+            first += many
+
+
+def _only(case: Case, names: Sequence[str]) -> Case:
+    """The case of some of its tensors; beside a lone one the smallest other, as some Adams treat an only one apart."""
+    kept = [one for one in case.parameters if one.name in names]
+    others = [one for one in case.parameters if one.name not in names]
+    if len(kept) == 1 and others:
+        kept.append(min(others, key=lambda one: math.prod(one.shape)))
+    return case.model_copy(update={"parameters": tuple(kept)})
+
+
+def _weigh_part(
     tally: _Tally, sides: tuple[Side, Side], case: Case, pairs: Sequence[Pair], adams: Sequence[Adam], lr: np.ndarray
 ) -> None:
-    """A, BA and what lies between them, over the tensors of one group of A that are in one group of B."""
+    """A, BA and what lies between them, over tensors of one group of A that are in one group of B."""
     one, other = adams
     choices = list(_choices(one, other))
     run = _Run(sides[0].recording, case, len(lr))

@@ -81,14 +81,15 @@ def test_shares_are_projections_that_add_up(compared):
         assert one.lr == pytest.approx(np.abs(d).max() / 1e-3, rel=1e-4)
 
 
-def test_blocks_of_steps_come_to_the_same(compared, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("name", "size"), [("inputs.BLOCK", 150), ("shares.PART", 1)])
+def test_blocks_of_steps_and_parts_of_tensors_come_to_the_same(compared, monkeypatch, tmp_path, name, size):
     def change(gradients):
         return [{k: 3 * g for k, g in step.items()} for step in gradients]
 
     whole = compared(change, hyper=parity.Hyper(eps=1e-4))
-    for name in ("one", "two"):
-        (tmp_path / name).rename(tmp_path / f"before-{name}")
-    monkeypatch.setattr("parity.explain.inputs.BLOCK", 150)
+    for folder in ("one", "two"):
+        (tmp_path / folder).rename(tmp_path / f"before-{folder}")
+    monkeypatch.setattr(f"parity.explain.{name}", size)
     parts = compared(change, hyper=parity.Hyper(eps=1e-4))
     assert parts.optimizers == whole.optimizers
     for one, other in zip(parts.curve, whole.curve, strict=True):

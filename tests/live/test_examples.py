@@ -60,6 +60,13 @@ def test_the_two_ports_are_alike(recorded):
     assert 0 < max(one.lr for one in found.curve) < 0.01
 
 
+def test_a_tensor_that_is_looked_at_alone_is_not_the_only_one(recorded, monkeypatch):
+    """Compiled optax divides otherwise where its optimizer has one tensor: it has four here."""
+    monkeypatch.setattr("parity.explain.shares.PART", 1)
+    found = compare_trainings(recorded("optax"), recorded("torch"))
+    assert found.optimizers.known == (0.0, 0.0)
+
+
 def test_optax_parts_from_keras_by_the_place_of_epsilon(recorded):
     found = compare_trainings(recorded("optax"), recorded("keras"))
     assert [one.name for one in found.optimizers.choices] == ["epsilon"]
