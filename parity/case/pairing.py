@@ -187,7 +187,8 @@ def pair_parameters(actual: Beginning, expected: Beginning, asked: Mapping[str, 
             continue
         alike = [pair for pair in like if _starts_alike(actual, expected, pair)]
         named = [pair for pair in like if pair.expected == name]
-        beside = [pair for pair in like if layers.get(_layer(name)) == _layer(pair.expected)]
+        layer = layers.get(_layer(name), _layer(name))
+        beside = [pair for pair in like if layer and layer == _layer(pair.expected)]
         beside = [pair for pair in alike if pair.expected in {one.expected for one in beside}] or beside
         # Of several that would do, the order in which both sides have them decides, as it does in every list of layers.
         group, by = next(one for one in ((named, "name"), (beside, "layer"), (alike or like, "order")) if one[0])

@@ -36,10 +36,15 @@ class NotFinite:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """How far the two sides of a tensor come apart, by quantity; not_finite: where either ceases to be a number."""
+    """How far the two sides of a tensor come apart, by quantity.
+
+    lr: the largest step size of `expected` for it, NaN where that was not told. not_finite: where either side ceases to
+    be a number.
+    """
 
     actual: str
     expected: str
+    lr: float
     by: str
     turned: bool
     distances: tuple[Distance, ...]
@@ -100,7 +105,8 @@ def measure_recordings(
                 found = _not_finite(sides, measured, steps)
                 if found is not None and (broken is None or found.step < broken.step):
                     broken = found
-        yield Tensor(pair.actual, pair.expected, pair.by, pair.turned, tuple(distances.values()), broken)
+        lr = max(lr_of(expected, pair.expected, sides[1].step(place)) for place in range(1, steps.count + 1))
+        yield Tensor(pair.actual, pair.expected, lr, pair.by, pair.turned, tuple(distances.values()), broken)
 
 
 def lr_of(recording: Recording, name: str, step: int) -> float:

@@ -115,7 +115,7 @@ def side_of(recording: Recording) -> Side:
 def weigh_optimizers(
     sides: tuple[Side, Side], pairing: Pairing, libraries: Libraries
 ) -> tuple[Optimizers, tuple[Step, ...]]:
-    """Both optimizers on the gradients of the first, and each on its own, group by group, in the units of B's lr."""
+    """Both optimizers on the gradients of the first, and each on its own, by groups; in units of B's largest lr."""
     steps = min(side.recording.steps for side in sides)
     tally = _Tally(steps)
     groups: dict[tuple[int, int], list[Pair]] = {}
@@ -124,13 +124,13 @@ def weigh_optimizers(
     for cases, pairs in _parts(sides, groups):
         hypers = [side.hyper(case, steps) for side, case in zip(sides, cases, strict=True)]
         adams = [Adam(hyper, side.twin, _library(side, libraries)) for hyper, side in zip(hypers, sides, strict=True)]
-        lr = _units(hypers[1], steps)
+        unit = _unit(hypers[1])
         for place, (case, adam) in enumerate(zip(cases, adams, strict=True)):
             run = _Run(sides[place].recording, case, steps)
             names = [pair.expected if place else pair.actual for pair in pairs]
             for rows, made in run.blocks([adam]):
-                tally.reproduced(place, made[0] - run.recorded(rows), run.columns(names), lr[rows])
-        _weigh_part(tally, sides, cases[0], pairs, adams, lr)
+                tally.reproduced(place, made[0] - run.recorded(rows), run.columns(names), unit)
+        _weigh_part(tally, sides, cases[0], pairs, adams, unit)
     return tally.optimizers(sides), tally.curve()
 
 
@@ -165,12 +165,12 @@ def _only(case: Case, names: Sequence[str]) -> Case:
 
 
 def _weigh_part(
-    tally: _Tally, sides: tuple[Side, Side], case: Case, pairs: Sequence[Pair], adams: Sequence[Adam], lr: np.ndarray
+    tally: _Tally, sides: tuple[Side, Side], case: Case, pairs: Sequence[Pair], adams: Sequence[Adam], unit: float
 ) -> None:
     """A, BA and what lies between them, over tensors of one group of A that are in one group of B."""
     one, other = adams
     choices = list(_choices(one, other))
-    run = _Run(sides[0].recording, case, len(lr))
+    run = _Run(sides[0].recording, case, tally.steps)
     columns = run.columns([pair.actual for pair in pairs])
     asked = [one, other, _rounded_as(one, other), *(changed for *_, changed in choices)]
     exact = run.exact(Oracle(other.hyper, other.twin.convention))
@@ -179,12 +179,12 @@ def _weigh_part(
         w_b = np.concatenate(
             [_weights(sides[1].recording, pair.expected, rows)[:, pair.place] for pair in pairs], axis=1
         )
-        tally.add(rows, w_a - w_b, w_a - w_ba, w_ba - w_b, lr[rows])
-        tally.rounded(rows, (w_ba - truth.high[:, columns]) - truth.low[:, columns], lr[rows])
-        if rows.stop == len(lr):
-            tally.left = max(tally.left, _largest((made[2] - made[1])[-1, columns]) / lr[-1])
+        tally.add(rows, w_a - w_b, w_a - w_ba, w_ba - w_b, unit)
+        tally.rounded(rows, (w_ba - truth.high[:, columns]) - truth.low[:, columns], unit)
+        if rows.stop == tally.steps:
+            tally.left = max(tally.left, _largest((made[2] - made[1])[-1, columns]) / unit)
             for (name, mine, theirs, _), changed in zip(choices, made[3:], strict=True):
-                tally.chose(name, mine, theirs, _largest((changed - made[0])[-1, columns]) / lr[-1])
+                tally.chose(name, mine, theirs, _largest((changed - made[0])[-1, columns]) / unit)
 
 
 @dataclass
@@ -200,18 +200,18 @@ class _Tally:
         self._sums = np.zeros((3, self.steps))
         self._largest, self._lr, self._floor = np.zeros((3, self.steps))
 
-    def reproduced(self, place: int, gaps: np.ndarray, columns: np.ndarray, lr: np.ndarray) -> None:
-        self.known[place] = max(self.known[place], float((_largest_of_rows(gaps[:, columns]) / lr).max(initial=0.0)))
+    def reproduced(self, place: int, gaps: np.ndarray, columns: np.ndarray, unit: float) -> None:
+        self.known[place] = max(self.known[place], float(_largest_of_rows(gaps[:, columns]).max(initial=0.0) / unit))
 
-    def add(self, rows: slice, d: np.ndarray, optimizer: np.ndarray, gradients: np.ndarray, lr: np.ndarray) -> None:
+    def add(self, rows: slice, d: np.ndarray, optimizer: np.ndarray, gradients: np.ndarray, unit: float) -> None:
         with np.errstate(all="ignore"):
             self._sums[:, rows] += [np.nansum(d * part, axis=1) for part in (d, optimizer, gradients)]
         largest = _largest_of_rows(d)
         self._largest[rows] = np.maximum(self._largest[rows], largest)
-        self._lr[rows] = np.maximum(self._lr[rows], largest / lr)
+        self._lr[rows] = np.maximum(self._lr[rows], largest / unit)
 
-    def rounded(self, rows: slice, gaps: np.ndarray, lr: np.ndarray) -> None:
-        self._floor[rows] = np.maximum(self._floor[rows], _largest_of_rows(gaps) / lr)
+    def rounded(self, rows: slice, gaps: np.ndarray, unit: float) -> None:
+        self._floor[rows] = np.maximum(self._floor[rows], _largest_of_rows(gaps) / unit)
 
     def chose(self, name: str, mine: str, theirs: str, steps: float) -> None:
         if name not in self.chosen or steps > self.chosen[name].steps:
@@ -276,10 +276,10 @@ def _weights(recording: Recording, name: str, rows: slice) -> np.ndarray:
     return np.stack(found).astype(np.float64)
 
 
-def _units(hyper: Hyper, steps: int) -> np.ndarray:
-    """The step size of every step; where it is 0, as at the begin of a warm-up, the largest of all."""
-    lr = np.array([hyper.lr_at(step) for step in range(1, steps + 1)])
-    return np.where(lr > 0, lr, lr.max() or 1.0)
+def _unit(hyper: Hyper) -> float:
+    """The largest step size: at the end of a schedule that ends with nothing, its own would be no unit."""
+    lr = hyper.lr if isinstance(hyper.lr, tuple) else (hyper.lr,)
+    return max(lr) or 1.0
 
 
 def _largest_of_rows(gaps: np.ndarray) -> np.ndarray:

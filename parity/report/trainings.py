@@ -20,10 +20,16 @@ from parity.report.figures import counted, steps_text, ulp_text
 from parity.report.markup import escape, printable, table
 
 MOST = 12
-"""Rows of a table on a terminal; the rest is told in the JSON."""
+"""Rows of a table on a terminal, where the rest is told in the JSON, and of one on a page, where it is folded."""
 
-MOST_ROWS = 40
-"""Rows of a table on a page."""
+MOST_ROWS = 200
+"""Rows of a table on a page, those that are folded among them."""
+
+LONG = 20
+"""Characters from which a name may take two lines."""
+
+MOST_NAMES = 3
+"""Of tensors that another could be as well."""
 
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 """Steps of the curve that are shown, beside the last one."""
@@ -153,23 +159,24 @@ def _percent(share: float) -> str:
 def tensor_rows(found: Trainings) -> list[tuple[str, ...]]:
     """Every pair at its worst step, the farthest weights first."""
     rows = []
-    for one in sorted(found.tensors, key=lambda one: -_lr(one)):
+    for one in sorted(found.tensors, key=_farthest):
         told = {distance.quantity: distance for distance in one.distances}
         firsts = [distance.first.step for distance in one.distances if distance.first is not None]
         since = f"step {min(firsts):,}" if firsts else "never"
-        worst = told["w"].worst_max_steps
-        lr = (
-            f"{steps_text(worst.value)}, step {worst.step:,}"
-            if worst is not None and math.isfinite(worst.value)
-            else ""
-        )
+        worst, size = told["w"].worst_max_abs, _lr(one)
+        lr = (f"{steps_text(size)}, step {worst.step:,}" if worst.value else "0 lr") if math.isfinite(size) else ""
         rows.append((one.actual, since, lr, *(_worst(told.get(name)) for name in ("w", "m", "v", "gradients"))))
     return rows
 
 
+def _farthest(one: Tensor) -> float:
+    return -_lr(one) if math.isfinite(_lr(one)) else -math.inf
+
+
 def _lr(one: Tensor) -> float:
-    worst = next((d.worst_max_steps for d in one.distances if d.quantity == "w"), None)
-    return 0.0 if worst is None or math.isnan(worst.value) else worst.value
+    """The largest difference of its weights in units of lr."""
+    worst = next(distance.worst_max_abs.value for distance in one.distances if distance.quantity == "w")
+    return worst / one.lr if worst and one.lr else 0.0 if not worst else math.nan
 
 
 def _worst(one: Distance | None) -> str:
@@ -182,9 +189,14 @@ def pair_rows(found: Trainings) -> list[tuple[str, ...]]:
     return [
         (one.actual, _shape(one.shape), one.expected,
          _shape(one.shape_expected) + (", transposed" if one.turned else ""), HOW[one.by],
-         ", ".join(other for other in pairing.ambiguous.get(one.actual, ()) if other != one.expected))
+         _names([other for other in pairing.ambiguous.get(one.actual, ()) if other != one.expected]))
         for one in pairing.pairs
     ]  # fmt: skip
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}"
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -238,8 +250,11 @@ def trainings_on_terminal(found: Trainings) -> Iterator[RenderableType]:
     yield Text(pairing_text(found))
     for line in alone_lines(found):
         yield Text(printable(line), style="yellow")
-    for name, others in found.pairing.ambiguous.items():
+    ambiguous = found.pairing.ambiguous
+    for name, others in list(ambiguous.items())[:MOST]:
         yield Text(printable(f"{name} could be {' or '.join(others)}; --map settles it"), style="yellow")
+    if len(ambiguous) > MOST:
+        yield Text(f"and {len(ambiguous) - MOST:,} more could be others", style="yellow")
     if broken_line(found):
         yield Text(printable(broken_line(found)), style="bold red")
     if found.starts:
@@ -282,7 +297,7 @@ def render_trainings(found: Trainings) -> str:
         *(f"> **{escape(capital(line))}.**" for line in warnings(found)),
         table(["", "actual", "expected"], [list(map(escape, row)) for row in fact_rows(found)]),
         "One **ULP** is the distance from a floating-point number to its neighbour in the stored dtype; **lr** is the "
-        "step size of *expected* at that step.",
+        "largest step size of *expected*.",
         _section("How they start", START_HEADS, start_rows(found), "All tensors begin with the same bits."),
         _section(
             f"Gradients of step {found.step:,}",

@@ -63,6 +63,16 @@ def test_biases_that_are_all_zero_go_with_the_kernels_of_their_layers(paired):
     assert not found.ambiguous
 
 
+def test_layers_of_one_name_are_one(paired):
+    """Normalisations all begin with ones and zeros, and have no kernel that would tell them apart."""
+    actual = {f"{n}.norm.{what}": one for n in (0, 1) for what, one in (("weight", zeros(4) + 1), ("bias", zeros(4)))}
+    expected = {f"{n}.norm.{what}": one for n in (1, 0) for what, one in (("beta", zeros(4)), ("gamma", zeros(4) + 1))}
+    told, found = paired(actual, expected)
+    words = {"weight": "gamma", "bias": "beta"}
+    assert told == {f"{n}.norm.{one}": (f"{n}.norm.{other}", "layer") for n in (0, 1) for one, other in words.items()}
+    assert not found.ambiguous
+
+
 def test_where_layers_say_nothing_the_order_decides_and_is_told(paired):
     told, found = paired({"b1": zeros(8), "b2": zeros(8)}, {"x": zeros(8), "y": zeros(8)})
     assert told == {"b1": ("x", "order"), "b2": ("y", "order")}

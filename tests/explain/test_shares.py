@@ -119,3 +119,17 @@ def test_numbers_of_the_optimizer_leave_nothing(compared):
     weights = [one.steps for one in found.optimizers.choices]
     assert weights == sorted(weights, reverse=True)
     assert all(f"{one.name}={one.expected}" in found.optimizers.advice for one in found.optimizers.choices)
+
+
+def test_the_unit_is_the_largest_step_size_of_a_schedule(write_recording):
+    """One that ends with nothing has no unit of its own at the end."""
+    weights, gradients = numbers()
+    schedule = tuple(0.01 * (1 - n / (STEPS - 1)) for n in range(STEPS))
+    one = write_recording("one", weights, gradients, hyper=parity.Hyper(lr=0.02))
+    found = compare_trainings(one, write_recording("two", weights, gradients, hyper=parity.Hyper(lr=schedule)))
+    assert schedule[-1] == 0
+    for step in found.curve:
+        assert step.lr == pytest.approx(step.largest / 0.01, rel=1e-12)
+        assert step.floor < 0.01
+    assert {tensor.lr for tensor in found.tensors} == {0.01}
+    assert found.optimizers.choices[0].actual == "0.02"

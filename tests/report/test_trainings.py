@@ -144,6 +144,7 @@ def test_labels_of_steps_do_not_lie_on_each_other(last):
     places = [place for place, _ in chart.ticks]
     assert places == sorted(places)
     assert all(later - earlier > 6 for earlier, later in pairwise(places))
+    assert last < 3 or places[-1] - places[-2] > 14
     assert chart.ticks[-1][1] == f"{last:,}"
     assert len(chart.ticks) <= 9
 

@@ -14,6 +14,9 @@ MOST_POINTS = 240
 
 MOST_TICKS = 7
 
+NEAR = 0.15
+"""Of the width, which a label takes on a telephone."""
+
 Point = tuple[float, float]
 
 
@@ -78,7 +81,7 @@ def _steps(first: int, last: int) -> Iterator[int]:
     ]
     coarse = fine if len(fine) <= MOST_TICKS else [number for number in fine if str(number).strip("0") == "1"]
     # A label that would lie on that of the last step is left out.
-    near = [number for number in coarse if number != last and math.log(last / number) > 0.08 * math.log(last / first)]
+    near = [number for number in coarse if number != last and math.log(last / number) > NEAR * math.log(last / first)]
     yield from near if first in near or last == first else [first, *near]
     yield last
 
