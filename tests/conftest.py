@@ -272,10 +272,11 @@ def write_trace(tmp_path):
 def write_recording(tmp_path):
     """Record what the from-scratch Adam makes of weights and gradients, by name, a dict a step; the folder.
 
-    What is None in a step has no gradient. before: steps that are taken and not recorded.
+    What is None in a step has no gradient. before: steps that are taken and not recorded; wanted: which of the others
+    are, and which elements.
     """
 
-    def write(name, weights, gradients, *, hyper=None, before=0, elements=None, framework="torch", epsilon="outside"):
+    def write(name, weights, gradients, *, hyper=None, before=0, framework="torch", epsilon="outside", **wanted):
         hyper = hyper or Hyper()
         folder = tmp_path / name
         make_folder(folder, overwrite=False)
@@ -289,8 +290,9 @@ def write_recording(tmp_path):
         betas = {"betas": [hyper.beta1, hyper.beta2], "eps": hyper.eps, "amsgrad": hyper.amsgrad}
         decay = {"weight_decay": hyper.weight_decay, "decoupled_weight_decay": hyper.decoupled}
         shapes = [one.shape for one in weights.values()]
-        wanted = Wanted(first=before + 1, elements=elements)
-        recorder = Recorder(folder, wanted, about, list(weights), shapes, [0] * len(weights))
+        recorder = Recorder(
+            folder, Wanted(first=before + 1, **wanted), about, list(weights), shapes, [0] * len(weights)
+        )
 
         def kept(arrays):
             flat = zip(arrays.values(), recorder.places, strict=True)

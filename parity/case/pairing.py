@@ -130,8 +130,8 @@ def common_steps(actual: Recording, expected: Recording) -> CommonSteps:
 
 def _recorded_steps(recording: Recording) -> range:
     """The numbers of the recorded steps in their training."""
-    first, every = int(recording.told.get("first", 1)), int(recording.told.get("every", 1))
-    return range(first, first + recording.steps * every, every)
+    first = int(recording.told.get("first", 1))
+    return range(first, first + recording.steps * recording.every, recording.every)
 
 
 def names_of(actual: Beginning, expected: Beginning) -> tuple[str, str]:

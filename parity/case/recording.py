@@ -206,10 +206,16 @@ class Recording:
 
     def _written(self, quantity: str, segment: int, steps: int) -> np.ndarray:
         """The rows of a segment, a state's row 0 before the others."""
-        span = self._spans[quantity]
-        return _mapped(
-            self.folder, quantity, segment, span.stop - span.start, steps + (quantity != GRADIENTS and self.every == 1)
-        )
+        if (quantity, segment) not in self._files:
+            size = self._spans[quantity].stop - self._spans[quantity].start
+            rows = steps + (quantity != GRADIENTS and self.every == 1)
+            self._files[quantity, segment] = _mapped(self.folder, quantity, segment, size, rows)
+        return self._files[quantity, segment]
+
+    @cached_property
+    def _files(self) -> dict[tuple[str, int], np.ndarray]:
+        """What is mapped already: to map a file takes longer than to read a row of it."""
+        return {}
 
     @cached_property
     def _spans(self) -> dict[str, slice]:

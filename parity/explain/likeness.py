@@ -76,8 +76,8 @@ def first_unlike(
     for place in range(1, steps.count + 1):
         one, two = steps.rows(place)
         if place > 1 and not all(
-            actual.values("w", pair.actual, one - 1).tobytes()
-            == expected.values("w", pair.expected, two - 1)[pair.place].tobytes()
+            actual.before("w", pair.actual, one).tobytes()
+            == expected.before("w", pair.expected, two)[pair.place].tobytes()
             for pair in pairing.pairs
         ):
             break

@@ -109,6 +109,10 @@ def side_of(recording: Recording) -> Side:
     known = recording.told["implementation"]
     if known is None:
         raise ParityError(f"{recording.told['optimizer']} is no Adam whose arithmetic is known")
+    if recording.every > 1:
+        raise ParityError(
+            f"{recording.folder.name} holds one step in {recording.every}, which no optimizer goes through"
+        )
     return Side(recording, cases_of_recording(recording.folder), TWINS[known][recording.dtype], known)
 
 

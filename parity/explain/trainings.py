@@ -99,8 +99,8 @@ def compare_trainings(
     step, gradients = first_unlike(actual, expected, pairing, steps)
     optimizers, curve, why_not = _optimizers(actual, expected, pairing, steps)
     found = Trainings(
-        _training(actual, names[0], steps.begins[0] - 1),
-        _training(expected, names[1], steps.begins[1] - 1),
+        _training(actual, names[0], steps.begins[0]),
+        _training(expected, names[1], steps.begins[1]),
         pairing,
         steps,
         starts,
@@ -117,7 +117,7 @@ def compare_trainings(
     return replace(found, sentence=_sentence(found))
 
 
-def _training(recording: Recording, name: str, before: int) -> Training:
+def _training(recording: Recording, name: str, begin: int) -> Training:
     told = recording.told
     return Training(
         name,
@@ -128,15 +128,15 @@ def _training(recording: Recording, name: str, before: int) -> Training:
         str(told["device"]),
         recording.steps,
         len(recording.parameters),
-        max(recording.step(before).t if before else told["t"]),
+        max(told["t"]) if begin == 1 else max(recording.step(begin).t) - 1,
     )
 
 
 def _starts(actual: Recording, expected: Recording, pairing: Pairing, steps: CommonSteps) -> Iterator[Start]:
     for quantity in (one for one in STATES if one in actual.quantities and one in expected.quantities):
         for pair in pairing.pairs:
-            one = actual.values(quantity, pair.actual, steps.begins[0] - 1)
-            lying = expected.values(quantity, pair.expected, steps.begins[1] - 1).astype(one.dtype)
+            one = actual.before(quantity, pair.actual, steps.begins[0])
+            lying = expected.before(quantity, pair.expected, steps.begins[1]).astype(one.dtype)
             two = lying[pair.place]
             if one.tobytes() == two.tobytes():
                 continue

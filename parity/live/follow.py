@@ -171,9 +171,9 @@ def _check_whole(recording: Recording) -> None:
             f"recording {recording.folder.name!r} holds a sample of {sampled!r} (elements={recording.elements}), "
             "and cannot be put under a model; record it without elements="
         )
-    if int(recording.told.get("every", 1)) != 1:
+    if recording.every > 1:
         raise ParityError(
-            f"recording {recording.folder.name!r} holds one step in {recording.told['every']}, and cannot be followed"
+            f"recording {recording.folder.name!r} holds one step in {recording.every}, and cannot be followed"
         )
 
 

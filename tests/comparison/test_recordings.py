@@ -109,6 +109,42 @@ def test_steps_bear_their_numbers_in_the_training(tmp_path, write_recording):
     assert found.why_not == "their recordings begin at different steps"
 
 
+def test_of_recordings_that_keep_some_steps_those_that_both_have_are_compared(tmp_path, write_recording):
+    """One keeps every second step from the first, the other every third from the third: step 3, and 9."""
+    weights, gradients = numbers(1, steps=12)
+    one = write_recording("one", weights, gradients, every=2)
+    changed = [*gradients[:8], {**gradients[8], "bias": -gradients[8]["bias"]}, *gradients[9:]]
+    two = write_recording("two", weights, changed, before=2, every=3)
+    found = parity.compare_trainings(one, two, output=tmp_path / "told")
+    assert (found.steps.first, found.steps.every, found.steps.count) == (3, 6, 2)
+    assert found.starts == ()
+    assert (found.actual.counted, found.expected.counted) == (2, 2)
+    rows = table(tmp_path / "told")
+    assert sorted({*rows["step"]}) == [3, 9]
+    assert not rows[rows.step == 3].differing.any()
+    # The weights before step 9 are the same, so that its gradients are held against each other.
+    assert found.step == 9
+    assert {one.actual: one.likeness for one in found.gradients} == {"kernel": "equal", "bias": "factor"}
+    assert not found.alike
+
+
+def test_steps_with_gaps_are_no_orbit(tmp_path, write_recording):
+    weights, gradients = numbers(1, steps=12)
+    one, two = (write_recording(name, weights, gradients, every=3) for name in ("one", "two"))
+    found = parity.compare_trainings(one, two, output=tmp_path / "told")
+    assert sorted({*table(tmp_path / "told")["step"]}) == [1, 4, 7, 10]
+    assert (found.alike, found.curve) == (False, ())
+    assert found.why_not == "one holds one step in 3, which no optimizer goes through"
+
+
+def test_the_last_steps_bear_their_numbers_too(tmp_path, write_recording):
+    weights, gradients = numbers(1, steps=12)
+    one, two = write_recording("one", weights, gradients), write_recording("two", weights, gradients, last=4)
+    found = parity.compare_trainings(one, two, output=tmp_path / "told")
+    assert (found.steps.first, found.steps.count, found.starts) == (9, 4, ())
+    assert not table(tmp_path / "told").differing.any()
+
+
 def test_many_blocks_are_one_table(compared, monkeypatch):
     whole = compared
     monkeypatch.setattr("parity.comparison.recordings.ELEMENTS", 24)
