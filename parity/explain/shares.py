@@ -129,11 +129,10 @@ def weigh_optimizers(
         hypers = [side.hyper(case, steps) for side, case in zip(sides, cases, strict=True)]
         adams = [Adam(hyper, side.twin, _library(side, libraries)) for hyper, side in zip(hypers, sides, strict=True)]
         unit = _unit(hypers[1])
-        for place, (case, adam) in enumerate(zip(cases, adams, strict=True)):
-            run = _Run(sides[place].recording, case, steps)
-            names = [pair.expected if place else pair.actual for pair in pairs]
-            for rows, made in run.blocks([adam]):
-                tally.reproduced(place, made[0] - run.recorded(rows), run.columns(names), unit)
+        own = _Run(sides[1].recording, cases[1], steps)
+        columns = own.columns([pair.expected for pair in pairs])
+        for rows, (w_b,) in own.blocks(adams[1:]):
+            tally.reproduced(1, (w_b - own.recorded(rows))[:, columns], unit)
         _weigh_part(tally, sides, cases[0], pairs, adams, unit)
     return tally.optimizers(sides), tally.curve()
 
@@ -180,6 +179,7 @@ def _weigh_part(
     exact = run.exact(Oracle(other.hyper, other.twin.convention))
     for (rows, made), truth in zip(run.blocks(asked), exact, strict=True):
         w_a, w_ba = run.recorded(rows)[:, columns], made[1][:, columns]
+        tally.reproduced(0, made[0][:, columns] - w_a, unit)
         w_b = np.concatenate(
             [_weights(sides[1].recording, pair.expected, rows)[:, pair.place] for pair in pairs], axis=1
         )
@@ -204,8 +204,8 @@ class _Tally:
         self._sums = np.zeros((3, self.steps))
         self._largest, self._lr, self._floor = np.zeros((3, self.steps))
 
-    def reproduced(self, place: int, gaps: np.ndarray, columns: np.ndarray, unit: float) -> None:
-        self.known[place] = max(self.known[place], float(_largest_of_rows(gaps[:, columns]).max(initial=0.0) / unit))
+    def reproduced(self, place: int, gaps: np.ndarray, unit: float) -> None:
+        self.known[place] = max(self.known[place], float(_largest_of_rows(gaps).max(initial=0.0) / unit))
 
     def add(self, rows: slice, d: np.ndarray, optimizer: np.ndarray, gradients: np.ndarray, unit: float) -> None:
         with np.errstate(all="ignore"):
@@ -256,11 +256,13 @@ class _Run:
     def blocks(self, adams: Sequence[Adam]) -> Iterator[tuple[slice, list[np.ndarray]]]:
         """The weights of several Adams on these gradients, float64 (steps, size) each, with the rows that they are."""
         start, layout = self._inputs.start(), self._inputs.layout
-        runs = [free_run(adam, start, layout, self._inputs.blocks()) for adam in adams]
-        for found in zip(*runs, strict=True):
+        # Of those that are one, one is run.
+        firsts = [adams.index(adam) for adam in adams]
+        runs = {place: free_run(adams[place], start, layout, self._inputs.blocks()) for place in dict.fromkeys(firsts)}
+        for found in zip(*runs.values(), strict=True):
             steps = found[0][0].steps
-            rows = slice(steps.start - 1, steps.stop - 1)
-            yield rows, [made["w"].astype(np.float64) for _, made in found]
+            made = {place: row["w"].astype(np.float64) for place, (_, row) in zip(runs, found, strict=True)}
+            yield slice(steps.start - 1, steps.stop - 1), [made[place] for place in firsts]
 
     def exact(self, oracle: Oracle) -> Iterator[Any]:
         """The weights of an oracle, in double-double, over the same blocks."""
