@@ -79,6 +79,7 @@ def waiting_after(folder: Path, segment: int, filed: int, size: int) -> list[tup
         content = (folder / PENDING).read_bytes()
     except OSError:
         return []
+    # What follows the newest step is of an earlier round, and in the files.
     later = [(number, row, line) for number, row, line in waiting_steps(content, segment, size) if number > filed]
     return (
         [(line, np.frombuffer(row, np.uint8)) for _, row, line in later]
@@ -89,14 +90,13 @@ def waiting_after(folder: Path, segment: int, filed: int, size: int) -> list[tup
 
 def waiting_steps(content: bytes | memoryview, segment: int, size: int) -> Iterator[tuple[int, memoryview, bytes]]:
     """Number in its segment, row and line of every step that waits; size: bytes of a row."""
-    view, offset, last = memoryview(content), 0, 0
+    view, offset = memoryview(content), 0
     while offset + PENDING_HEAD.size + size <= len(view):
         mark, of, number, t, length = PENDING_HEAD.unpack_from(view, offset)
-        # What follows the newest step is of an earlier round.
-        if mark != PENDING_MARK or of != segment or last not in (0, number - 1):
+        if mark != PENDING_MARK or of != segment:
             return
         begin = offset + PENDING_HEAD.size
-        offset, last = begin + size + length, number
+        offset = begin + size + length
         row, text = view[begin : begin + size], bytes(view[begin + size : offset])
         yield number, row, line_of(text.decode() if text else f'{{"t": {t}', xxhash.xxh3_128_hexdigest(row))
 

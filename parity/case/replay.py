@@ -78,6 +78,10 @@ def _counted(recording: Recording, parameter: RecordedParameter) -> int:
 
 
 def _check_replayable(recording: Recording, name: str, parameters: Sequence[RecordedParameter]) -> None:
+    if recording.every > 1:
+        raise ParityError(
+            f"recording {name!r} keeps one step in {recording.every}; only one that keeps every step can be replayed"
+        )
     if not all(recording.step(1).groups):
         raise ParityError(f"recording {name!r}: its hyperparameters are not known; record it with hyper=")
     if any(_counted(recording, one) for one in parameters) and not {"m", "v"} <= set(recording.quantities):

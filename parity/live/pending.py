@@ -79,7 +79,8 @@ class Pending:
     def close(self) -> None:
         """Leave the file as it is."""
         if isinstance(self._memory, mmap.mmap):
-            self._memory.close()
+            with suppress(BufferError):
+                self._memory.close()
         self._file.close()
 
     def remove(self) -> None:

@@ -242,8 +242,7 @@ class Recorder:
         if not self.steps:
             shutil.rmtree(self.folder, ignore_errors=True)
             return
-        for segment in self._segments:
-            segment.flush()
+        self._segments[-1].flush()
         rolled = self._segments if self.wanted.last is not None else []
         if rolled:
             self._segments = [self._joined(rolled)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import parity
 from parity.case.recording import check_recording, read_recording, sampled_places
 from parity.core.errors import UsageError
+from parity.explain.trainings import compare_trainings
 
 pytestmark = pytest.mark.frameworks
 
@@ -139,6 +141,92 @@ def test_a_window_of_steps_some_parameters_a_sample(tmp_path):
     assert recording.gradients("2.bias", 4).tolist() == seen[5]["gradients"][3].tolist()
 
 
+@pytest.mark.parametrize("options", [{}, {"first": 2, "steps": 2}, {"elements": 5, "last": 2}], ids=str)
+def test_one_step_in_three_is_exact_on_its_own(tmp_path, options):
+    _, _, whole = trained(length=14, path=tmp_path / "whole", elements=options.get("elements"))
+    trained(length=14, path=tmp_path / "some", every=3, **options)
+    whole, some = read_recording(tmp_path / "whole"), read_recording(tmp_path / "some")
+    check_recording(some)
+    first = options.get("first", 1)
+    numbers = list(range(first, 15, 3))[: options.get("steps")][-options.get("last", 99) :]
+    assert (some.every, some.steps, some.told["first"]) == (3, len(numbers), numbers[0])
+    assert [one.t for one in some.journal] == [(number,) * 4 for number in numbers]
+    assert some.told["t"] == [numbers[0] - 1] * 4
+    for place, number in enumerate(numbers, start=1):
+        assert some.step(place).groups == whole.step(number).groups
+        for name in [one.name for one in whole.parameters]:
+            assert some.gradients(name, place).tobytes() == whole.gradients(name, number).tobytes()
+            for quantity in ("w", "m", "v"):
+                assert some.before(quantity, name, place).tobytes() == whole.before(quantity, name, number).tobytes()
+                assert some.values(quantity, name, place).tobytes() == whole.values(quantity, name, number).tobytes()
+    assert some.weights("0.bias").tobytes() == whole.before("w", "0.bias", numbers[0]).tobytes()
+
+
+def test_one_step_in_three_is_compared_and_not_replayed(tmp_path):
+    for name in ("one", "two"):
+        trained(length=9, path=tmp_path / name, every=3)
+    one, two = (read_recording(tmp_path / name) for name in ("one", "two"))
+    found = compare_trainings(one, two)
+    assert {gradient.likeness for gradient in found.gradients} == {"equal"}
+    told = "recording 'one[group=0]' keeps one step in 3; only one that keeps every step can be replayed"
+    assert (found.why_not, found.alike) == (told, False)
+    with pytest.raises(parity.ParityError, match=f"^{re.escape(told)}$"):
+        parity.run([tmp_path / "one"], output=tmp_path / "run")
+
+
+@pytest.mark.parametrize(("length", "last"), [(3, 5), (5, 5), (6, 5), (11, 5), (23, 5), (4, 1)])
+def test_the_last_steps_are_a_recording_of_them_alone(tmp_path, length, last):
+    trained(length=length, path=tmp_path / "rolled", last=last)
+    kept = min(length, last)
+    trained(length=length, path=tmp_path / "alone", first=length - kept + 1)
+    rolled, alone = tmp_path / "rolled", tmp_path / "alone"
+    assert sorted(one.name for one in rolled.iterdir()) == sorted(one.name for one in alone.iterdir())
+    for one in alone.iterdir():
+        assert (rolled / one.name).read_bytes() == one.read_bytes(), one.name
+    check_recording(read_recording(rolled))
+
+
+ROLLING = """
+import itertools, signal, sys, torch, parity, parity.live.recorder
+parity.live.recorder.CAPACITY = int(sys.argv[2])
+weight = torch.nn.Parameter(torch.ones(100))
+optimizer = torch.optim.Adam([weight])
+with parity.record(sys.argv[1], optimizer, last=7, every=int(sys.argv[4])):
+    for step in itertools.count(1):
+        weight.grad = torch.full_like(weight, 1 / step)
+        optimizer.step()
+        if step in (int(sys.argv[3]), 300):
+            print('far enough', flush=True)
+            if step != 300:
+                signal.pause()
+"""
+
+
+@pytest.mark.parametrize(
+    ("capacity", "every", "length"),
+    [(1 << 20, 1, 5), (1 << 20, 1, 14), (1 << 20, 2, 29), (0, 1, 66), (0, 2, 29), (3000, 1, 0), (1 << 20, 2, 0)],
+)
+def test_a_kill_leaves_the_last_steps(process, tmp_path, capacity, every, length):
+    """Where it stands still, or, of length 0, wherever it happens to be."""
+    running = process(tmp_path / "cut", capacity, length, every, code=ROLLING)
+    assert running.stdout.readline() == "far enough\n"
+    running.kill()
+    running.wait()
+    recording = read_recording(tmp_path / "cut")
+    check_recording(recording)
+    kept = (length + every - 1) // every if length else (recording.told["first"] - 1) // every + recording.steps
+    assert min(kept, 7) <= recording.steps <= 14
+    begins = kept - recording.steps
+    for step in range(1, recording.steps + 1):
+        number = (begins + step - 1) * every + 1
+        assert recording.gradients("0.0", step).tolist() == [np.float32(1 / number)] * 100
+        assert recording.step(step).t == (number,)
+        assert len(recording.step(step).groups) == 1
+    assert (recording.told["first"], recording.told["t"]) == (begins * every + 1, [begins * every])
+    size = sum(one.stat().st_size for one in (tmp_path / "cut").glob("?.*bits"))
+    assert size <= 3 * 400 * (2 * 7 + 2) * every
+
+
 def test_weights_that_somebody_else_changes_are_told(tmp_path):
     trained(path=tmp_path / "moved", until=3)
     recording = read_recording(tmp_path / "moved")
@@ -203,6 +291,9 @@ def test_twice_at_once(tmp_path):
     ("options", "told"),
     [
         ({"steps": 0}, "steps=0: allowed: a whole number of at least 1"),
+        ({"every": 0}, "every=0: allowed: a whole number of at least 1"),
+        ({"last": 1.5}, "last=1.5: allowed: a whole number of at least 1"),
+        ({"steps": 3, "last": 2}, "steps=3 and last=2: allowed: one of them"),
         ({"limit": "2 apples"}, "limit='2 apples': allowed: a number of bytes, or one with a unit of kB, MB, GB, TB"),
         ({"parameters": "kernel*"}, "no parameter is called 'kernel*'; nothing would be recorded"),
     ],
@@ -333,7 +424,7 @@ def test_what_is_copied_at_once_is_what_each_tensor_holds(tmp_path, monkeypatch,
                 value = torch.randn(one.shape).to(kind)
                 if place == 3 and step % 3 == 1:
                     value = value.t().contiguous().t()
-                one.grad = None if place == step % 7 else value
+                one.grad = None if step % 2 and place == step % 7 else value
             if step == 4:
                 parameters[2].data = parameters[2].data.clone() * 2
             if step == 6:
