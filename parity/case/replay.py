@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,12 @@ def _counted(recording: Recording, parameter: RecordedParameter) -> int:
 
 
 def _check_replayable(recording: Recording, name: str, parameters: Sequence[RecordedParameter]) -> None:
-    if recording.every > 1:
+    counted = [recording.told["t"], *(step.t for step in recording.journal)]
+    leap = max(now - then for two in pairwise(counted) for then, now in zip(*two, strict=True))
+    if recording.every > 1 or leap > 1:
         raise ParityError(
-            f"recording {name!r} keeps one step in {recording.every}; only one that keeps every step can be replayed"
+            f"recording {name!r}: its steps count by {max(recording.every, leap)}; only one that counts every step can "
+            "be replayed"
         )
     if not all(recording.step(1).groups):
         raise ParityError(f"recording {name!r}: its hyperparameters are not known; record it with hyper=")

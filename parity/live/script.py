@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parity.core.errors import UsageError
+from parity.core.errors import ParityError, UsageError
 from parity.live import keras_optimizer, torch_optimizer
 from parity.live.recorder import Progress, Wanted
 
@@ -43,8 +43,13 @@ class Recordings:
             if module.is_of_family(optimizer):
                 number = len(self.made) + 1
                 path = self._path if number == 1 else self._path.with_name(f"{self._path.name}-{number}")
-                entered = module.recording(path, optimizer, model, self._wanted, self._overwrite)
-                self.made.append((path, self._stack.enter_context(entered)))
+                try:
+                    entered = module.recording(path, optimizer, model, self._wanted, self._overwrite)
+                    self.made.append((path, self._stack.enter_context(entered)))
+                except ParityError as error:
+                    # The script knows nothing of it, and goes on.
+                    print(f"parity: nothing is recorded: {error}", file=sys.stderr)
+                    return False
                 return True
         return False
 
@@ -60,6 +65,8 @@ def run_script(script: Path, arguments: Sequence[str], path: Path, wanted: Wante
     """
     if not script.is_file():
         raise UsageError(f"there is no script {str(script)!r}")
+    if path.exists() and not overwrite:
+        raise UsageError(f"recording {str(path)!r} exists; --overwrite replaces a recording")
     recordings = Recordings(path, wanted, overwrite)
     before = sys.argv, sys.path[0]
     sys.argv, sys.path[0] = [str(script), *arguments], str(script.resolve().parent)

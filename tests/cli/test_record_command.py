@@ -96,6 +96,46 @@ def test_a_script_that_raises_shows_its_own_lines(record, tmp_path):
     assert "parity/" not in err
 
 
+def test_the_last_of_every_second_step(record, tmp_path):
+    code, _, err = record(TORCH, "--every", "2", "--last", "2")
+    assert (code, err) == (0, "made: 2 steps recorded\n")
+    recording = read_recording(tmp_path / "made")
+    check_recording(recording)
+    assert [one.t[0] for one in recording.journal] == [3, 5]
+
+
+JAX = """\
+import jax, keras, numpy as np
+
+keras.utils.set_random_seed(0)
+model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, name="hidden")])
+own = keras.optimizers.Adam()
+own.build(model.trainable_variables)
+x, y = np.ones((8, 3), np.float32), np.zeros((8, 2), np.float32)
+
+@jax.jit
+def step(trainable, state):
+    gradients = jax.grad(lambda w: ((model.stateless_call(w, [], x)[0] - y) ** 2).mean())(trainable)
+    return own.stateless_apply(state, gradients, trainable)
+
+state = [one.value for one in model.trainable_variables], [one.value for one in own.variables]
+for _ in range(3):
+    state = step(*state)
+print([float(one.sum()) for one in state[0]])
+"""
+
+
+def test_a_step_that_jax_compiles(record, tmp_path, monkeypatch):
+    """The first thing that is heard of the optimizer comes while it is traced."""
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    code, out, err = record(JAX)
+    assert (code, "made: 3 steps recorded" in err) == (0, True), err
+    assert out == alone(tmp_path)
+    recording = read_recording(tmp_path / "made")
+    check_recording(recording)
+    assert [one.t for one in recording.journal] == [(1, 1), (2, 2), (3, 3)]
+
+
 @pytest.mark.parametrize("how", ["fit", "loop"])
 def test_a_keras_script(record, tmp_path, how):
     code, out, err = record(KERAS, how)
@@ -119,6 +159,9 @@ def test_what_is_wrong_is_one_line(command, tmp_path):
         (("record", tmp_path / "gone.py"), "there is no script"),
         (("record", __file__, "--steps", "0"), "steps=0: allowed: a whole number of at least 1"),
         (("record", __file__, "--limit", "much"), "limit='much': allowed: a number of bytes"),
+        (("record", __file__, "--every", "0"), "every=0: allowed: a whole number of at least 1"),
+        (("record", __file__, "--last", "2", "--steps", "3"), "steps=3 and last=2: allowed: one of them"),
+        (("record", __file__, "-o", tmp_path), "exists; --overwrite replaces a recording"),
     ):
         code, _, err = command(*arguments)
         assert (code, err.count("\n")) == (2, 1)

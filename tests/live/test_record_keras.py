@@ -150,10 +150,63 @@ def test_a_schedule_and_a_sample(tmp_path):
     assert recording.quantities == ("w",)
 
 
-def test_accumulation_is_refused_before_anything_is_made(tmp_path):
-    with pytest.raises(parity.ParityError, match=r"^an optimizer with gradient_accumulation_steps cannot be recorded"):
-        trained("fit-graph", tmp_path / "made", settings={"gradient_accumulation_steps": 2})
-    assert not (tmp_path / "made").exists()
+@pytest.mark.parametrize("mode", [one for one in MODES if one != "xla"])
+def test_an_accumulated_gradient_is_what_the_update_is_given(tmp_path, mode):
+    settings = {"gradient_accumulation_steps": 2}
+    alone, _, _ = trained(mode, settings=settings)
+    model, _, recorder = trained(mode, tmp_path / "made", settings=settings)
+    assert weights(model) == weights(alone)
+    recording = read_recording(tmp_path / "made")
+    check_recording(recording)
+    assert recorder.steps == recording.steps == BATCHES // 2
+    assert [one.t[0] for one in recording.journal] == [1, 2, 3]
+    for place, one in enumerate(recording.parameters):
+        m = np.zeros_like(recording.weights(one.name))
+        for number in range(1, recording.steps + 1):
+            m = m + (recording.gradients(one.name, number) - m) * np.float32(1 - 0.9)
+            assert recording.values("m", one.name, number) == pytest.approx(m, rel=1e-5, abs=1e-9)
+        assert recording.values("w", one.name, 3).tolist() == model.get_weights()[place].reshape(-1).tolist()
+    how = {"fit-eager": "eager", "fit-graph": "function", "fit-xla": "xla"}.get(mode, mode)
+    run = parity.run([tmp_path / "made"], [f"keras.adam.{how}"], output=tmp_path / "run")
+    assert run.exit_code == 0
+
+
+@pytest.mark.parametrize("mode", ["eager", "function", "fit-graph", "fit-xla"])
+def test_a_later_beginning_and_one_step_in_two(tmp_path, mode):
+    trained(mode, tmp_path / "whole")
+    trained(mode, tmp_path / "later", first=3)
+    trained(mode, tmp_path / "every", first=2, every=2)
+    whole, later, every = (read_recording(tmp_path / name) for name in ("whole", "later", "every"))
+    for some, numbers in ((later, [3, 4, 5, 6]), (every, [2, 4, 6])):
+        check_recording(some)
+        assert [one.t[0] for one in some.journal] == numbers
+        assert not any(one.moved for one in some.journal)
+        for place, number in enumerate(numbers, start=1):
+            for name in [one.name for one in whole.parameters]:
+                for quantity in ("w", "m", "v"):
+                    expected = whole.before(quantity, name, number), whole.values(quantity, name, number)
+                    found = some.before(quantity, name, place), some.values(quantity, name, place)
+                    assert [one.tobytes() for one in found] == [one.tobytes() for one in expected]
+                assert some.gradients(name, place).tobytes() == whole.gradients(name, number).tobytes()
+
+
+def test_weights_that_somebody_else_changes_are_told(tmp_path):
+    k = keras()
+    import tensorflow as tf
+
+    weight = k.Variable(np.ones(3, np.float32), name="weight")
+    own = k.optimizers.Adam(0.1)
+
+    @tf.function
+    def step():
+        own.apply([tf.ones(3)], [weight])
+
+    with parity.record(tmp_path / "made", own):
+        for number in range(4):
+            if number == 2:
+                weight.assign(weight.value * 2)
+            step()
+    assert [one.moved for one in read_recording(tmp_path / "made").journal] == [(), (), ("weight",), ()]
 
 
 def test_a_second_training_goes_on_unrecorded(tmp_path):
