@@ -88,6 +88,7 @@ __all__ = [
     "save_baseline",
     "transfer",
     "upgrade",
+    "wrap",
 ]
 
 
@@ -99,8 +100,8 @@ def _show(value: Shown) -> str | None:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "bridge":
-        return importlib.import_module("parity.live.bridge")
+    if name in ("bridge", "wrap"):
+        return importlib.import_module(f"parity.live.{name}")
     if name not in _PLACES:
         raise AttributeError(f"module 'parity' has no attribute {name!r}")
     module, _, attribute = _PLACES[name].partition(":")

@@ -99,4 +99,5 @@ def describe_plugin(target: str, logs: Path, timeout: float | None = None, pytho
         defaults=hyper_from_json(answer["defaults"]),
         plugin=True,
         representative=True,
+        roots=bool(answer.get("square_root")),
     )

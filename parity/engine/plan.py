@@ -25,7 +25,7 @@ class Candidate:
     name: dotted, as in every table. target: what the worker resolves. worker: the process that
     serves it; plug-ins get one of their own. python: the interpreter of that process, empty for this one.
     representative: stands for its framework, or, a plug-in, for itself. restart: steps after which it saves, and goes
-    on in a new process.
+    on in a new process. roots: a plug-in whose framework can be asked for its square root.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Candidate:
     python: str = ""
     representative: bool = False
     restart: tuple[int, ...] = ()
+    roots: bool = False
 
     @property
     def local(self) -> bool:

@@ -7,7 +7,8 @@ files (`.npy`, integer bits). Requests, by their ``op``:
 ``hello``
     -> ``{"ok": true, "protocol": 1, "environment": {...}}``
 ``describe``: ``target``
-    -> name, dtypes, needs, missing (needs that are not met), convention, defaults (hex floats)
+    -> name, dtypes, needs, missing (needs that are not met), convention, defaults (hex floats), square_root (whether it
+    can be asked for its framework's)
 ``start``: ``run`` (an id), ``target``, ``dtype``, ``parameters`` (name, shape, offset), ``hyper``
     (hex floats), ``steps``, ``batch``, ``rows``, ``input`` (folder with weights.npy and
     gradients.npy), ``output`` (folder with w.npy, m.npy, v.npy, vmax.npy, and progress.npy, into which

@@ -116,7 +116,7 @@ def cell_key(cell: Cell, keep_traces: bool, explained: bool) -> str:
 
 def _source_digest(plugin: Candidate) -> str:
     """Of the file a plug-in stands in; empty for a module, whose code may change without a trace here."""
-    path = Path(plugin.target.rpartition(":")[0])
+    path = Path(plugin.target.partition("?")[0].rpartition(":")[0])
     return digest_of(path.read_bytes()) if path.is_file() else ""
 
 

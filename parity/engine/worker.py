@@ -16,6 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
+import parity
 from parity.comparison.trace import hyper_from_json, hyper_to_json, layout_from_json, open_rows
 from parity.core.environment import describe_environment
 from parity.core.errors import ParityError, Unsupported, nearest
@@ -101,13 +104,20 @@ def _answer(operations: Mapping[str, Callable[[Message], Message]], message: Mes
         return {"ok": False, "kind": RAISED, "reason": _one_line(error)}
 
 
+_INSTALLED = (Path(sys.prefix), Path(sys.base_prefix), Path(parity.__file__).parent)
+"""Where no line of a user's own stands."""
+
+
 class _Missing(ParityError):
     """What an implementation needs is not installed."""
 
 
 def _one_line(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    # The user's own line first: what a library says of it, from deep inside, is where nobody has to look.
+    own = [frame for frame in frames if not any(map(Path(frame.filename).is_relative_to, _INSTALLED))]
+    shown = dict.fromkeys(f"{Path(one.filename).name}:{one.lineno}" for one in (*own[-1:], *frames[-1:]))
+    where = f" ({', in '.join(shown)})" if shown else ""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}{where}"
 
@@ -120,6 +130,7 @@ def _describe(implementation: Implementation) -> Message:
         "missing": [need for need in implementation.needs if unmet(need)],
         "convention": implementation.convention,
         "defaults": hyper_to_json(implementation.defaults),
+        "square_root": _root_of(implementation) is not None,
     }
 
 
@@ -160,13 +171,21 @@ def _drop(orbits: dict[int, Orbit], run: int) -> Message:
 
 
 def _square_root(implementation: Implementation, message: Message) -> Message:
-    if implementation.square_root is None:
+    root = _root_of(implementation)
+    if root is None:
         raise ParityError(f"{implementation.name} offers no square root of its own")
     folder, format, count = Path(message["folder"]), format_named(message["dtype"]), message["count"]
     # 'c': what is asked is not for the framework to write into.
     radicands = open_rows(folder, RADICANDS, "c")[0, :count].view(format.dtype)
-    open_rows(folder, ROOTS, "r+")[0, :count] = implementation.square_root(radicands).view(format.unsigned)
+    open_rows(folder, ROOTS, "r+")[0, :count] = root(radicands).view(format.unsigned)
     return {}
+
+
+def _root_of(implementation: Implementation) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Its own, or that of the framework that its module has loaded, whose vector library is not correctly rounded."""
+    if implementation.square_root is not None or "torch" not in sys.modules:
+        return implementation.square_root
+    return resolve("torch.adam.forloop").square_root
 
 
 def _ready(implementation: Implementation) -> Implementation:

@@ -36,6 +36,9 @@ def account(cell: Cell, result: CellResult, folder: Path, libraries: Libraries) 
     restarts = [pair for pair in pairs if pair[0].endswith(RESTARTED)]
     pairs = [pair for pair in pairs if pair not in restarts]
     traces = {name: read_trace(folder / name) for name in {name for pair in (*pairs, *restarts) for name in pair}}
+    for one in cell.candidates:
+        if one.roots:
+            libraries.admit(one.name, one.target)
     claims = {candidate.name: candidate.convention for candidate in cell.candidates}
     headlines = [pair for pair in pairs if pair in cell.headlines]
     reason = _too_large(result)

@@ -121,6 +121,9 @@ def explain_case(
         if not ended or (dtypes and failed):
             raise NothingCompared(f"nothing to explain: {failed[0] if failed else progress.stopped}")
         libraries = stack.enter_context(Libraries(timeout))
+        for one in (actual, expected):
+            if one.roots:
+                libraries.admit(one.name, one.target)
         claims = {one.name: one.convention for one in (actual, expected)}
         found: list[Explanation] = []
         for dtype in ended:

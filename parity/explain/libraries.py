@@ -21,6 +21,24 @@ class Libraries:
         self._timeout = timeout
         self._python = python
         self._roots: dict[str, LibrarySquareRoot] = {}
+        self._plugins: dict[str, str] = {}
+
+    def admit(self, name: str, target: str) -> None:
+        """A user's own implementation, whose framework can be asked as well."""
+        self._plugins[name] = target
+
+    def of(self, implementation: str) -> ArraySquareRoot | None:
+        """The square root of an implementation's framework, None where nobody can ask it."""
+        shipped = shipped_implementations().get(implementation)
+        if implementation in self._plugins:
+            place = target = self._plugins[implementation]
+        elif shipped is not None and shipped.square_root is not None:
+            place, target = shipped.framework, implementation
+        else:
+            return None
+        if place not in self._roots:
+            self._roots[place] = LibrarySquareRoot(target, self._timeout, self._python)
+        return self._roots[place]
 
     def __enter__(self) -> Libraries:
         return self
@@ -36,9 +54,7 @@ class Libraries:
         """What an arithmetic that an implementation claims needs; ParityError where its framework offers none."""
         if arithmetic.square_root is SquareRoot.IEEE:
             return None
-        shipped = shipped_implementations().get(implementation)
-        if shipped is None or shipped.square_root is None:
+        root = self.of(implementation)
+        if root is None:
             raise ParityError(f"{implementation} offers no square root of its own, and its arithmetic asks for one")
-        if shipped.framework not in self._roots:
-            self._roots[shipped.framework] = LibrarySquareRoot(implementation, self._timeout, self._python)
-        return self._roots[shipped.framework]
+        return root

@@ -96,8 +96,9 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
         held = Standing(trace, Source.CLAIMED, adam, residual(trace, inputs, adam))
         if held.known:
             return held
-    for like, twin in itertools.chain(_candidates(dtype), _search(trace, inputs)):
-        adam = Adam(trace.hyper, twin)
+    root = libraries.of(name)
+    for like, twin in itertools.chain(_candidates(dtype, asked=root is not None), _search(trace, inputs)):
+        adam = Adam(trace.hyper, twin, root if twin.arithmetic.square_root is SquareRoot.LIBRARY else None)
         if not residual(trace, inputs, adam, GLANCE).differing:
             found = Standing(trace, Source.FOUND, adam, residual(trace, inputs, adam), like)
             if found.known:
@@ -155,11 +156,11 @@ def _fits(trace: Trace, inputs: Inputs, arithmetic: Arithmetic, quantity: str) -
     return left.lock_step and not any(one.differing for one in left.differences if one.quantity == quantity)
 
 
-def _candidates(dtype: str) -> Iterator[tuple[str, Twin]]:
-    """Every different twin of the dtype that needs no framework, and whose it is."""
+def _candidates(dtype: str, *, asked: bool) -> Iterator[tuple[str, Twin]]:
+    """Every different twin of the dtype, and whose it is; asked: also those that ask for a framework's square root."""
     seen = set()
     for name, twins in (*TWINS.items(), *EARLIER.items()):
         twin = twins.get(dtype)
-        if twin is not None and twin not in seen and twin.arithmetic.square_root is SquareRoot.IEEE:
+        if twin is not None and twin not in seen and (asked or twin.arithmetic.square_root is SquareRoot.IEEE):
             seen.add(twin)
             yield name, twin

@@ -33,7 +33,7 @@ def identify(
     if not any(one.observations for one in probed.values()):
         reasons = [refused.reason for one in probed.values() for refused in one.refused]
         raise ParityError(f"{candidate.name}: answers no question: {reasons[0]}")
-    with _square_root(candidate.target, timeout) as library:
+    with _square_root(candidate.target, timeout, asked=candidate.roots) as library:
         return {dtype: _answer(one, candidate.convention, library) for dtype, one in probed.items()}
 
 
@@ -46,10 +46,10 @@ def identify_observation(observation: Observation, implementation: str, timeout:
 
 
 @contextmanager
-def _square_root(target: str, timeout: float | None) -> Iterator[ArraySquareRoot | None]:
+def _square_root(target: str, timeout: float | None, *, asked: bool = False) -> Iterator[ArraySquareRoot | None]:
     """The square root of a target's framework, where it can be asked."""
     known = shipped_implementations().get(target)
-    if known is None or known.square_root is None:
+    if not asked and (known is None or known.square_root is None):
         yield None
         return
     with LibrarySquareRoot(target, timeout) as library:

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -88,11 +88,12 @@ def run(
             idle.append(loop)
 
 
-def _begin(loop: _Loop, weights: dict[str, np.ndarray], start: State | None) -> None:
+def _begin(loop: _Loop, weights: dict[str, np.ndarray], start: State | None, *, fresh: bool = False) -> None:
+    """Weights, and the state of a loop that another run has left; fresh: there was none."""
     optimizer = loop.optimizer
     for variable, array in zip(loop.variables, weights.values(), strict=True):
         variable.assign(array)
-    for variable in optimizer.variables:
+    for variable in () if fresh else optimizer.variables:
         variable.assign(np.zeros(variable.shape, variable.dtype))
     if start is None:
         return
@@ -200,12 +201,13 @@ def _orbit(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
             loop.apply(tensors)
-        yield State(
-            w=show(loop.variables),
-            m=show(optimizer._momentums),
-            v=show(optimizer._velocities),
-            vmax=show(optimizer._velocity_hats) if hyper.amsgrad else None,
+        m, v, vmax = (
+            show(getattr(optimizer, key))
+            if hasattr(optimizer, key) and (hyper.amsgrad or key != "_velocity_hats")
+            else None
+            for key in ("_momentums", "_velocities", "_velocity_hats")
         )
+        yield State(show(loop.variables), m, v, vmax)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +263,53 @@ def _build(configuration: _Configuration) -> _Loop:
         "xla": lambda: tensorflow.function(apply, jit_compile=True),
     }
     return _Loop(variables, optimizer, wrap[configuration.variant]())
+
+
+def wrapped(make: Callable[[], Any], name: str) -> Implementation:
+    """Any Keras optimizer as an implementation, eager: ``make()`` builds it, and parity sets the numbers.
+
+    learning_rate, beta_1, beta_2, epsilon, weight_decay and amsgrad are set where it has them; what is asked for and
+    has no place there is Unsupported. m, v and vmax are shown where it has _momentums, _velocities and
+    _velocity_hats; its own numbers are its defaults.
+    """
+    _keras()
+    own = make()
+    names = {"beta1": "beta_1", "beta2": "beta_2", "eps": "epsilon"}
+    told = {field: float(getattr(own, key)) for field, key in names.items() if hasattr(own, key)}
+    first = Hyper(lr=float(own.learning_rate.numpy()), weight_decay=float(own.weight_decay or 0.0))
+    defaults = replace(first, **told)  # type: ignore[arg-type]
+    return Implementation(name, _run_wrapped, needs=("tensorflow", "keras>=3"), defaults=defaults,
+                          options=MappingProxyType({"make": make}))  # fmt: skip
+
+
+def _run_wrapped(
+    weights: dict[str, np.ndarray],
+    gradients: Gradients,
+    hyper: Hyper,
+    start: State | None = None,
+    *,
+    make: Callable[[], Any],
+) -> Iterator[State]:
+    keras, _ = _keras()
+    optimizer = make()
+    beta1, beta2 = constant_betas(hyper, "keras")
+    if hyper.weight_decay and not hyper.decoupled:
+        raise Unsupported("keras: its optimizers have no L2 weight decay, only decoupled")
+    usual = Hyper()
+    asked = {"beta_1": (beta1, usual.beta1), "beta_2": (beta2, usual.beta2), "epsilon": (hyper.eps, usual.eps),
+             "amsgrad": (hyper.amsgrad, False)}  # fmt: skip
+    for key, (value, plain) in asked.items():
+        if hasattr(optimizer, key):
+            setattr(optimizer, key, value)
+        elif value != plain:
+            raise Unsupported(f"{type(optimizer).__name__} has no {key}")
+    optimizer.weight_decay = hyper.weight_decay or None
+    variables = [keras.Variable(array, dtype=array.dtype.name, name=f"parameter_{place}")
+                 for place, array in enumerate(weights.values())]  # fmt: skip
+    optimizer.build(variables)
+    loop = _Loop(variables, optimizer, optimizer.apply)
+    _begin(loop, weights, start, fresh=True)
+    yield from _orbit(loop, weights, gradients, hyper, 1)
 
 
 def _keras() -> tuple[Any, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,7 @@ def run(
     leg: Leg = WHOLE,
     *,
     jit: bool = False,
+    make: Callable[[Hyper], Any] | None = None,
 ) -> Iterator[State]:
     """The orbit of optax's Adam; jit: whether update and apply_updates are compiled as one function.
 
@@ -51,8 +53,9 @@ def run(
     lr: a constant, or where it differs by step a schedule that indexes an array by the count.
     weights, states: float64 (under `enable_x64`, for these runs alone: it would move the bias
     correction of the others to float64), float32, float16 or bfloat16, any shape; states are
-    read-only and keep their values. start: replaces mu, nu and count, which has to be one for all; a schedule begins
-    at its start. leg: the leaves of weights and state, by flax.serialization where there is flax, else as NumPy arrays.
+    read-only and keep their values. start: replaces mu, nu and count, which has to be one for all; a
+    schedule begins at its start. make: another transformation. leg: the leaves of weights and state,
+    by flax.serialization where there is flax, else as NumPy arrays.
     Raises Unsupported: before the first state for AMSGrad where the release of optax has none, and for a start under
     AMSGrad, whose maximum is another quantity here; at a step with a gradient of None, which optax refuses (jax.grad
     gives zeros).
@@ -63,7 +66,7 @@ def run(
     """
     jax, _ = _modules()
     double = any(array.dtype == np.float64 for array in weights.values())
-    optimizer, step_of = _step(hyper, jit)
+    optimizer, step_of = _step(hyper, jit, make or _optimizer)
     # Not for the whole generator: a context that is open at a yield would be open for the caller too.
     with _double_enabled(double):
         parameters = {name: jax.device_put(np.asarray(array, order="C")) for name, array in weights.items()}
@@ -83,12 +86,8 @@ def run(
             given = {name: jax.device_put(np.asarray(gradient[name], order="C")) for name in weights}
             parameters, state = step_of(given, state, parameters)
         moments = _moments(state)
-        yield State(
-            w=_show(parameters, weights),
-            m=_show(moments["mu"], weights),
-            v=_show(moments["nu"], weights),
-            vmax=_show(moments["nu_max"], weights) if hyper.amsgrad else None,
-        )
+        m, v, vmax = (_show(moments[key], weights) if key in moments else None for key in ("mu", "nu", "nu_max"))
+        yield State(_show(parameters, weights), m, v, vmax)
 
     if leg.save is not None:
         _save(leg.save, (parameters, state))
@@ -162,10 +161,10 @@ class _Step(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _step(hyper: Hyper, jit: bool) -> _Step:
+def _step(hyper: Hyper, jit: bool, make: Callable[[Hyper], Any]) -> _Step:
     """One function per configuration, as compiled code belongs to the function; it keeps no state."""
     jax, optax = _modules()
-    optimizer = _optimizer(hyper)
+    optimizer = make(hyper)
 
     def step(gradients: Arrays, state: Any, parameters: Arrays) -> tuple[Arrays, Any]:
         updates, state = optimizer.update(gradients, state, parameters)
@@ -189,6 +188,33 @@ def _optimizer(hyper: Hyper) -> Any:
         return optax.adamw(rate, **betas, weight_decay=decay)
     adam = (_newer("amsgrad") if hyper.amsgrad else optax.adam)(rate, **betas)
     return optax.chain(optax.add_decayed_weights(decay), adam) if decay else adam
+
+
+def wrapped(make: Callable[[Hyper], Any], name: str) -> Implementation:
+    """Any optax transformation as an implementation: ``make(hyper)`` builds it; mu, nu and nu_max are shown."""
+    return Implementation(name, run, needs=("jax", "optax"), options=MappingProxyType({"make": make}))
+
+
+def made_by(factory: Callable[..., Any], options: Mapping[str, Any]) -> Callable[[Hyper], Any]:
+    """What calls one of optax's own with the hyperparameters that it takes; Unsupported for others."""
+    taken = inspect.signature(factory).parameters
+
+    def make(hyper: Hyper) -> Any:
+        beta1, beta2 = constant_betas(hyper, "optax")
+        rate = _schedule(hyper.lr) if isinstance(hyper.lr, tuple) else hyper.lr
+        usual = Hyper()
+        asked = {"b1": (beta1, usual.beta1), "b2": (beta2, usual.beta2), "eps": (hyper.eps, usual.eps),
+                 "weight_decay": (hyper.weight_decay, 0.0)}  # fmt: skip
+        for key, (value, own) in asked.items():
+            if key not in taken and value != own:
+                raise Unsupported(f"{factory.__name__} takes no {key}")
+        if hyper.amsgrad or (hyper.weight_decay and not hyper.decoupled):
+            raise Unsupported(
+                f"{factory.__name__} has no {'AMSGrad' if hyper.amsgrad else 'L2 weight decay'} to switch on"
+            )
+        return factory(rate, **{key: value for key, (value, _) in asked.items() if key in taken}, **options)
+
+    return make
 
 
 def _newer(name: str) -> Any:

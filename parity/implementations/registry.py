@@ -6,9 +6,10 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import sys
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,7 +60,8 @@ def check_target(target: str) -> None:
     """ParityError where a target can mean nothing; runs no code of the user."""
     if target in shipped_implementations() or _entry_name(target) in installed_plugins() or target.startswith(PREFIX):
         return
-    place, colon, attribute = target.rpartition(":")
+    place, colon, attribute = target.partition("?")[0].rpartition(":")
+    options_of(target)
     if not colon:
         allowed = [*shipped_implementations(), *(USER_PREFIX + name for name in installed_plugins())]
         raise ParityError(
@@ -89,7 +91,7 @@ def resolve(target: str) -> Implementation:
     entry = _entry_name(target)
     if entry in installed_plugins():
         return _as_implementation(installed_plugins()[entry].load(), entry, target)
-    place, _, attribute = target.rpartition(":")
+    place, _, attribute = target.partition("?")[0].rpartition(":")
     module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place, target)
     try:
         value = getattr(module, attribute)
@@ -98,7 +100,36 @@ def resolve(target: str) -> Implementation:
         raise ParityError(
             f"implementation {target!r}: no attribute {attribute!r}; {nearest(attribute, names)}"
         ) from None
-    return _as_implementation(value, _plain_name(place, attribute), target)
+    told = target.partition("?")[2]
+    name = _plain_name(place, attribute) + (f".{told.replace('&', ',')}" if told else "")
+    return _as_implementation(value, name, target)
+
+
+def options_of(target: str) -> dict[str, Any]:
+    """What stands behind the question mark of a target, ``clipnorm=1.0&amsgrad=true``; ParityError where it cannot be.
+
+    Values are numbers, true, false, none, or texts.
+    """
+    told = target.partition("?")[2]
+    found: dict[str, Any] = {}
+    for part in told.split("&") if told else ():
+        name, equals, value = part.partition("=")
+        if not equals or not name.isidentifier():
+            raise ParityError(f"implementation {target!r}: {part!r} is no option; allowed: name=value, parted by '&'")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _plain_name(place: str, attribute: str) -> str:
@@ -108,13 +139,50 @@ def _plain_name(place: str, attribute: str) -> str:
 
 
 def _as_implementation(value: Any, name: str, target: str) -> Implementation:
+    options = options_of(target)
     if isinstance(value, Implementation):
-        return replace(value, name=USER_PREFIX + value.name.removeprefix(USER_PREFIX))
+        told = f".{target.partition('?')[2].replace('&', ',')}" if options else ""
+        named = replace(value, name=USER_PREFIX + value.name.removeprefix(USER_PREFIX) + told)
+        return replace(named, options={**named.options, **options}) if options else named
+    wrapped = _wrapped(value, options, USER_PREFIX + name)
+    if wrapped is not None:
+        return wrapped
     if callable(value):
-        return Implementation(USER_PREFIX + name, value)
+        _check_options(value, options, target)
+        return Implementation(USER_PREFIX + name, value, options=options)
     raise ParityError(
         f"implementation {target!r} is a {type(value).__name__}; allowed: a parity.Implementation or a run function"
     )
+
+
+def _wrapped(value: Any, options: dict[str, Any], name: str) -> Implementation | None:
+    """An optimizer class of torch or Keras, or a function of optax, as an implementation; None for all else."""
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in value.__mro__} if isinstance(value, type) else set()
+    if "torch.optim.optimizer.Optimizer" in kinds:
+        from parity.implementations import torch_
+
+        return torch_.wrapped(partial(value, **options), name)
+    if "keras.src.optimizers.base_optimizer.BaseOptimizer" in kinds:
+        from parity.implementations import keras_
+
+        return keras_.wrapped(partial(value, **options), name)
+    if callable(value) and str(getattr(value, "__module__", "")).partition(".")[0] == "optax":
+        from parity.implementations import optax_
+
+        return optax_.wrapped(optax_.made_by(value, options), name)
+    return None
+
+
+def _check_options(run: Any, options: dict[str, Any], target: str) -> None:
+    try:
+        taken = inspect.signature(run).parameters
+    except (TypeError, ValueError):
+        return
+    if any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+        return
+    for name in options:
+        if name not in taken:
+            raise ParityError(f"implementation {target!r}: its run takes no {name!r}; {nearest(name, list(taken)[3:])}")
 
 
 def _load_module(name: str, target: str) -> ModuleType:

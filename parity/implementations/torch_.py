@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,9 @@ from parity.core.state import State
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg
 
 CHECKPOINT = "checkpoint.pt"
+
+MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "vmax": "max_exp_avg_sq"}
+"""What the state of a parameter calls them."""
 
 
 def run(
@@ -69,6 +72,23 @@ def run(
     except (ValueError, RuntimeError) as error:
         raise Unsupported(f"torch {torch.__version__}: {error}") from error
 
+    yield from _orbit(optimizer, parameters, gradients, hyper, start, leg, _kept(MOMENTS, hyper.amsgrad))
+
+
+def _orbit(
+    optimizer: Any,
+    parameters: Mapping[str, Any],
+    gradients: Gradients,
+    hyper: Hyper,
+    start: State | None,
+    leg: Leg,
+    keys: Mapping[str, str],
+    *,
+    copies: bool = False,
+) -> Iterator[State]:
+    """keys: under which name the state has m, v and vmax. copies: the optimizer may write to its gradients."""
+    import torch
+
     if start is not None:
         _begin(optimizer, parameters, start)
     if leg.load is not None:
@@ -78,35 +98,95 @@ def run(
             for name, parameter in parameters.items():
                 parameter.copy_(kept["parameters"][name])
 
-    def moments(key: str) -> dict[str, np.ndarray]:
+    def moments(quantity: str) -> dict[str, np.ndarray] | None:
+        if quantity not in keys:
+            return None
         return {
-            name: _array(optimizer.state[parameter][key])
-            if parameter in optimizer.state
-            else np.zeros(weights[name].shape, weights[name].dtype)
+            name: _array(optimizer.state[parameter][keys[quantity]])
+            if keys[quantity] in optimizer.state.get(parameter, ())
+            else np.zeros(parameter.shape, _array(parameter).dtype)
             for name, parameter in parameters.items()
         }
 
     for step, gradient in enumerate(gradients, start=leg.first):
         for name, parameter in parameters.items():
             array = gradient[name]
-            parameter.grad = None if array is None else _tensor(array)
+            given = None if array is None else _tensor(array)
+            parameter.grad = given.clone() if copies and given is not None else given
         for group in optimizer.param_groups:
             group["lr"] = hyper.lr_at(step)
             if hyper.betas_change:
                 group["betas"] = hyper.betas_at(step)
         optimizer.step()
-        yield State(
-            w={name: _array(parameter) for name, parameter in parameters.items()},
-            m=moments("exp_avg"),
-            v=moments("exp_avg_sq"),
-            vmax=moments("max_exp_avg_sq") if hyper.amsgrad else None,
-        )
+        w = {name: _array(parameter) for name, parameter in parameters.items()}
+        yield State(w, moments("m"), moments("v"), moments("vmax"))
     if leg.save is not None:
         held = {name: parameter.detach() for name, parameter in parameters.items()}
         torch.save({"parameters": held, "optimizer": optimizer.state_dict()}, leg.save / CHECKPOINT)
 
 
-def _begin(optimizer: Any, parameters: dict[str, Any], start: State) -> None:
+def _kept(keys: Mapping[str, str], amsgrad: bool) -> dict[str, str]:
+    return {quantity: key for quantity, key in keys.items() if amsgrad or quantity != "vmax"}
+
+
+def wrapped(make: Callable[[list[Any]], Any], name: str) -> Implementation:
+    """Any torch optimizer as an implementation: ``make(parameters)`` builds it, and parity sets the numbers.
+
+    lr, betas, eps, weight_decay and amsgrad are put into its groups; what is asked for and has no place there, or would
+    be decay of the other kind, is Unsupported. It may write to its gradients. m, v and vmax are shown where its state
+    has exp_avg, exp_avg_sq and max_exp_avg_sq; its own numbers are its defaults.
+    """
+    import torch
+
+    probe = torch.nn.Parameter(torch.ones(1))
+    optimizer = make([probe])
+    own = optimizer.param_groups[0]
+    probe.grad = torch.ones(1)
+    optimizer.step()
+    state = {key for key, one in optimizer.state.get(probe, {}).items() if torch.is_tensor(one) and one.shape == (1,)}
+    keys = {quantity: key for quantity, key in MOMENTS.items() if key in state}
+    beta1, beta2 = own.get("betas", (0.9, 0.999))
+    defaults = Hyper(float(own["lr"]), float(beta1), float(beta2), float(own.get("eps", 1e-8)),
+                     float(own.get("weight_decay", 0.0)))  # fmt: skip
+    return Implementation(
+        name,
+        _run_wrapped,
+        needs=("torch",),
+        options=MappingProxyType({"make": make, "keys": {**keys, "vmax": MOMENTS["vmax"]} if keys else keys}),
+        defaults=defaults,
+        square_root=square_root,
+    )
+
+
+def _run_wrapped(
+    weights: dict[str, np.ndarray],
+    gradients: Gradients,
+    hyper: Hyper,
+    start: State | None = None,
+    leg: Leg = WHOLE,
+    *,
+    make: Callable[[list[Any]], Any],
+    keys: Mapping[str, str],
+) -> Iterator[State]:
+    parameters = {name: _tensor(array).clone().requires_grad_() for name, array in weights.items()}
+    optimizer = make(list(parameters.values()))
+    asked = {"eps": hyper.eps, "weight_decay": hyper.weight_decay, "amsgrad": hyper.amsgrad}
+    for group in optimizer.param_groups:
+        for key, value in asked.items():
+            if key not in group and value != getattr(Hyper(), key):
+                raise Unsupported(f"{type(optimizer).__name__} has no {key} in its groups")
+        if "betas" not in group and hyper.betas_at(1) != (0.9, 0.999):
+            raise Unsupported(f"{type(optimizer).__name__} has no betas in its groups")
+        if hyper.weight_decay and bool(group.get("decoupled_weight_decay", hyper.decoupled)) != hyper.decoupled:
+            kind = "decoupled" if hyper.decoupled else "L2"
+            raise Unsupported(f"{type(optimizer).__name__} has no {kind} weight decay")
+        group.update({key: value for key, value in asked.items() if key in group})
+        if "betas" in group:
+            group["betas"] = hyper.betas_at(leg.first)
+    yield from _orbit(optimizer, parameters, gradients, hyper, start, leg, _kept(keys, hyper.amsgrad), copies=True)
+
+
+def _begin(optimizer: Any, parameters: Mapping[str, Any], start: State) -> None:
     import torch
 
     kept = {"exp_avg": start.m, "exp_avg_sq": start.v, "max_exp_avg_sq": start.vmax}
