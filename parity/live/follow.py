@@ -17,7 +17,7 @@ from parity.comparison.divergence import Label, Measured, to_table
 from parity.comparison.recordings import LOCK, joined, measured_row
 from parity.core.errors import ParityError, UsageError
 from parity.explain.likeness import Gradient, likenesses, told_of
-from parity.live import keras_lock, keras_optimizer, torch_lock, torch_optimizer
+from parity.live import keras_lock, torch_lock
 from parity.live.row import FORMAT_OF
 
 if TYPE_CHECKING:
@@ -31,10 +31,13 @@ FOLLOWED = "followed"
 MOST = 12
 """Rows of what is printed."""
 
-ALLOWED = (
-    f"torch.optim ({', '.join(torch_optimizer.FAMILY)}), keras.optimizers on tensorflow "
-    f"({', '.join(keras_optimizer.FAMILY)})"
-)
+KINDS: dict[str, type[torch_lock.Locked] | type[keras_lock.Locked]] = {
+    "torch.optim.optimizer.Optimizer": torch_lock.Locked,
+    "keras.src.optimizers.base_optimizer.BaseOptimizer": keras_lock.Locked,
+}
+"""Whose optimizers can follow: what they make of a gradient is never seen, so that any will do."""
+
+ALLOWED = "optimizers of torch.optim, and of keras.optimizers on tensorflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +181,16 @@ def _check_whole(recording: Recording) -> None:
 
 
 def _locked(optimizer: Any, model: Any) -> Locked:
-    for family, module in ((torch_optimizer, torch_lock), (keras_optimizer, keras_lock)):
-        if family.is_of_family(optimizer):
-            locked: Locked = module.Locked(optimizer, model)
-            if len(set(locked.names)) < len(locked.names):
-                twice = next(name for name in locked.names if locked.names.count(name) > 1)
-                raise ParityError(f"two parameters are called {twice!r}; give model= a mapping from names of your own")
-            return locked
-    kind = type(optimizer)
-    told = "; optax leaves its weights to its caller, who can set them" if _is_optax(optimizer) else ""
-    raise UsageError(f"{kind.__module__}.{kind.__qualname__} cannot follow a recording; allowed: {ALLOWED}{told}")
+    kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(optimizer).__mro__]
+    found = next((one for name, one in KINDS.items() if name in kinds), None)
+    if found is None or hasattr(optimizer, "inner_optimizer"):
+        told = "; optax leaves its weights to its caller, who can set them" if _is_optax(optimizer) else ""
+        raise UsageError(f"{kinds[0]} cannot follow a recording; allowed: {ALLOWED}{told}")
+    locked = found(optimizer, model)
+    if len(set(locked.names)) < len(locked.names):
+        twice = next(name for name in locked.names if locked.names.count(name) > 1)
+        raise ParityError(f"two parameters are called {twice!r}; give model= a mapping from names of your own")
+    return locked
 
 
 def _is_optax(optimizer: Any) -> bool:
@@ -227,6 +230,9 @@ class _Begun:
         self.folder = Path("the model")
         self.told = {"framework": locked.framework}
         self._weights = locked.weights()
+        odd = next((name for name, one in self._weights.items() if one.dtype not in FORMAT_OF), None)
+        if odd is not None:
+            raise ParityError(f"{odd!r} is {self._weights[odd].dtype}; allowed: {', '.join(FORMAT_OF.values())}")
         self.parameters = tuple(
             RecordedParameter(name, one.shape, one.size, {"w": FORMAT_OF[one.dtype]})
             for name, one in self._weights.items()
