@@ -171,6 +171,24 @@ def _names(found: Sequence[Gradient]) -> str:
     return f"{', '.join(one.actual for one in found[:3])}{more}"
 
 
+def meaning_of(factor: float) -> str:
+    """What usually has such a factor, as a clause; empty where nothing is known for it."""
+    text, whole = factor_text(factor), round(max(abs(factor), 1 / abs(factor)) if factor else 0)
+    if text == "-1":
+        return "one of them goes uphill: the sign is turned"
+    if factor <= 0 or text not in (f"{whole}", f"1/{whole}") or whole < 2:
+        return ""
+    if whole == 2:
+        return "as between a square and half of it"
+    if whole >= LOSS_SCALE and whole & (whole - 1) == 0:
+        return "as a loss scale that was not taken back"
+    return f"as between a sum over {whole:,} and their mean (a batch, a sequence, devices)"
+
+
+LOSS_SCALE = 1 << 13
+"""Powers of two from here on are no batches."""
+
+
 def factor_text(factor: float) -> str:
     """A factor as people write it: a whole number, or one over it."""
     if abs(factor - round(factor)) < 2e-3 * abs(factor):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,12 +44,16 @@ EPSILON, STEP_COUNT, MAXIMUM = "epsilon", "step count", "maximum"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A choice in which the optimizers differ. steps: what it alone makes of the weights at the end, in lr."""
+    """A choice in which the optimizers differ.
+
+    steps, steps_expected: what it alone makes of the weights at the end, in lr, on the gradients of either side.
+    """
 
     name: str
     actual: str
     expected: str
     steps: float
+    steps_expected: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,11 @@ def weigh_optimizers(
         unit = _unit(hypers[1])
         own = _Run(sides[1].recording, cases[1], steps)
         columns = own.columns([pair.expected for pair in pairs])
-        for rows, (w_b,) in own.blocks(adams[1:]):
+        choices = list(_choices(*adams))
+        for rows, (w_b, w_ab, *changed) in own.blocks([adams[1], adams[0], *(one.changed for one in choices)]):
             tally.reproduced(1, (w_b - own.recorded(rows))[:, columns], unit)
+            if rows.stop == steps:
+                tally.chose(1, choices, [_largest((one - w_ab)[-1, columns]) / unit for one in changed])
         _weigh_part(tally, sides, cases[0], pairs, adams, unit)
     return tally.optimizers(sides), tally.curve()
 
@@ -175,7 +182,7 @@ def _weigh_part(
     choices = list(_choices(one, other))
     run = _Run(sides[0].recording, case, tally.steps)
     columns = run.columns([pair.actual for pair in pairs])
-    asked = [one, other, _rounded_as(one, other), *(changed for *_, changed in choices)]
+    asked = [one, other, _rounded_as(one, other), *(choice.changed for choice in choices)]
     exact = run.exact(Oracle(other.hyper, other.twin.convention))
     for (rows, made), truth in zip(run.blocks(asked), exact, strict=True):
         w_a, w_ba = run.recorded(rows)[:, columns], made[1][:, columns]
@@ -187,8 +194,7 @@ def _weigh_part(
         tally.rounded(rows, (w_ba - truth.high[:, columns]) - truth.low[:, columns], unit)
         if rows.stop == tally.steps:
             tally.left = max(tally.left, _largest((made[2] - made[1])[-1, columns]) / unit)
-            for (name, mine, theirs, _), changed in zip(choices, made[3:], strict=True):
-                tally.chose(name, mine, theirs, _largest((changed - made[0])[-1, columns]) / unit)
+            tally.chose(0, choices, [_largest((one - made[0])[-1, columns]) / unit for one in made[3:]])
 
 
 @dataclass
@@ -198,7 +204,7 @@ class _Tally:
     steps: int
     left: float = 0.0
     known: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    chosen: dict[str, Choice] = field(default_factory=dict)
+    chosen: dict[str, tuple[_Differing, list[float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._sums = np.zeros((3, self.steps))
@@ -217,14 +223,18 @@ class _Tally:
     def rounded(self, rows: slice, gaps: np.ndarray, unit: float) -> None:
         self._floor[rows] = np.maximum(self._floor[rows], _largest_of_rows(gaps) / unit)
 
-    def chose(self, name: str, mine: str, theirs: str, steps: float) -> None:
-        if name not in self.chosen or steps > self.chosen[name].steps:
-            self.chosen[name] = Choice(name, mine, theirs, steps)
+    def chose(self, place: int, choices: Sequence[_Differing], steps: Sequence[float]) -> None:
+        for choice, size in zip(choices, steps, strict=True):
+            _, sizes = self.chosen.setdefault(choice.name, (choice, [0.0, 0.0]))
+            sizes[place] = max(sizes[place], size)
 
     def optimizers(self, sides: tuple[Side, Side]) -> Optimizers:
         # Two counts of steps are one until a gradient is missing.
-        found = [one for one in self.chosen.values() if one.name != STEP_COUNT or one.steps]
-        choices = tuple(sorted(found, key=lambda one: -one.steps))
+        found = [one for one in self.chosen.values() if one[0].name != STEP_COUNT or any(one[1])]
+        choices = tuple(
+            Choice(one.name, one.actual, one.expected, *sizes)
+            for one, sizes in sorted(found, key=lambda told: -max(told[1]))
+        )
         frameworks = [str(side.recording.told["framework"]) for side in sides]
         return Optimizers((self.known[0], self.known[1]), choices, self.left, _advice(choices, *frameworks))
 
@@ -316,24 +326,33 @@ def _plain(hyper: Hyper, convention: Convention) -> Adam:
     return Adam(hyper, Twin(convention, Oracle(hyper, convention).forms))
 
 
-def _choices(one: Adam, other: Adam) -> Iterator[tuple[str, str, str, Adam]]:
-    """Every choice of formula or number that differs, with the first Adam as it is when it alone is changed."""
+class _Differing(NamedTuple):
+    """A choice of either side; changed: the Adam of `actual` as it is when that choice alone is the other's."""
+
+    name: str
+    actual: str
+    expected: str
+    changed: Adam
+
+
+def _choices(one: Adam, other: Adam) -> Iterator[_Differing]:
+    """Every choice of formula or number that differs."""
     for name in FIELDS:
         mine, theirs = getattr(one.hyper, name), getattr(other.hyper, name)
         if not _same_number(mine, theirs):
             changed = Adam(replace(one.hyper, **{name: theirs}), one.twin, one.library)
-            yield name, _number(mine), _number(theirs), changed
+            yield _Differing(name, _number(mine), _number(theirs), changed)
     ours, others = one.twin.convention, other.twin.convention
     if ours.epsilon != others.epsilon:
         changed = _plain(one.hyper, replace(ours, epsilon=others.epsilon))
-        yield EPSILON, _placed(ours.epsilon), _placed(others.epsilon), changed
+        yield _Differing(EPSILON, _placed(ours.epsilon), _placed(others.epsilon), changed)
     if ours.step_count != others.step_count:
         twin = Twin(replace(ours, step_count=others.step_count), one.twin.arithmetic)
         changed = Adam(one.hyper, twin, one.library)
-        yield STEP_COUNT, _words(ours.step_count), _words(others.step_count), changed
+        yield _Differing(STEP_COUNT, _words(ours.step_count), _words(others.step_count), changed)
     if ours.maximum != others.maximum and one.hyper.amsgrad and other.hyper.amsgrad:
         changed = _plain(one.hyper, replace(ours, maximum=others.maximum))
-        yield MAXIMUM, _words(ours.maximum), _words(others.maximum), changed
+        yield _Differing(MAXIMUM, _words(ours.maximum), _words(others.maximum), changed)
 
 
 def _same_number(one: Any, other: Any) -> bool:

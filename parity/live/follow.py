@@ -270,14 +270,20 @@ class _Leader:
         t = self._recording.step(row).t if row else self._recording.told["t"]
         self._locked.put(states, {name: int(t[self._places[pair.expected]]) for name, pair in self._pairs.items()})
 
+    def _end(self, why: str) -> None:
+        """Training goes on without being led."""
+        self._ended = True
+        print(f"parity: following ends after {self.taken} steps: {why}", file=sys.stderr)
+
     def step(self, gradients: Sequence[np.ndarray | None]) -> None:
         """A step was taken with these."""
         if self._ended:
             return
         if self.taken == self._recording.steps:
-            self._ended = True
-            print(f"parity: following ends after {self.taken} steps: {self.followed.recording} has no more",
-                  file=sys.stderr)  # fmt: skip
+            self._end(f"{self.followed.recording} has no more")
+            return
+        if self._locked.grown:
+            self._end("a parameter was added to the optimizer")
             return
         self.taken += 1
         number = int(self._recording.told.get("first", 1)) + self.taken - 1

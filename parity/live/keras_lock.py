@@ -18,6 +18,7 @@ class Locked:
     """An optimizer and the variables that it trains, by their paths in the model, parted by dots."""
 
     framework = "keras"
+    grown = False
 
     def __init__(self, optimizer: Any, model: Any) -> None:
         backend = sys.modules["keras"].backend.backend()

@@ -31,6 +31,11 @@ class Locked:
                 self.names.append(own.get(id(parameter), name))
                 self._parameters[self.names[-1]] = parameter
 
+    @property
+    def grown(self) -> bool:
+        """Whether parameters were added to the optimizer since."""
+        return sum(len(group["params"]) for group in self._optimizer.param_groups) != len(self.names)
+
     def weights(self) -> dict[str, np.ndarray]:
         """What the model holds now, copies in its own shapes."""
         return {name: numpy_of(one) for name, one in self._parameters.items()}

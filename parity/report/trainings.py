@@ -14,7 +14,7 @@ from rich.text import Text
 
 from parity.comparison.distance import Distance
 from parity.comparison.recordings import CLOSED, Tensor
-from parity.explain.likeness import ROUNDING, Gradient, Likeness, factor_text
+from parity.explain.likeness import ROUNDING, Gradient, Likeness, factor_text, meaning_of
 from parity.explain.trainings import Trainings
 from parity.report.figures import counted, steps_text, ulp_text
 from parity.report.markup import escape, printable, table
@@ -40,7 +40,7 @@ SEVERITY = (Likeness.NOT_FINITE, Likeness.UNLIKE, Likeness.PERMUTED, Likeness.FA
 
 GRADIENT_HEADS = ("actual", "expected", "likeness", "factor", "apart", "ULP")
 START_HEADS = ("actual", "expected", "of", "ULP", "largest", "")
-CHOICE_HEADS = ("choice", "actual", "expected", "alone")
+CHOICE_HEADS = ("choice", "actual", "expected", "alone", "on expected")
 CURVE_HEADS = ("step", "largest", "in lr", "optimizer", "gradients", "noise floor")
 TENSOR_HEADS = ("tensor", "apart from", "w in lr", "w", "m", "v", "gradients")
 PAIR_HEADS = ("actual", "shape", "expected", "shape", "by", "could also be")
@@ -101,6 +101,15 @@ def gradient_rows(found: Trainings) -> list[tuple[str, ...]]:
     return [gradient_row(one) for one in worst_first(found.gradients)]
 
 
+def factor_line(found: Trainings) -> str:
+    """What a factor that all gradients have in common usually comes from; empty where there is none."""
+    factors = {factor_text(one.factor) for one in found.gradients if one.likeness is Likeness.FACTOR}
+    told = meaning_of(found.gradients[0].factor) if len(factors) == 1 else ""
+    if not told or any(one.likeness is not Likeness.FACTOR for one in found.gradients):
+        return ""
+    return f"a factor of {factors.pop()} in every tensor: {told}"
+
+
 def gradients_hint(found: Trainings) -> str:
     """Which step is shown, and how to read it."""
     why = "the first" if found.step == found.steps.first else "the first whose gradients part on equal weights"
@@ -114,7 +123,9 @@ def gradients_hint(found: Trainings) -> str:
 def choice_rows(found: Trainings) -> list[tuple[str, ...]]:
     """What the optimizers differ in, and what each choice alone makes of the weights at the end."""
     choices = () if found.optimizers is None else found.optimizers.choices
-    return [(one.name, one.actual, one.expected, steps_text(one.steps)) for one in choices]
+    return [
+        (one.name, one.actual, one.expected, steps_text(one.steps), steps_text(one.steps_expected)) for one in choices
+    ]
 
 
 def known_text(found: Trainings) -> str:
@@ -262,9 +273,13 @@ def trainings_on_terminal(found: Trainings) -> Iterator[RenderableType]:
     notable = [one for one in found.gradients if not one.alike]
     rows = [gradient_row(one) for one in worst_first(notable or found.gradients)]
     yield _table(f"gradients of step {found.step:,}, actual / expected", GRADIENT_HEADS, rows)
+    if factor_line(found):
+        yield Text(factor_line(found))
     yield Text(known_text(found))
     if choice_rows(found):
-        yield _table("both optimizers on the gradients of actual", CHOICE_HEADS, choice_rows(found))
+        yield _table(
+            "both optimizers on the gradients of actual, and on those of expected", CHOICE_HEADS, choice_rows(found)
+        )
     if found.curve:
         yield _table("difference of the weights", CURVE_HEADS, curve_rows(found))
     yield Text(printable(found.sentence), style="bold green" if found.alike else "bold red")
@@ -304,6 +319,7 @@ def render_trainings(found: Trainings) -> str:
             GRADIENT_HEADS,
             gradient_rows(found),
         ),
+        f"{capital(factor_line(found))}." if factor_line(found) else "",
         f"## The optimizers\n\n{escape(capital(known_text(found)))}.",
         _rows(CHOICE_HEADS, choice_rows(found)) if found.optimizers else "",
         f"{escape(remedy_text(found))}." if remedy_text(found) else "",

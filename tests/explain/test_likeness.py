@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.explain.likeness import Likeness, factor_text, likeness, likenesses
+from parity.explain.likeness import Likeness, factor_text, likeness, likenesses, meaning_of
 
 RANDOM = np.random.default_rng(0)
 G = RANDOM.normal(size=200).astype(np.float32)
@@ -45,6 +45,20 @@ def test_the_factor_is_that_of_actual_over_expected():
 )
 def test_a_factor_is_written_as_people_do(factor, text):
     assert factor_text(factor) == text
+
+
+@pytest.mark.parametrize(("factor", "told"), [
+    (32.0, "as between a sum over 32 and their mean"), (1 / 100, "as between a sum over 100 and their mean"),
+    (2.0, "a square and half of it"), (0.5, "a square and half of it"), (65536.0, "a loss scale"),
+    (1024.0, "a sum over 1,024"), (-1.0, "uphill"),
+])  # fmt: skip
+def test_what_a_factor_usually_comes_from(factor, told):
+    assert told in meaning_of(factor)
+
+
+@pytest.mark.parametrize("factor", [1.37, -3.0, 0.0, 1.0])
+def test_of_other_factors_nothing_is_said(factor):
+    assert meaning_of(factor) == ""
 
 
 def step(*tensors):

@@ -111,12 +111,28 @@ def test_a_count_is_named_once_it_matters(compared):
     assert found.optimizers.left < 1e-2
 
 
+def test_a_choice_is_weighed_on_the_gradients_of_either_side(compared):
+    """A large eps against gradients of 0.1, and against those of 100."""
+
+    def change(gradients):
+        return [{k: 1000 * g for k, g in step.items()} for step in gradients]
+
+    found = compared(change, hyper=parity.Hyper(eps=1e-2))
+    (choice,) = found.optimizers.choices
+    weights, gradients = numbers()
+    for told, given in ((choice.steps, change(gradients)), (choice.steps_expected, gradients)):
+        *_, one = exact_orbit(weights, given, parity.Hyper(eps=1e-2))
+        *_, other = exact_orbit(weights, given, parity.Hyper())
+        assert told == pytest.approx(np.abs(one - other).max() / 1e-3, rel=1e-2)
+    assert choice.steps_expected > 100 * choice.steps
+
+
 def test_numbers_of_the_optimizer_leave_nothing(compared):
     found = compared(hyper=parity.Hyper(lr=2e-3, beta1=0.8, beta2=0.99, eps=1e-3, weight_decay=0.1))
     assert {one.name for one in found.optimizers.choices} == {"lr", "beta1", "beta2", "eps", "weight_decay"}
     assert found.optimizers.left == 0
     assert found.optimizers.known == (0.0, 0.0)
-    weights = [one.steps for one in found.optimizers.choices]
+    weights = [max(one.steps, one.steps_expected) for one in found.optimizers.choices]
     assert weights == sorted(weights, reverse=True)
     assert all(f"{one.name}={one.expected}" in found.optimizers.advice for one in found.optimizers.choices)
 

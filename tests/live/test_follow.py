@@ -186,6 +186,21 @@ def test_more_and_fewer_steps_than_recorded_are_told(torch_recording, capsys):
     assert followed.table.num_rows == 0
 
 
+def test_a_parameter_that_is_added_later_ends_it(torch_recording, capsys):
+    import torch
+
+    two = Torch()
+
+    def between(step):
+        if step == 3:
+            two.optimizer.add_param_group({"params": torch.nn.Linear(2, 2).parameters()})
+
+    with parity.follow(torch_recording(), two.optimizer, model=two.model) as followed:
+        two.train(between=between)
+    assert capsys.readouterr().err == ("parity: following ends after 3 steps: a parameter was added to the optimizer\n")
+    assert followed.sentence.endswith(f"over 3 of {STEPS} steps")
+
+
 def test_a_training_that_breaks_off_leaves_the_last_recorded_state(torch_recording):
     folder = torch_recording()
     two = Torch(seed=4)

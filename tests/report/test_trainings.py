@@ -31,11 +31,11 @@ def numbers(names=("0.weight", "0.bias"), steps=8):
 def told(tmp_path, write_recording):
     """Compare a training with one whose gradients are scaled, or whose optimizer is another; the answer."""
 
-    def compare(scale=1.0, names=("0.weight", "0.bias"), change=None, **keys):
+    def compare(scale=1.0, names=("0.weight", "0.bias"), change=None, folder=".", **keys):
         weights, gradients = numbers(names)
-        one = write_recording("one", weights, gradients)
+        one = write_recording(f"{folder}/one", weights, gradients)
         scaled = [{name: one * np.float32(scale) for name, one in step.items()} for step in gradients]
-        two = write_recording("two", weights, change(scaled) if change else scaled, **keys)
+        two = write_recording(f"{folder}/two", weights, change(scaled) if change else scaled, **keys)
         return parity.compare_trainings(two, one, output=tmp_path / "told")
 
     return compare
@@ -94,6 +94,17 @@ def test_json_has_no_number_that_is_none(told):
     page = render_trainings_page(found)
     assert "NaN or inf from step 5 on, first in gradients of 0.bias, in actual alone" in " ".join(page.split())
     assert 'role="alert"' in page
+
+
+def test_a_factor_is_told_with_what_it_usually_comes_from(told):
+    line = "factor of 1/32 in every tensor: as between a sum over 32 and their mean (a batch, a sequence, devices)"
+    found = told(1 / 32)
+    assert line in render_trainings(found)
+    assert line in " ".join(render_trainings_page(found).split())
+    one = told(
+        32.0, change=lambda gradients: [{**step, "0.bias": step["0.bias"] / 2} for step in gradients], folder="b"
+    )
+    assert "in every tensor" not in render_trainings(one)
 
 
 def curve(lrs, gradients=None):
