@@ -149,3 +149,20 @@ def test_the_unit_is_the_largest_step_size_of_a_schedule(write_recording):
         assert step.floor < 0.01
     assert {tensor.lr for tensor in found.tensors} == {0.01}
     assert found.optimizers.choices[0].actual == "0.02"
+
+
+def test_trainings_that_go_on_are_compared_from_their_states(write_recording):
+    weights, gradients = numbers()
+    hyper = parity.Hyper(lr=2e-3)
+    one = write_recording("one", weights, gradients, before=5, hyper=hyper)
+    found = compare_trainings(one, write_recording("two", weights, gradients, before=5))
+    # The step size was another one before: the weights are apart, and the moments are not.
+    assert {start.quantity for start in found.starts} == {"w"}
+    same = compare_trainings(one, write_recording("three", weights, gradients, before=5, hyper=hyper))
+    assert same.alike
+    assert same.optimizers.known == (0.0, 0.0)
+    assert (same.actual.counted, same.curve[0].number) == (5, 6)
+    other = [{k: 2 * g if n == 2 else g for k, g in step.items()} for n, step in enumerate(gradients)]
+    lost = compare_trainings(one, write_recording("four", weights, other, before=5, hyper=hyper))
+    assert {start.quantity for start in lost.starts} == {"w", "m", "v"}
+    assert lost.sentence.startswith("not the optimizer: they start apart, in 3 of 3 tensors (0.weight by up to ")

@@ -37,12 +37,19 @@ def training(tmp_path):
         **settings,
     ):
         options = {one: settings.pop(one) for one in ("parameters", "steps") if one in settings}
+        layers = settings.pop("layers", None)
         torch.manual_seed(start)
         model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
         parameters = dict(model.named_parameters())
         if drop:
             parameters = {"other.weight": torch.nn.Parameter(torch.ones(9, 9))}
-        optimizer = getattr(torch.optim, kind)(parameters.values(), **{"lr": 0.01, **settings})
+        given = parameters.values()
+        if layers:
+            given = [
+                {"params": [one for name, one in parameters.items() if name.startswith(layer)], "lr": lr}
+                for layer, lr in layers.items()
+            ]
+        optimizer = getattr(torch.optim, kind)(given, **{"lr": 0.01, **settings})
         torch.manual_seed(seed)
         x, y = torch.randn(32, 6), torch.randint(0, 3, (32,))
         loss = torch.nn.CrossEntropyLoss(reduction=reduction)
@@ -130,6 +137,19 @@ def test_what_the_optimizers_differ_in_is_named(training, settings, name):
     # Up to there both have the same weights, and with them the same gradients.
     assert next(one for one in found.curve if one.largest).optimizer == pytest.approx(1, abs=1e-9)
     assert all(one.optimizer + one.gradients == pytest.approx(1, abs=1e-9) for one in found.curve if one.largest)
+
+
+def test_groups_are_weighed_each_with_its_own_numbers(training):
+    """In one the first layer has twice the step size; the other has both layers in groups that say the same."""
+    layers = {"0": 0.02, "2": 0.01}
+    found = compare_trainings(training("one", layers=layers), training("two", layers=dict.fromkeys("20", 0.01)))
+    (choice,) = found.optimizers.choices
+    assert (choice.name, choice.actual, choice.expected) == ("lr", "0.02", "0.01")
+    assert found.optimizers.known == (0.0, 0.0)
+    assert found.optimizers.left == 0.0
+    assert found.curve[0].optimizer == pytest.approx(1, abs=1e-9)
+    same = compare_trainings(training("three", layers=dict.fromkeys("02", 0.01)), training("four"))
+    assert same.alike
 
 
 def test_data_that_differs_later_is_not_alike(training):

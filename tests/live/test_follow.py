@@ -292,6 +292,25 @@ def test_a_keras_model_that_sums_its_loss_is_told(torch_recording, mode):
         assert all(one.factor == pytest.approx(16, rel=1e-4) for one in step.gradients)
 
 
+@pytest.mark.parametrize("mode", ["fit-graph", "fit-xla"])
+def test_a_model_that_was_fitted_before_follows_and_goes_on_alone_after_the_last_step(torch_recording, mode, capsys):
+    """What was compiled before the block knows nothing of it; what is compiled in it is forgotten afterwards."""
+    two = Keras(mode)
+    two.train()
+    capsys.readouterr()
+    with parity.follow(torch_recording(), two.optimizer, model=two.model) as followed:
+        two.train()
+        two.train(2)
+    assert followed.alike, str(followed)
+    assert len(followed.steps) == STEPS
+    assert f"parity: following ends after {STEPS} steps: led has no more\n" in capsys.readouterr().err
+    before = two.model.get_weights()
+    two.train(1)
+    assert len(followed.steps) == STEPS
+    assert int(two.optimizer.iterations) == STEPS + 1
+    assert not np.array_equal(before[0], two.model.get_weights()[0])
+
+
 def test_a_function_of_its_own_that_xla_compiles_is_one_line(torch_recording):
     import tensorflow as tf
 
