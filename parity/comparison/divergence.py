@@ -14,7 +14,7 @@ from parity.core.layout import Layout
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FREE = "free"
+OPEN = "open"
 """Mode of a run in which every implementation goes on from its own state."""
 
 
@@ -26,7 +26,7 @@ class Label:
     dtype: str
     actual: str
     expected: str
-    mode: str = FREE
+    mode: str = OPEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from parity.case.expectation import Kind
 from parity.comparison.distance import Distance
-from parity.comparison.divergence import FREE
+from parity.comparison.divergence import OPEN
 from parity.core.errors import ParityError
 from parity.engine.explanations import read_document
 from parity.engine.record import PairVerdict, Run
@@ -66,7 +66,7 @@ def read_cells(folder: Path) -> Iterator[CellRows]:
 
 def _split(table: pa.Table) -> Iterator[CellRows]:
     """A part of the table at the borders of its cells."""
-    table = table.filter(pc.equal(table["mode"], FREE))
+    table = table.filter(pc.equal(table["mode"], OPEN))
     if not table.num_rows:
         return
     cases, dtypes = (table[name].cast(pa.string()).to_numpy() for name in ("case", "dtype"))
