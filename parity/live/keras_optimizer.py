@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from parity.core.errors import ParityError, UsageError
+from parity.live.folder import Folder
 from parity.live.keras_backends import Backend, backend_in_use
-from parity.live.recorder import Moment, Progress, Recorder, Wanted, make_folder
+from parity.live.recorder import Moment, Progress, Recorder, Wanted
 
 FAMILY = ("Adam", "AdamW", "Nadam", "Adamax")
 """Classes of keras.optimizers, and all that are derived from them."""
@@ -46,13 +47,14 @@ def recording(path: Path, optimizer: Any, model: Any, wanted: Wanted, overwrite:
     backend = backend_in_use()
     if backend.name == "torch" and getattr(model, "jit_compile", False) is True:
         raise UsageError("a model that torch compiles cannot be recorded; allowed: jit_compile=False")
-    make_folder(path, overwrite)
+    folder = Folder(path, overwrite)
     watched = _Watched(path, optimizer, model, wanted, backend)
     try:
         with watched.hooked():
             yield watched
     finally:
         watched.close()
+        folder.release()
 
 
 class _Watched:
@@ -113,24 +115,16 @@ class _Watched:
             apply, update = map(tf.autograph.experimental.do_not_convert, (apply, update))
         own.apply, own._backend_update_step = apply, update
         fits = hasattr(model, "make_train_function")
-        added = {}
         if fits:
             # What was compiled before knows nothing of the hooks.
             model.train_function = None
-            added["make_train_function"] = self._making(model.make_train_function)
-            if self._backend.name == "jax" and "train_step" not in vars(model):
-                # JAX knows a function that it has traced before, however often it is jitted.
-                step = model.train_step
-                added["train_step"] = lambda *given: step(*given)
-        for name, value in added.items():
-            setattr(model, name, value)
+            model.make_train_function = self._making(model.make_train_function)
         try:
             yield
         finally:
             del own.apply, own._backend_update_step
-            for name in added:
-                delattr(model, name)
             if fits:
+                del model.make_train_function
                 model.train_function = None
 
     def _applied(self, apply: Callable[..., Any]) -> Callable[..., Any]:

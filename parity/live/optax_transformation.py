@@ -11,7 +11,8 @@ import numpy as np
 
 from parity.core.errors import ParityError, UsageError
 from parity.core.hyper import Hyper
-from parity.live.recorder import Moment, Recorder, Wanted, make_folder
+from parity.live.folder import Folder
+from parity.live.recorder import Moment, Recorder, Wanted
 
 STATES = {"mu": "m", "nu": "v", "nu_max": "vmax"}
 """What optax's states call them."""
@@ -27,8 +28,7 @@ def recorded(transformation: Any, path: Path, wanted: Wanted, overwrite: bool, h
     if not isinstance(transformation, optax.GradientTransformation):
         kind = type(transformation)
         raise UsageError(f"{kind.__module__}.{kind.__qualname__} is no optax.GradientTransformation")
-    make_folder(path, overwrite)
-    watched = _Watched(path, wanted, hyper)
+    watched = _Watched(path, wanted, hyper, Folder(path, overwrite))
     atexit.register(watched.close)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
@@ -47,8 +47,8 @@ def recorded(transformation: Any, path: Path, wanted: Wanted, overwrite: bool, h
 class _Watched:
     """What comes out of the graph, step by step."""
 
-    def __init__(self, path: Path, wanted: Wanted, hyper: Hyper | None) -> None:
-        self._path, self._wanted, self._hyper = path, wanted, hyper
+    def __init__(self, path: Path, wanted: Wanted, hyper: Hyper | None, folder: Folder) -> None:
+        self._path, self._wanted, self._hyper, self._folder = path, wanted, hyper, folder
         self._recorder: Recorder | None = None
 
     def close(self) -> None:
@@ -58,6 +58,7 @@ class _Watched:
             self._recorder.close()
         elif self._path.is_dir():
             self._path.rmdir()
+        self._folder.release()
 
     def look(self, gradients: Any, state: Any, params: Any, changed: Any, after: Any) -> None:
         """Put what is there on its way; while a function is traced there are no numbers yet."""

@@ -6,6 +6,7 @@ and outlives this process however it ends.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -41,7 +42,8 @@ class Pending:
         self._memory: mmap.mmap | bytearray = bytearray(capacity)
         self._mapped = False
         try:
-            if self._file.write(self._memory) == capacity and _is_in_place(folder):
+            self._write(0, capacity)
+            if _is_in_place(folder):
                 with suppress(OSError, ValueError):
                     self._memory, self._mapped = mmap.mmap(self._file.fileno(), capacity), True
         except OSError:
@@ -61,7 +63,7 @@ class Pending:
         # It is a step only with its head.
         PENDING_HEAD.pack_into(self._memory, begin, PENDING_MARK, segment, number, t, len(text))
         if not self._mapped:
-            write_at(self._file, [memoryview(self._memory)[begin:end]], begin)
+            self._write(begin, end)
         self._segment, self._end = segment, end
         self._steps += 1
         return True
@@ -75,6 +77,11 @@ class Pending:
     def begin_anew(self) -> None:
         """All steps are in their files."""
         self._steps = self._end = 0
+
+    def _write(self, begin: int, end: int) -> None:
+        if write_at(self._file, [memoryview(self._memory)[begin:end]], begin) != end - begin:
+            # A disk that fills takes what still fits.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Leave the file as it is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import sys
@@ -231,8 +230,9 @@ class Recorder:
             try:
                 self._close()
             except (OSError, ParityError) as error:
-                why = f"{self.folder}: {error.strerror}" if isinstance(error, OSError) else str(error)
-                print(f"parity: {why}", file=sys.stderr)
+                if self.ended == "closed":
+                    why = f"{self.folder}: {error.strerror}" if isinstance(error, OSError) else str(error)
+                    print(f"parity: {why}", file=sys.stderr)
             finally:
                 for one in (*self._segments, self._pending):
                     if one is not None:
@@ -369,16 +369,3 @@ def bytes_in(limit: int | str | None) -> int | None:
         if unit in UNITS and number.replace(".", "", 1).strip().isdigit():
             return int(float(number) * UNITS[unit])
     raise UsageError(f"limit={limit!r}: allowed: a number of bytes, or one with a unit of {', '.join(UNITS)}")
-
-
-def make_folder(path: Path, overwrite: bool) -> None:
-    """Make the folder of a recording; UsageError where there is something already, unless it may be overwritten."""
-    if overwrite and (path / HEADER).is_file():
-        shutil.rmtree(path)
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        what = "is no recording" if overwrite else "exists; overwrite=True replaces a recording"
-        raise UsageError(f"recording {os.fspath(path)!r} {what}") from None
-    except OSError as error:
-        raise UsageError(f"recording {os.fspath(path)!r} cannot be made ({error.strerror})") from None

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from parity.core.errors import ParityError
-from parity.live.recorder import Moment, Recorder, Wanted, make_folder
+from parity.live.folder import Folder
+from parity.live.recorder import Moment, Recorder, Wanted
 from parity.live.torch_memory import Memory, array_of, memory_of
 
 FAMILY = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")
@@ -40,7 +41,7 @@ def recording(path: Path, optimizer: Any, model: Any, wanted: Wanted, overwrite:
     Source: torch/optim/optimizer.py (register_step_pre_hook, register_step_post_hook), torch 2.13.
     """
     watched = _Watched(optimizer, model, wanted)
-    make_folder(path, overwrite)
+    folder = Folder(path, overwrite)
     recorder = Recorder(path, wanted, watched.about(), watched.names, watched.shapes, watched.groups_of)
     watched.recorder = recorder
     hooks = [optimizer.register_step_pre_hook(watched.before), optimizer.register_step_post_hook(watched.after)]
@@ -50,6 +51,7 @@ def recording(path: Path, optimizer: Any, model: Any, wanted: Wanted, overwrite:
         for hook in hooks:
             hook.remove()
         recorder.close()
+        folder.release()
 
 
 class _Watched:
