@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from parity.case.case import RESTARTED
+from parity.case.expectation import Kind
 from parity.engine.matrix import Entry
 from parity.report.figures import counted, number_text
 from parity.report.html.wording import HEAT_LABELS, field_kinds
@@ -166,9 +168,15 @@ def draw_matrix(panels: Panels) -> Plot:
 
 
 def ordered(panels: Panels) -> list[tuple[str, str]]:
-    """All pairs of a run."""
+    """All pairs of a run, but for what was restarted and came back to the last bit: it has no difference to show."""
     first = [(one.actual, one.expected) for one in panels.conclusions]
-    return list(dict.fromkeys([*first, *panels.heat.matrix.rows]))
+    rows = panels.heat.matrix.rows
+    plain = [pair for pair in rows if not pair[0].endswith(RESTARTED) or _parts(rows[pair].values())]
+    return list(dict.fromkeys([*first, *(plain or rows)]))
+
+
+def _parts(entries: Iterable[Entry]) -> bool:
+    return any(one.worst is not Kind.IDENTICAL or one.as_expected < one.cases for one in entries)
 
 
 def _row(heat: HeatMap, actual: str, expected: str) -> Row:
