@@ -25,7 +25,8 @@ from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.engine.record import read_run
 from parity.implementations.numpy_ import run as run_adam
-from parity.live.recorder import Moment, Recorder, Wanted, make_folder
+from parity.live.folder import Folder
+from parity.live.recorder import Moment, Recorder, Wanted
 from parity.numerics.formats import FORMATS
 from parity.report.drift import checked_to_json
 from parity.report.upgrade import bisected_to_json, matrix_to_json, upgrade_to_json
@@ -279,7 +280,7 @@ def write_recording(tmp_path):
     def write(name, weights, gradients, *, hyper=None, before=0, framework="torch", epsilon="outside", **wanted):
         hyper = hyper or Hyper()
         folder = tmp_path / name
-        make_folder(folder, overwrite=False)
+        own = Folder(folder, overwrite=False)
         about = {
             "framework": framework,
             "versions": {"numpy": np.__version__},
@@ -314,6 +315,7 @@ def write_recording(tmp_path):
                     recorder.pass_over()
                 last = now
         recorder.close()
+        own.release()
         return folder
 
     return write
