@@ -38,6 +38,7 @@ class Row:
         }
         times = {name: 1 + (paired and name != GRADIENTS) for name in dtypes}
         self.bytes = np.zeros(sum(times[name] * sum(one) for name, one in widths.items()), np.uint8)
+        self.memory = self.bytes.data
         self.after: dict[str, list[np.ndarray]] = {}
         self.before: dict[str, list[np.ndarray]] = {}
         self.spans: dict[str, slice] = {}
@@ -82,7 +83,7 @@ class Row:
 
     def digest(self) -> str:
         """Of the step, as `digest_of_rows` has it."""
-        digest: str = xxhash.xxh3_128_hexdigest(self.bytes.data)
+        digest: str = xxhash.xxh3_128_hexdigest(self.memory)
         return digest
 
 
@@ -117,10 +118,10 @@ class Segment:
 
     def append(self, t: int, text: str) -> None:
         """The step that the row holds now; text: its line before the digest, where there is more than t in it."""
-        row, number = self._row.bytes.data, self.steps + 1
-        if self._pending is None or not self._pending.put(self.number, number, t, row, text.encode()):
+        row, number, waits = self._row.memory, self.steps + 1, text.encode() if text else b""
+        if self._pending is None or not self._pending.put(self.number, number, t, row, waits):
             self.flush()
-            if self._pending is None or not self._pending.put(self.number, number, t, row, text.encode()):
+            if self._pending is None or not self._pending.put(self.number, number, t, row, waits):
                 line = line_of(text or f'{{"t": {t}', self._row.digest())
                 self._write([*([row[span]] for span in self._row.spans.values()), [line]])
         self.steps = number

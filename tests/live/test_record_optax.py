@@ -86,6 +86,23 @@ def test_a_sample_of_some(training, tmp_path):
         parity.run([tmp_path / "made"], output=tmp_path / "run")
 
 
+@pytest.mark.parametrize("jitted", [True, False], ids=["jit", "plain"])
+def test_one_step_in_three_and_the_last_ones(training, tmp_path, jitted):
+    """They are read while the process still runs, and may add to them."""
+    for name, options in (("whole", {}), ("every", {"first": 2, "every": 3}), ("last", {"last": 3})):
+        training(name, jitted=jitted, hyper=HYPER, **options)
+    whole, every, last = (read_recording(tmp_path / name) for name in ("whole", "every", "last"))
+    for some, numbers in ((every, [2, 5, 8]), (last, list(range(4, STEPS + 1)))):
+        check_recording(some)
+        assert (some.told["first"], [one.t[0] for one in some.journal]) == (numbers[0], numbers)
+        for place, number in enumerate(numbers, start=1):
+            assert some.gradients("dense.kernel", place).tobytes() == whole.gradients("dense.kernel", number).tobytes()
+            for quantity in ("w", "m", "v"):
+                for find in ("before", "values"):
+                    found = getattr(some, find)(quantity, "dense.kernel", place)
+                    assert found.tobytes() == getattr(whole, find)(quantity, "dense.kernel", number).tobytes()
+
+
 def test_what_is_none_is_one_line(tmp_path):
     import optax
 
