@@ -168,8 +168,8 @@ def test_one_step_in_three_is_compared_and_not_replayed(tmp_path):
     one, two = (read_recording(tmp_path / name) for name in ("one", "two"))
     found = compare_trainings(one, two)
     assert {gradient.likeness for gradient in found.gradients} == {"equal"}
+    assert (found.why_not, found.alike) == ("one holds one step in 3, which no optimizer goes through", False)
     told = "recording 'one[group=0]': its steps count by 3; only one that counts every step can be replayed"
-    assert (found.why_not, found.alike) == (told, False)
     with pytest.raises(parity.ParityError, match=f"^{re.escape(told)}$"):
         parity.run([tmp_path / "one"], output=tmp_path / "run")
 
