@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from parity.api.baselines import save_baseline as save_baseline
     from parity.api.bisect import bisect as bisect
     from parity.api.explain import compare as compare
+    from parity.api.handover import certify_handover as certify_handover
     from parity.api.matrix import matrix as matrix
     from parity.api.report import certificate as certificate
     from parity.api.report import divergence_frame as divergence_frame
@@ -48,6 +49,7 @@ _PLACES = {
     "assert_restarts": "parity.live.restart:assert_restarts",
     "bisect": "parity.api.bisect:bisect",
     "certificate": "parity.api.report:certificate",
+    "certify_handover": "parity.api.handover:certify_handover",
     "check_baseline": "parity.api.baselines:check_baseline",
     "compare": "parity.api.explain:compare",
     "compare_trainings": "parity.api.trainings:compare_trainings",
@@ -75,6 +77,7 @@ __all__ = [
     "bisect",
     "bridge",
     "certificate",
+    "certify_handover",
     "check_baseline",
     "compare",
     "compare_trainings",

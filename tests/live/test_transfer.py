@@ -327,3 +327,18 @@ def test_a_map_decides():
     assert [(one, two) for one, two, _, _ in found.pairs] == [("a", "b"), ("b", "a")]
     assert torch.equal(model["a"], other["b"])
     assert torch.equal(optimizer.state[model["a"]]["exp_avg"], taking.state[other["b"]]["exp_avg"])
+
+
+def test_a_live_hand_over_is_certified(tmp_path):
+    """The side that goes on is recorded; what takes over begins with its state and gets its gradients."""
+    source = keras_adam()
+    for step in range(5):
+        source.step(drawn(100 + step, 0.01))
+    with parity.record(tmp_path / "after", source.optimizer, model=source.model):
+        for step in range(5):
+            source.step(drawn(200 + step, 0.01))
+    told, paths = parity.certify_handover(tmp_path / "after", "torch", tmp_path / "held")
+    assert told.startswith("issued: recorded is equivalent, bit for bit, to user.parity.bridge.KerasAdam on 1 case")
+    assert all(path.is_file() for path in paths)
+    with pytest.raises(UsageError, match="nothing is handed over from keras to jax by a certificate"):
+        parity.certify_handover(tmp_path / "after", "jax", tmp_path / "other")
