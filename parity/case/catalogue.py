@@ -25,13 +25,14 @@ Numbers = Annotated[tuple[float, ...], Field(min_length=1)]
 OF_PARAMETERS = ("weights", "gradients", "start")
 """Tables that may be given once for every parameter that has none of its own."""
 
-UNINTERRUPTED = {
-    "actual": f"*{RESTARTED}",
+_GOES_ON = {
     "expected": "*",
     "verdict": "IDENTICAL",
     "because": "What is saved and loaded goes on as if there had been no stop.",
 }
-"""What a case that restarts expects where it says nothing else."""
+
+UNINTERRUPTED = [{"actual": f"user.*{RESTARTED}", "skips": True, **_GOES_ON}, {"actual": f"*{RESTARTED}", **_GOES_ON}]
+"""What a case that restarts expects where it says nothing else; one's own may take no start."""
 
 
 class _Table(BaseModel):
@@ -176,7 +177,7 @@ def _merged(own: dict[str, Any], base: dict[str, Any], path: Path, base_path: Pa
     merged["hyper"] = {**base.get("hyper", {}), **own.get("hyper", {})}
     merged["expect"] = [*own.get("expect", ()), *base.get("expect", ())]
     if merged.get("restart") and not any(RESTARTED in one.get("actual", "") for one in merged["expect"]):
-        merged["expect"].insert(0, UNINTERRUPTED)
+        merged["expect"][:0] = UNINTERRUPTED
     merged["inherited"] = len(base.get("expect", ()))
     for key in ("extends", "sweep", *OF_PARAMETERS):
         merged.pop(key, None)

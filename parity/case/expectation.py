@@ -80,7 +80,8 @@ class Expectation(BaseModel):
     unbounded: quantities for which nobody can promise a limit, so that DIVERGED in them alone is as
     expected too; `rounding` fills it in. nonfinite: NaN or inf may occur in the states. moves: the
     weights of both sides have to move; false says that at least one side stands still. restates: it
-    speaks only of pairs that a later expectation names too, and adds none.
+    speaks only of pairs that a later expectation names too, and adds none. skips: a side may be SKIPPED, with the
+    reason.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -95,6 +96,7 @@ class Expectation(BaseModel):
     nonfinite: bool = False
     moves: bool = True
     restates: bool = False
+    skips: bool = False
     because: Annotated[str, Field(min_length=10)]
     link: str | None = None
 

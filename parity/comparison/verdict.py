@@ -57,7 +57,7 @@ def judge(
 
 def judge_failure(kind: Kind, reason: str, expectation: Expectation | None) -> Verdict:
     """The verdict on a pair one side of which crashed or was skipped."""
-    expected = expectation is not None and expectation.verdict == kind
+    expected = expectation is not None and (expectation.verdict == kind or (kind is Kind.SKIPPED and expectation.skips))
     return _verdict(kind, reason, expectation, expected)
 
 

@@ -47,7 +47,7 @@ because = "It is only a test."
 def pairs() -> list[tuple[str, str]]:
     names = list(shipped_implementations())
     across = [(actual, expected) for actual in names for expected in names if actual != expected]
-    return across + [(name + RESTARTED, name) for name in names]
+    return across + [(name + RESTARTED, name) for name in (*names, "user.plugin")]
 
 
 def write(folder: Path, text: str, name: str = "one.toml") -> Path:

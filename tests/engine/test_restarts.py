@@ -7,6 +7,7 @@ import os
 import pytest
 
 import parity
+from parity.case.catalogue import load_case_file
 from parity.case.expectation import Kind
 
 pytestmark = pytest.mark.frameworks
@@ -192,3 +193,13 @@ def test_a_gradient_of_none_needs_counts(ran, monkeypatch):
     verdict = verdict_alone(ran(text))
     assert verdict.kind is Kind.SKIPPED
     assert "its states say no steps, and some gradients were None" in verdict.reason
+
+
+def test_one_s_own_may_take_no_start_and_a_shipped_one_may_not(ran, tmp_path):
+    """A right Adam is green in the whole catalogue; what it was not asked stands in its row."""
+    run = ran(own(start="", given="None"))
+    assert verdict_alone(run).as_expected
+    assert run.exit_code == 0
+    (case,) = load_case_file(tmp_path / "case.toml")
+    assert case.expectation_for("user.mine.restarted", "user.mine", "float32").skips
+    assert not case.expectation_for("torch.adam.fused.restarted", "torch.adam.fused", "float32").skips
