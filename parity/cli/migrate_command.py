@@ -43,6 +43,7 @@ def command(
     from parity.case.pairing import read_map
     from parity.cli.console import write_answer
     from parity.live.migrate import migrate
+    from parity.report.certificate import summary
 
     asked = None if map_file is None else read_map(map_file, "--map")
     recording = None if certificate is None else certificate / "uninterrupted"
@@ -55,9 +56,9 @@ def command(
         found, paths = certify_handover(recording, to, certificate / "run")
         for path in paths:
             click.echo(str(path), err=json_file == "-")
-        click.echo(found, err=json_file == "-")
-        told["certificate"] = found
-        code = 0 if found.startswith("issued") else 1
+        click.echo(summary(found), err=json_file == "-")
+        told["certificate"] = summary(found)
+        code = found.exit_code
     if json_file:
         write_answer(json_file, told)
     return code

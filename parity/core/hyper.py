@@ -44,11 +44,12 @@ class Hyper:
         return isinstance(self.beta1, tuple) or isinstance(self.beta2, tuple)
 
     def over(self, steps: Sequence[int]) -> Hyper:
-        """With the betas of those 1-based steps, one for each; itself where they do not change."""
-        if not self.betas_change:
-            return self
-        rates = [self.betas_at(step) for step in steps]
-        return replace(self, beta1=tuple(one for one, _ in rates), beta2=tuple(two for _, two in rates))
+        """With the betas of those 1-based steps, one for each where they change; itself where none does."""
+
+        def rates(value: Numbers) -> Numbers:
+            return tuple(_at(value, step) for step in steps) if isinstance(value, tuple) else value
+
+        return replace(self, beta1=rates(self.beta1), beta2=rates(self.beta2)) if self.betas_change else self
 
 
 def _at(value: Numbers, step: int) -> float:

@@ -83,8 +83,9 @@ class Orbit:
         if self._hands_over and leg.load is not None:
             start = self._handed_over(leg.load)
             weights = dict(start.w)
+            # Whoever is given a start begins a run of its own.
+            hyper = hyper.over(range(leg.first, self._last + 1))
             if isinstance(hyper.lr, tuple):
-                # Whoever is given a start begins a run of its own.
                 hyper = replace(hyper, lr=hyper.lr[leg.first - 1 :])
         passed = WHOLE if self._hands_over else leg
         states = implementation.states(weights, self._sequence(), hyper, start, passed)

@@ -36,6 +36,11 @@ class Inputs:
         """How the parameters stand in a row."""
         return self.case.layout()
 
+    @property
+    def counts(self) -> np.ndarray:
+        """How many steps each parameter has counted before the first, (parameters,)."""
+        return np.array([0 if one.start is None else one.start.steps for one in self.case.parameters], np.int64)
+
     def start(self) -> Start:
         """What all begin with, in the dtype; moments are zero where the case says nothing else."""
         w, m, v, vmax = np.zeros((4, self.layout.size), self.format.unsigned)

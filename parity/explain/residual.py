@@ -155,7 +155,7 @@ def residual(trace: Trace, inputs: Inputs, adam: Adam, steps: int | None = None)
 def _from_recorded(
     arrays: Mapping[str, np.ndarray], inputs: Inputs, blocks: Iterable[Block], adam: Adam
 ) -> Iterator[tuple[Block, Rows]]:
-    counts, layout = inputs.start().counts, inputs.layout
+    counts, layout = inputs.counts, inputs.layout
     for block in blocks:
         counted = counts_in(block, counts, adam.twin.convention)
         counts = counted[-1]

@@ -141,7 +141,7 @@ def explain_restart(
         return None
     after = max((step for step in restarts if step < first), default=0)
     end = next((step for step in restarts if step > after), would.steps)
-    start, counts = inputs.start(), inputs.start().counts
+    start, counts = inputs.start(), inputs.counts
     past, since = _parted(list(inputs.blocks(end)), after)
     for block in past:
         counts = counts_in(block, counts, adam.twin.convention)[-1]

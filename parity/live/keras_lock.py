@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.core.errors import UsageError
 from parity.live.held import numpy_of
-from parity.live.keras_optimizer import HELD
+from parity.live.keras_optimizer import HELD, hooked_methods
 
 
 class Locked:
@@ -61,28 +61,11 @@ class Locked:
         call of `fit`'s own function.
         Source: keras/src/optimizers/base_optimizer.py, keras/src/backend/tensorflow/optimizer.py, Keras 3.15.
         """
-        import tensorflow as tf
-
-        own, model = self._optimizer, self._model
-        # AutoGraph would rewrite what it finds here into a graph, as it does with a user's code.
-        as_it_is = tf.autograph.experimental.do_not_convert
+        own = self._optimizer
         self._step = step
-        own.apply, own._backend_update_step = (
-            as_it_is(self._applied(own.apply)),
-            as_it_is(self._updated(own._backend_update_step)),
-        )
-        fits = hasattr(model, "make_train_function")
-        if fits:
-            # What was compiled before knows nothing of the hooks.
-            model.train_function = None
-            model.make_train_function = self._making(model.make_train_function)
-        try:
+        apply, update = self._applied(own.apply), self._updated(own._backend_update_step)
+        with hooked_methods(own, self._model, apply, update, self._making):
             yield
-        finally:
-            del own.apply, own._backend_update_step
-            if fits:
-                del model.make_train_function
-                model.train_function = None
 
     def _held(self) -> Iterator[tuple[str, str, Any]]:
         """Quantity, name and variable of everything that is put."""

@@ -57,6 +57,38 @@ def recording(path: Path, optimizer: Any, model: Any, wanted: Wanted, overwrite:
         folder.release()
 
 
+@contextmanager
+def hooked_methods(
+    optimizer: Any,
+    model: Any,
+    apply: Callable[..., Any],
+    update: Callable[..., Any],
+    making: Callable[[Callable[..., Any]], Callable[..., Any]],
+) -> Iterator[None]:
+    """`apply` and `update` in the place of an optimizer's `apply` and `_backend_update_step`, afterwards its own again.
+
+    making: from the `make_train_function` of a model that has one to what stands in its place.
+    """
+    if sys.modules["keras"].backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # AutoGraph would rewrite what it finds here into a graph, as it does with a user's code.
+        apply, update = map(tf.autograph.experimental.do_not_convert, (apply, update))
+    optimizer.apply, optimizer._backend_update_step = apply, update
+    fits = hasattr(model, "make_train_function")
+    if fits:
+        # What was compiled before knows nothing of the hooks.
+        model.train_function = None
+        model.make_train_function = making(model.make_train_function)
+    try:
+        yield
+    finally:
+        del optimizer.apply, optimizer._backend_update_step
+        if fits:
+            del model.make_train_function
+            model.train_function = None
+
+
 class _Watched:
     """An optimizer whose steps are recorded."""
 
@@ -106,26 +138,10 @@ class _Watched:
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """The optimizer's own methods, each with what is read beside it; afterwards they are as before."""
-        own, model = self._optimizer, self._model
+        own = self._optimizer
         apply, update = self._applied(own.apply), self._updated(own._backend_update_step)
-        if self._backend.name == "tensorflow":
-            import tensorflow as tf
-
-            # AutoGraph would rewrite what it finds here into a graph, as it does with a user's code.
-            apply, update = map(tf.autograph.experimental.do_not_convert, (apply, update))
-        own.apply, own._backend_update_step = apply, update
-        fits = hasattr(model, "make_train_function")
-        if fits:
-            # What was compiled before knows nothing of the hooks.
-            model.train_function = None
-            model.make_train_function = self._making(model.make_train_function)
-        try:
+        with hooked_methods(own, self._model, apply, update, self._making):
             yield
-        finally:
-            del own.apply, own._backend_update_step
-            if fits:
-                del model.make_train_function
-                model.train_function = None
 
     def _applied(self, apply: Callable[..., Any]) -> Callable[..., Any]:
         def applied(grads: Any, trainable_variables: Any = None) -> Any:

@@ -203,3 +203,10 @@ def test_one_s_own_may_take_no_start_and_a_shipped_one_may_not(ran, tmp_path):
     (case,) = load_case_file(tmp_path / "case.toml")
     assert case.expectation_for("user.mine.restarted", "user.mine", "float32").skips
     assert not case.expectation_for("torch.adam.fused.restarted", "torch.adam.fused", "float32").skips
+
+
+def test_betas_that_change_go_on_where_they_were(ran, monkeypatch):
+    betas = [0.95, 0.94, 0.93, 0.92, 0.91, 0.9, 0.89, 0.88, 0.87]
+    monkeypatch.setitem(globals(), "CASE", CASE.replace("[weights]", f"beta1 = {betas}\n[weights]"))
+    run = ran(own().replace("hyper.beta1", "hyper.betas_at(step)[0]"))
+    assert of(run)[0].kind is of(run, "numpy.adam.outside")[0].kind is Kind.IDENTICAL
