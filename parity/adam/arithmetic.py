@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from parity.adam.convention import Epsilon
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, Largest, SecondMoment, Update
+from parity.core.hyper import Hyper
+from parity.core.layout import Layout, Parameter
 from parity.numerics.formats import FORMATS, Format
 
 
@@ -112,10 +114,18 @@ def working_format(stored: Format) -> Format:
 
 
 class Setting(NamedTuple):
-    """Where a tensor stands: its shape, and how many tensors its optimizer has."""
+    """Where a tensor stands: its shape, and how many tensors its optimizer, or its group of them, has."""
 
     shape: tuple[int, ...]
     tensors: int
+
+
+def setting_of(parameter: Parameter, layout: Layout, hyper: Hyper) -> Setting:
+    """A tensor among those that have the same hyperparameters."""
+    if not hyper.groups:
+        return Setting(parameter.shape, len(layout.parameters))
+    own = hyper.of(parameter.name)
+    return Setting(parameter.shape, sum(hyper.of(one.name) == own for one in layout.parameters))
 
 
 def parts(arithmetic: Arithmetic, setting: Setting) -> Iterator[tuple[slice, Arithmetic]]:

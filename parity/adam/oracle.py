@@ -11,15 +11,17 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, plain
-from parity.adam.convention import Convention, Epsilon, Maximum, StepCount
+from parity.adam.convention import Convention, Epsilon, Maximum
 from parity.adam.exact import TILE, Values, exact_code, execute, run_exactly
 from parity.adam.forms import DecayWeights, Update
+from parity.adam.gradients import Block, counts_in
 from parity.adam.kernels import Program, compiled
 from parity.adam.scalars import scalars
 from parity.adam.stages import programs
 from parity.adam.step import Start
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
+from parity.core.layout import Layout
 from parity.numerics.double_double import DoubleDouble, from_double
 from parity.numerics.formats import Format
 from parity.numerics.jit import compiled as machine_code
@@ -69,20 +71,9 @@ class Oracle:
         return replace(usual, update=Update.OUTSIDE_QUOTIENTS, decay_weights=DecayWeights.IN_UPDATE)
 
     def programs(self, format: Format) -> tuple[Program, ...]:
-        """What a step runs on weights of a format."""
+        """What a step of a parameter runs on weights of a format."""
         eps = scalars_of(replace(self, hyper=self.hyper.over([1])), [self.hyper.lr_at(1)], [1], format)["eps"]
         return programs(self.forms, self.hyper, bool(eps.high[0] != 0))
-
-
-class Block(NamedTuple):
-    """Gradients of consecutive steps: their 1-based numbers, rows (steps, size), and who has one.
-
-    present: (steps, parameters), False where a parameter's gradient is None.
-    """
-
-    steps: range
-    gradients: np.ndarray
-    present: np.ndarray
 
 
 class Truth(NamedTuple):
@@ -95,15 +86,15 @@ class Truth(NamedTuple):
 
 
 def orbits(
-    oracles: Sequence[Oracle], start: Start, sizes: Sequence[int], blocks: Iterable[Block], format: Format
+    oracles: Sequence[Oracle], start: Start, layout: Layout, blocks: Iterable[Block], format: Format
 ) -> Iterator[dict[Oracle, Truth]]:
     """The states of every oracle, block by block.
 
-    start: rows of a format, and of each parameter `sizes` elements, one after another. format: in which the
+    start: rows of a format, as the layout has them. format: in which the
     scalars of an oracle with an arithmetic are rounded. A parameter without gradient stays as it is; steps are counted
     as in `parity.adam.step`. Every operation has a relative error of some 2**-104; see `DoubleDouble` for its range.
     """
-    runs = {one: _Run(one, start, sizes, format) for one in dict.fromkeys(oracles)}
+    runs = {one: _Run(one, start, layout, format) for one in dict.fromkeys(oracles)}
     for block in blocks:
         gradients = block.gradients.astype(np.float64)
         pieces = [piece for run in runs.values() for piece in run.pieces(block)]
@@ -123,54 +114,70 @@ def _advanced(gradients: np.ndarray, piece: tuple[object, ...]) -> None:
 class _Run:
     """One oracle on its way: the states after the steps of the last block, and what they are made of.
 
-    rows: (quantities, steps + 1, size), the state before the block first. sources: for each input of the code the
-    quantity that it reads, or `_GRADIENT`, or `_FACTOR`; ends: rows in which the quantities stand after a step.
+    rows: (quantities, steps + 1, size), the state before the block first.
     """
 
-    def __init__(self, oracle: Oracle, start: Start, sizes: Sequence[int], format: Format) -> None:
+    def __init__(self, oracle: Oracle, start: Start, layout: Layout, format: Format) -> None:
         names = ("w", "m", "v", "vmax") if oracle.hyper.amsgrad else ("w", "m", "v")
-        self._oracle, self._format = oracle, format
-        self._code = exact_code(oracle.programs(format), names[-1])
-        places = {"g": _GRADIENT, **{name: place for place, name in enumerate(names)}}
-        self._sources = np.array([places.get(str(one), _FACTOR) for one in self._code.inputs])
-        self._ends = np.array([self._code.ends[name] for name in names])
-        self._stops = np.cumsum(sizes)
+        self._convention, self._format = oracle.convention, format
+        owns = [replace(oracle, hyper=oracle.hyper.of(one.name)) for one in layout.parameters]
+        codes = {one: _Code(one.programs(format), names) for one in dict.fromkeys(owns)}
+        self._owns = [(one, codes[one]) for one in owns]
+        # Whose steps are alike go together.
+        self._kinds = np.array([list(codes).index(one) for one in owns])
+        self._stops = np.cumsum([parameter.size for parameter in layout.parameters])
         self._counts = start.counts
         self._rows = from_double(np.stack([getattr(start.rows, name)[None].astype(np.float64) for name in names]))
 
     def pieces(self, block: Block) -> Iterator[tuple[object, ...]]:
-        """What `_advance` takes beside the gradients, for every piece of the row that counts its steps alike."""
-        shape = (len(self._ends), len(block.steps) + 1, self._rows.high.shape[-1])
+        """What `_advance` takes beside the gradients, for every piece of the row that takes its steps alike."""
+        shape = (len(self._rows.high), len(block.steps) + 1, self._rows.high.shape[-1])
         before, self._rows = self._rows, DoubleDouble(np.empty(shape), np.empty(shape))
         self._rows.high[:, 0], self._rows.low[:, 0] = before.high[:, -1], before.low[:, -1]
-        every = self._oracle.convention.step_count is StepCount.GLOBAL
-        counts = self._counts + np.cumsum(block.present | every, axis=0, dtype=np.int64)
+        counts = counts_in(block, self._counts, self._convention)
         self._counts = counts[-1]
-        lr = [self._oracle.hyper.lr_at(step) for step in block.steps]
-        oracle = replace(self._oracle, hyper=self._oracle.hyper.over(block.steps))
-        alike = np.vstack([counts, block.present])
+        alike = np.vstack([counts, block.present, self._kinds])
         firsts = [0, *(np.flatnonzero((alike[:, 1:] != alike[:, :-1]).any(axis=0)) + 1)]
         for first, last in zip(firsts, [*firsts[1:], counts.shape[1]], strict=True):
-            factors = self._factors(oracle, lr, counts[:, first].tolist())
+            oracle, code = self._owns[first]
+            factors = code.factors(oracle, block.steps, counts[:, first].tolist(), self._format)
             start, stop = self._stops[first - 1] if first else 0, self._stops[last - 1]
             width = max(TILE, -(-(stop - start) // (TILE * (os.cpu_count() or 1))) * TILE)
             for place in range(start, stop, width):
-                yield (*self._rows, *factors, block.present[:, first], self._sources, self._ends,
-                       self._code.operations, place, min(place + width, stop))  # fmt: skip
+                yield (*self._rows, *factors, block.present[:, first], code.sources, code.ends,
+                       code.operations, place, min(place + width, stop))  # fmt: skip
 
     def truth(self) -> Truth:
         """The states after the steps that were made last."""
         high, low = self._rows
         return Truth(*(DoubleDouble(high[place, 1:], low[place, 1:]) for place in range(len(high))))
 
-    def _factors(self, oracle: Oracle, lr: Sequence[float], counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+
+class _Code:
+    """What a parameter's steps run.
+
+    sources: for each input of the code the quantity that it reads, or `_GRADIENT`, or `_FACTOR`; ends: rows in which
+    the quantities stand after a step.
+    """
+
+    def __init__(self, programs: Sequence[Program], names: Sequence[str]) -> None:
+        code = exact_code(tuple(programs), names[-1])
+        places = {"g": _GRADIENT, **{name: place for place, name in enumerate(names)}}
+        self.operations, self._inputs = code.operations, code.inputs
+        self.sources = np.array([places.get(str(one), _FACTOR) for one in code.inputs])
+        self.ends = np.array([code.ends[name] for name in names])
+
+    def factors(
+        self, oracle: Oracle, steps: range, counts: Sequence[int], format: Format
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Scalars and numbers of every step, (steps, inputs) high and low; 0 for inputs that are something else."""
-        named = scalars_of(oracle, lr, counts, self._format)
-        high, low = np.zeros((2, len(lr), len(self._code.inputs)))
-        for place, one in enumerate(self._code.inputs):
+        lr = [oracle.hyper.lr_at(step) for step in steps]
+        named = scalars_of(replace(oracle, hyper=oracle.hyper.over(steps)), lr, counts, format)
+        high, low = np.zeros((2, len(lr), len(self._inputs)))
+        for place, one in enumerate(self._inputs):
             if isinstance(one, float):
                 high[:, place] = one
-            elif self._sources[place] == _FACTOR:
+            elif self.sources[place] == _FACTOR:
                 high[:, place], low[:, place] = named[one]
         return high, low
 

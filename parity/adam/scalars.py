@@ -44,7 +44,7 @@ def scalars(
     0 / 0 = NaN; in bfloat16, beta2 = 0.999 is 1 while 1 - beta2 is 0.001, so that v never decays. Neither is guarded
     against. Without bias correction, powers of the betas are 0. Whoever asks again gets the same arrays, read-only.
     """
-    if len(counts) != 1 or isinstance(hyper.lr, tuple) or hyper.betas_change:
+    if len(counts) != 1 or hyper.lr_changes or hyper.betas_change:
         return _scalars(hyper, convention, factors, tuple(lr), tuple(counts), format)
     # Who takes one step takes the next ones too, and all of them cost what one does.
     place = counts[0] % AHEAD

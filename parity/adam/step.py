@@ -107,17 +107,20 @@ def step_in_place(
     m_of, v_of, vmax_of = state.m, state.v, state.vmax
     if m_of is None or v_of is None or (vmax_of is None and hyper.amsgrad):
         raise ParityError("an Adam step needs m and v, and vmax under AMSGrad")
-    lr, hyper = [hyper.lr_at(t)], hyper.over([t])
     for name, w in state.w.items():
         g = gradient[name]
         if g is None:
             continue
         if g.shape != w.shape or g.dtype != w.dtype:
             raise ParityError(f"{name}: gradient is {g.dtype}{g.shape}, weights are {w.dtype}{w.shape}")
+        own = hyper.of(name)
         rows = Rows(*(None if arrays is None else _row(arrays[name]) for arrays in (state.w, m_of, v_of, vmax_of)))  # type: ignore[arg-type]
         count = [t if counts is None else counts[name]]
         setting = Setting(w.shape, len(state.w))
-        _advance(rows, g.reshape(1, -1), hyper, convention, arithmetic, lr, count, library, setting, carries=False)
+        lr = [own.lr_at(t)]
+        _advance(
+            rows, g.reshape(1, -1), own.over([t]), convention, arithmetic, lr, count, library, setting, carries=False
+        )
 
 
 def free_steps(

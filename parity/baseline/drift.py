@@ -164,7 +164,7 @@ def _measured(before: Entry, after: Entry, inputs: Inputs) -> tuple[Measured, ..
     for name in (one for one in QUANTITIES if one in old and one in new):
         for place, step in enumerate(kept_steps(after.steps)):
             now, then = (from_bits(np.ascontiguousarray(side[name][place : place + 1]), format) for side in (new, old))
-            found += measure_batch(name, now, then, inputs.layout, range(step, step + 1), after.hyper.lr_at)
+            found += measure_batch(name, now, then, inputs.layout, range(step, step + 1), after.hyper)
     return tuple(found)
 
 

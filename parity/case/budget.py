@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.case.expectation import Budget, Quantity, Rounding
@@ -93,6 +94,18 @@ def rounding_budget(
     if isinstance(hyper.lr, tuple) or hyper.lr == 0:
         return {"w": Budget(max_abs=w_limit), **moments}
     return {"w": Budget(max_steps=w_limit / hyper.lr), **moments}
+
+
+def widest(budgets: Sequence[dict[Quantity, Budget]]) -> dict[Quantity, Budget]:
+    """What holds for several kinds of parameters: the largest of each limit, and none where one of them has none."""
+    first, *others = budgets
+    found: dict[Quantity, Budget] = {}
+    for quantity, budget in first.items():
+        limits = [one[quantity].limits() for one in others if quantity in one]
+        if len(limits) == len(others) and all(one.keys() == budget.limits().keys() for one in limits):
+            found[quantity] = Budget(**{name: max(value, *(one[name] for one in limits)) if limits else value
+                                        for name, value in budget.limits().items()})  # fmt: skip
+    return found
 
 
 def _roundings(format: Format, rounding: Rounding) -> _Roundings:

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, LiteralString
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from parity.case.budget import Magnitudes, rounding_budget
+from parity.case.around import ParameterHyper, StagesTable
+from parity.case.budget import Magnitudes, rounding_budget, widest
 from parity.case.expectation import Expectation, FormatName
 from parity.case.program import Gradients, Recorded, RecordedWeights, Start, Weights
 from parity.case.recording import check_recording
@@ -22,6 +23,7 @@ from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.core.shown import Shown
+from parity.core.stages import stages_to_json
 from parity.core.state import QUANTITIES
 from parity.numerics.formats import format_named
 
@@ -68,7 +70,7 @@ class HyperTable(BaseModel):
     beta1: float | tuple[float, ...] | Default = 0.9
     beta2: float | tuple[float, ...] | Default = 0.999
     eps: float | Default = 1e-8
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    weight_decay: float | Default = 0.0
     decoupled: bool = False
     amsgrad: bool = False
 
@@ -77,9 +79,9 @@ class HyperTable(BaseModel):
     def _decay_rate(cls, value: Any) -> Any:
         return _one_or_every(value, "decay rate", below_one=True)
 
-    @field_validator("eps", mode="before")
+    @field_validator("eps", "weight_decay", mode="before")
     @classmethod
-    def _epsilon(cls, value: Any) -> Any:
+    def _number(cls, value: Any) -> Any:
         return _number_or_default(value, below_one=False)
 
     @field_validator("lr", mode="before")
@@ -91,7 +93,8 @@ class HyperTable(BaseModel):
 class CaseParameter(BaseModel):
     """A tensor of a case: its name, shape (() is 0-d, a 0 is empty), and where its numbers come from.
 
-    start: the state that it begins with; left out, moments are zero and no step was counted.
+    hyper: hyperparameters of its own. start: the state that it begins with; left out, moments are zero and no step was
+    counted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -100,6 +103,7 @@ class CaseParameter(BaseModel):
     shape: tuple[Annotated[int, Field(ge=0)], ...]
     weights: Weights
     gradients: Gradients
+    hyper: ParameterHyper | None = None
     start: Start | None = None
 
 
@@ -109,8 +113,8 @@ class Case(Shown, BaseModel):
     name: the file's stem, with the swept values in brackets for a member of a sweep. summary: one
     sentence. why: what it shows and which failures it catches. expect: first match wins; the last
     `inherited` of them come from the base file. recorded: the folder of the recording that the case is, empty for none.
-    restart: steps after which every implementation saves, and a new process loads and goes on, beside the one that
-    does not.
+    stages: what is done around the step. restart: steps after which every implementation saves, and a new process loads
+    and goes on, beside the one that does not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -122,6 +126,7 @@ class Case(Shown, BaseModel):
     steps: Annotated[int, Field(ge=1)]
     dtypes: Annotated[tuple[FormatName, ...], Field(min_length=1)]
     hyper: HyperTable = HyperTable()
+    stages: StagesTable = StagesTable()
     parameters: Annotated[tuple[CaseParameter, ...], Field(min_length=1)]
     expect: tuple[Expectation, ...] = ()
     inherited: Annotated[int, Field(ge=0)] = 0
@@ -177,6 +182,7 @@ class Case(Shown, BaseModel):
             "hyper": self.hyper.model_dump(mode="json"),
             "parameters": parameters,
             **({"restart": self.restart} if self.restart else {}),
+            **({"stages": stages_to_json(self.stages.stages())} if self.stages.stages().names else {}),
         }
         text = json.dumps(_hex_floats(question), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -185,7 +191,9 @@ class Case(Shown, BaseModel):
         """The hyperparameters of one run: an entry "default" is the implementation's own."""
         asked = dict(self.hyper)
         own = {name: getattr(defaults, name) for name, value in asked.items() if value == DEFAULT}
-        return replace(Hyper(), **{**asked, **own})
+        hyper = replace(Hyper(), **{**asked, **own}, stages=self.stages.stages())
+        groups = tuple((one.name, replace(hyper, **one.hyper.told())) for one in self.parameters if one.hyper)
+        return replace(hyper, groups=groups)
 
     def compares(self, actual: str, expected: str, dtype: str) -> bool:
         """Whether an expectation speaks of this pair."""
@@ -202,12 +210,12 @@ class Case(Shown, BaseModel):
             smallest=min(one.gradients.smallest() for one in self.parameters),
             largest=max(one.gradients.largest() for one in self.parameters),
         )
-        derived = rounding_budget(
-            format_named(dtype),
-            self.hyper_for(Hyper()),
-            self.steps,
-            magnitudes,
-            expectation.rounding or "operations",
+        hyper = self.hyper_for(Hyper())
+        derived = widest(
+            [
+                rounding_budget(format_named(dtype), own, self.steps, magnitudes, expectation.rounding or "operations")
+                for own in dict.fromkeys(hyper.of(one.name) for one in self.parameters)
+            ]
         )
         within = {**derived, **(expectation.within or {})}
         unbounded = () if "*" in within else tuple(name for name in QUANTITIES if name not in within)
@@ -217,6 +225,8 @@ class Case(Shown, BaseModel):
 def _leave_out_what_is_usual(told: dict[str, Any], parameter: CaseParameter) -> None:
     """So that a case which does without what came later keeps its digest."""
     tables = [(told["weights"], parameter.weights)]
+    if parameter.hyper is None:
+        del told["hyper"]
     if parameter.start is None:
         del told["start"]
     else:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from parity.case.around import ParameterHyper, StagesTable
 from parity.case.case import RESTARTED, Case, HyperTable, check_recorded
 from parity.case.expectation import Expectation, FormatName
 from parity.case.problems import problems
@@ -46,6 +47,7 @@ class FileParameter(_Table):
     shape: tuple[Annotated[int, Field(ge=0)], ...]
     weights: Weights | None = None
     gradients: Gradients | None = None
+    hyper: ParameterHyper | None = None
     start: Start | None = None
 
 
@@ -78,6 +80,7 @@ class CaseFile(_Table):
     steps: Step | None = None
     dtypes: Annotated[tuple[FormatName, ...], Field(min_length=1)] | None = None
     hyper: HyperTable | None = None
+    stages: StagesTable | None = Field(None, description="What is done around the step.")
     sweep: Sweep | None = None
     weights: Weights | None = Field(None, description="Of every parameter that has none of its own.")
     gradients: Gradients | None = Field(None, description="Of every parameter that has none of its own.")

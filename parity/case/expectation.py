@@ -74,9 +74,10 @@ class Expectation(BaseModel):
 
     actual, expected: names or shell patterns of implementations, alternatives parted by ``|``;
     every pair they match is compared. dtypes: where it holds. verdict: the kind that has to come
-    out, ANY for a pair that is only reported; WITHIN needs budgets, one for each quantity that both
-    sides show: `within` states them (w, m, v, vmax; "*" for those not named), `rounding` derives
-    those that `within` does not state from what rounding can do at most (see `parity.case.budget`).
+    out, ANY for a pair that is only reported; EXPLAINED where both sides equal their twins bit for bit,
+    whatever they differ by; WITHIN needs budgets, one for each quantity that both sides show: `within`
+    states them (w, m, v, vmax; "*" for those not named), `rounding` derives those that `within` does not
+    state from what rounding can do at most (see `parity.case.budget`).
     unbounded: quantities for which nobody can promise a limit, so that DIVERGED in them alone is as
     expected too; `rounding` fills it in. nonfinite: NaN or inf may occur in the states. moves: the
     weights of both sides have to move; false says that at least one side stands still. restates: it
@@ -89,7 +90,7 @@ class Expectation(BaseModel):
     actual: str
     expected: str
     dtypes: tuple[FormatName, ...] = ("float64", "float32", "float16", "bfloat16")
-    verdict: Literal["IDENTICAL", "WITHIN", "DIVERGED", "NOT_COMPARABLE", "CRASHED", "SKIPPED", "ANY"]
+    verdict: Literal["IDENTICAL", "WITHIN", "EXPLAINED", "DIVERGED", "NOT_COMPARABLE", "CRASHED", "SKIPPED", "ANY"]
     within: dict[Quantity, Budget] | None = None
     rounding: Rounding | None = None
     unbounded: tuple[str, ...] = ()

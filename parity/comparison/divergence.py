@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.comparison.metrics import Metrics, measure
+from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ def measure_batch(
     expected: np.ndarray,
     layout: Layout,
     steps: range,
-    lr_at: Callable[[int], float],
+    hyper: Hyper,
 ) -> list[Measured]:
-    """Measure rows (len(steps), layout.size) of two sides, parameter by parameter."""
+    """Measure rows (len(steps), layout.size) of two sides, parameter by parameter, w in units of its lr."""
     if actual.shape != (len(steps), layout.size):
         raise ValueError(f"{quantity}: rows of shape {actual.shape} for {len(steps)} steps of {layout.size} elements")
     return [
         label_metrics(quantity, parameter.name, measure(actual[:, place], expected[:, place]),
-                      actual[:, place], expected[:, place], steps, lr_at)
+                      actual[:, place], expected[:, place], steps, hyper.of(parameter.name).lr_at)
         for parameter, place in layout.slices()
     ]  # fmt: skip
 
@@ -91,11 +92,11 @@ def measure_standstill(
     last: np.ndarray,
     layout: Layout,
     step: int,
-    lr_at: Callable[[int], float],
+    hyper: Hyper,
 ) -> list[Measured]:
     """Measure an optimizer that never steps against a last state (layout.size,): initial weights, moments 0."""
     still = initial if quantity == "w" else np.broadcast_to(np.zeros(1, last.dtype), last.shape)
-    return measure_batch(quantity, still[None], last[None], layout, range(step, step + 1), lr_at)
+    return measure_batch(quantity, still[None], last[None], layout, range(step, step + 1), hyper)
 
 
 def _in_steps(quantity: str, max_abs: np.ndarray, steps: range, lr_at: Callable[[int], float]) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from parity.comparison.distance import Distance, First
 from parity.comparison.metrics import measure
+from parity.core.hyper import Hyper
 from parity.numerics.formats import format_named
 
 
@@ -32,18 +33,18 @@ class Parting:
     steps: float | None
 
 
-def partings_of(distances: Sequence[Distance], dtype: str, lr_at: Callable[[int], float]) -> tuple[Parting, ...]:
+def partings_of(distances: Sequence[Distance], dtype: str, hyper: Hyper) -> tuple[Parting, ...]:
     """One for each quantity that differs, earliest step first."""
-    found = [_parting(one.quantity, one.first, dtype, lr_at) for one in distances if one.first is not None]
+    found = [_parting(one.quantity, one.first, dtype, hyper) for one in distances if one.first is not None]
     return tuple(sorted(found, key=lambda one: one.step))
 
 
-def _parting(quantity: str, first: First, dtype: str, lr_at: Callable[[int], float]) -> Parting:
+def _parting(quantity: str, first: First, dtype: str, hyper: Hyper) -> Parting:
     format = format_named(dtype)
     sides = [np.array([[float.fromhex(value)]]).astype(format.dtype) for value in (first.actual, first.expected)]
     metrics = measure(*sides)
     difference = float(metrics.max_abs[0])
-    lr = lr_at(first.step)
+    lr = hyper.of(first.parameter).lr_at(first.step)
     return Parting(
         quantity,
         first.step,

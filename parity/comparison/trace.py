@@ -14,6 +14,7 @@ from parity.core.errors import ParityError
 from parity.core.files import write_json
 from parity.core.hyper import Hyper, Numbers
 from parity.core.layout import Layout, Parameter
+from parity.core.stages import stages_from_json, stages_to_json
 from parity.core.state import QUANTITIES
 from parity.numerics.formats import Format, format_named
 
@@ -68,6 +69,8 @@ def hyper_to_json(hyper: Hyper) -> dict[str, Any]:
         "weight_decay": float(hyper.weight_decay).hex(),
         "decoupled": hyper.decoupled,
         "amsgrad": hyper.amsgrad,
+        **({"groups": {name: hyper_to_json(own) for name, own in hyper.groups}} if hyper.groups else {}),
+        **({"stages": stages_to_json(hyper.stages)} if hyper.stages.names else {}),
     }
 
 
@@ -85,6 +88,8 @@ def hyper_from_json(fields: dict[str, Any]) -> Hyper:
         weight_decay=float.fromhex(fields["weight_decay"]),
         decoupled=bool(fields["decoupled"]),
         amsgrad=bool(fields["amsgrad"]),
+        groups=tuple((name, hyper_from_json(own)) for name, own in fields.get("groups", {}).items()),
+        stages=stages_from_json(fields.get("stages", {})),
     )
 
 

@@ -55,7 +55,7 @@ def compare_traces(actual: Trace, expected: Trace, expectation: Expectation | No
         rows = slice(steps.start, steps.stop)
         for quantity in quantities:
             ours, theirs = actual.array(quantity)[rows], expected.array(quantity)[rows]
-            measured = measure_batch(quantity, ours, theirs, expected.layout, steps, expected.hyper.lr_at)
+            measured = measure_batch(quantity, ours, theirs, expected.layout, steps, expected.hyper)
             fold(measured, distances)
             tables.append(to_table(label, measured))
     verdict = judge(
@@ -107,7 +107,7 @@ def _reaches(trace: Trace) -> tuple[Reach, ...]:
     for quantity in trace.quantities:
         last = trace.array(quantity)[-1]
         fold(
-            measure_standstill(quantity, initial, last, trace.layout, trace.steps, trace.hyper.lr_at),
+            measure_standstill(quantity, initial, last, trace.layout, trace.steps, trace.hyper),
             distances,
         )
     return tuple(map(reach_of, distances.values()))

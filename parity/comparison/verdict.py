@@ -35,15 +35,17 @@ def judge(
     *,
     reaches: Sequence[Reach] = (),
     one_sided: Sequence[str] = (),
+    explained: bool = False,
 ) -> Verdict:
     """The verdict on a pair that ran to its end.
 
     distances: one per quantity that both sides show. moved: whether a weight ever left its initial
     value, for actual and expected. reaches: of the expected side, by which a stated budget is held to
-    mean something. one_sided: quantities that only one side shows. Without an expectation nothing but
+    mean something. one_sided: quantities that only one side shows. explained: both sides equal their twins bit for bit.
+    Without an expectation nothing but
     IDENTICAL is as expected.
     """
-    kind, reason = _kind(distances, moved, expectation)
+    kind, reason = _kind(distances, moved, expectation, explained)
     if one_sided:
         reason += f"; not compared, as one side hides it: {', '.join(one_sided)}"
     surprise = _surprise(kind, distances, moved, expectation)
@@ -68,7 +70,9 @@ def _verdict(kind: Kind, reason: str, expectation: Expectation | None, as_expect
     return Verdict(kind, reason, wanted, expectation.because, expectation.link, as_expected)
 
 
-def _kind(distances: Sequence[Distance], moved: tuple[bool, bool], expectation: Expectation | None) -> tuple[Kind, str]:
+def _kind(
+    distances: Sequence[Distance], moved: tuple[bool, bool], expectation: Expectation | None, explained: bool
+) -> tuple[Kind, str]:
     if not any(distance.compared for distance in distances):
         return Kind.NOT_COMPARABLE, "no element was compared"
     differing = [distance for distance in distances if distance.differing]
@@ -92,6 +96,8 @@ def _kind(distances: Sequence[Distance], moved: tuple[bool, bool], expectation: 
                 f"rounding sets {', '.join(unbounded)} no limit here; {_measured(differing)}",
             )
         return Kind.WITHIN, _measured(differing)
+    if explained and expectation is not None and expectation.verdict in (Kind.EXPLAINED, ANY):
+        return Kind.EXPLAINED, f"{_measured(differing)}; both sides equal their twins bit for bit"
     return Kind.DIVERGED, _measured(differing)
 
 
@@ -106,9 +112,9 @@ def _surprise(
         nonfinite = sum(distance.nonfinite for distance in distances)
         if nonfinite:
             return f"{nonfinite} elements are NaN or inf"
-        return "" if kind in (Kind.IDENTICAL, Kind.DIVERGED) else "a comparison was expected"
+        return "" if kind in (Kind.IDENTICAL, Kind.EXPLAINED, Kind.DIVERGED) else "a comparison was expected"
     wanted = Kind(expectation.verdict)
-    if kind is not wanted and not (wanted is Kind.WITHIN and _excused(kind, distances, expectation)):
+    if kind is not wanted and not _excused(kind, wanted, distances, expectation):
         return f"{wanted} was expected"
     if kind is Kind.NOT_COMPARABLE:
         return ""
@@ -123,11 +129,12 @@ def _surprise(
     return ""
 
 
-def _excused(kind: Kind, distances: Sequence[Distance], expectation: Expectation) -> bool:
-    """Whether a pair that should be WITHIN may also come out as this kind."""
+def _excused(kind: Kind, wanted: Kind, distances: Sequence[Distance], expectation: Expectation) -> bool:
+    """Whether a pair that should be WITHIN or EXPLAINED may also come out as this kind."""
     if kind is Kind.IDENTICAL:
-        return True
-    return kind is Kind.DIVERGED and bool(expectation.unbounded) and not _excess(distances, expectation)
+        return wanted in (Kind.WITHIN, Kind.EXPLAINED)
+    without_limit = kind is Kind.DIVERGED and bool(expectation.unbounded)
+    return wanted is Kind.WITHIN and without_limit and not _excess(distances, expectation)
 
 
 def _blind(reaches: Sequence[Reach], expectation: Expectation) -> dict[str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from parity.core.stages import NO_STAGES, Stages
+
 Numbers = float | tuple[float, ...]
 """One for all steps, or one for each."""
 
@@ -19,7 +21,8 @@ class Hyper:
     weight_decay: lambda; decoupled (``w *= 1 - lr * lambda`` before the update) or L2
     (``g += lambda * w``). amsgrad: keep the maximum of the second moment.
     Source: Kingma & Ba 2015, Algorithm 1; Loshchilov & Hutter 2019, Algorithm 2; Reddi et al. 2018,
-    Algorithm 2.
+    Algorithm 2. groups: parameters that have their own, by name. stages: what is done to gradients and weights around
+    the step.
     """
 
     lr: Numbers = 1e-3
@@ -29,10 +32,29 @@ class Hyper:
     weight_decay: float = 0.0
     decoupled: bool = False
     amsgrad: bool = False
+    groups: tuple[tuple[str, Hyper], ...] = ()
+    stages: Stages = NO_STAGES
+
+    def of(self, parameter: str) -> Hyper:
+        """Those in force for one parameter; they have no groups."""
+        if not self.groups:
+            return self
+        return dict(self.groups).get(parameter) or replace(self, groups=())
 
     def lr_at(self, step: int) -> float:
-        """Step size of a 1-based step; IndexError where a schedule is shorter than the run."""
-        return _at(self.lr, step)
+        """Step size of a 1-based step; IndexError where there are fewer of them than steps.
+
+        Under a schedule, in double: what a framework makes of it is its own.
+        """
+        schedule = self.stages.schedule
+        if schedule is None:
+            return _at(self.lr, step)
+        return _at(self.lr, step) * schedule.factor((step - 1) // self.stages.accumulate)
+
+    @property
+    def lr_changes(self) -> bool:
+        """Whether steps have different step sizes."""
+        return isinstance(self.lr, tuple) or self.stages.schedule is not None
 
     def betas_at(self, step: int) -> tuple[float, float]:
         """Both betas of a 1-based step; IndexError where they are fewer than the steps."""
@@ -44,12 +66,21 @@ class Hyper:
         return isinstance(self.beta1, tuple) or isinstance(self.beta2, tuple)
 
     def over(self, steps: Sequence[int]) -> Hyper:
-        """With the betas of those 1-based steps, one for each where they change; itself where none does."""
+        """Of one parameter, with the betas of those 1-based steps, one for each; itself where none changes."""
 
         def rates(value: Numbers) -> Numbers:
             return tuple(_at(value, step) for step in steps) if isinstance(value, tuple) else value
 
         return replace(self, beta1=rates(self.beta1), beta2=rates(self.beta2)) if self.betas_change else self
+
+    def since(self, step: int) -> Hyper:
+        """As a run of its own has them that begins with this 1-based step."""
+
+        def rest(value: Numbers) -> Numbers:
+            return value[step - 1 :] if isinstance(value, tuple) else value
+
+        groups = tuple((name, own.since(step)) for name, own in self.groups)
+        return replace(self, lr=rest(self.lr), beta1=rest(self.beta1), beta2=rest(self.beta2), groups=groups)
 
 
 def _at(value: Numbers, step: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from parity.comparison.divergence import Label, Measured, label_metrics, to_tabl
 from parity.comparison.metrics import measure_pairs
 from parity.comparison.trace import create_rows, hyper_to_json, layout_to_json
 from parity.core.digest import DIGEST_CHARACTERS
+from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
 from parity.engine.convoy import Convoy, Message, Participant, Rerun, participant_in
@@ -222,15 +223,16 @@ class _Attempt:
             asked = [(names.index(pairs[number].actual), names.index(pairs[number].expected)) for number in chosen]
             for number, found in zip(chosen, measure_pairs(list(sides.values()), asked, places), strict=True):
                 pair = pairs[number]
-                ours, theirs, lr_at = sides[pair.actual], sides[pair.expected], self._lr_at(pair)
+                ours, theirs, hyper = sides[pair.actual], sides[pair.expected], self._hyper(pair)
                 measured[number] += [
-                    label_metrics(quantity, parameter.name, metrics, ours[:, place], theirs[:, place], batch, lr_at)
+                    label_metrics(quantity, parameter.name, metrics, ours[:, place], theirs[:, place], batch,
+                                  hyper.of(parameter.name).lr_at)
                     for (parameter, place), metrics in zip(self.layout.slices(), found, strict=True)
-                ]
+                ]  # fmt: skip
         return measured
 
-    def _lr_at(self, pair: _Pair) -> Callable[[int], float]:
-        return self.case.hyper_for(self.convoy.members[pair.expected].candidate.defaults).lr_at
+    def _hyper(self, pair: _Pair) -> Hyper:
+        return self.case.hyper_for(self.convoy.members[pair.expected].candidate.defaults)
 
     def _shared(self, pair: _Pair) -> list[str]:
         """Quantities that both sides show."""

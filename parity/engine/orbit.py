@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +83,7 @@ class Orbit:
             start = self._handed_over(leg.load)
             weights = dict(start.w)
             # Whoever is given a start begins a run of its own.
-            hyper = hyper.over(range(leg.first, self._last + 1))
-            if isinstance(hyper.lr, tuple):
-                hyper = replace(hyper, lr=hyper.lr[leg.first - 1 :])
+            hyper = hyper.since(leg.first)
         passed = WHOLE if self._hands_over else leg
         states = implementation.states(weights, self._sequence(), hyper, start, passed)
         if not isinstance(states, Iterator):

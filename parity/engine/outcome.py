@@ -55,12 +55,12 @@ def _reaches(
     initial: np.ndarray,
     format: Format,
 ) -> tuple[Reach, ...]:
-    lr_at = case.hyper_for(participant.candidate.defaults).lr_at
+    hyper = case.hyper_for(participant.candidate.defaults)
     distances: dict[str, Distance] = {}
     before = initial.view(format.dtype)
     for quantity, bits in states.items():
         last = bits.view(format.dtype)
-        fold(measure_standstill(quantity, before, last, case.layout(), case.steps, lr_at), distances)
+        fold(measure_standstill(quantity, before, last, case.layout(), case.steps, hyper), distances)
     return tuple(map(reach_of, distances.values()))
 
 

@@ -53,7 +53,7 @@ def pair_answer(cell: Cell, result: CellResult, actual: str, expected: str) -> P
         expected=expected,
         verdict=verdict,
         distances=pair.distances,
-        partings=partings_of(pair.distances, cell.dtype, cell.case.hyper_for(defaults).lr_at),
+        partings=partings_of(pair.distances, cell.dtype, cell.case.hyper_for(defaults)),
         allowance=_allowance(result, pair, verdict, expectation),
         why=next(whys, None),
     )

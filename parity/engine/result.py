@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from parity.case.case import RESTARTED
 from parity.case.expectation import Expectation, Kind
 from parity.comparison.distance import Distance, Reach
 from parity.comparison.verdict import Verdict, judge, judge_failure
@@ -36,7 +38,7 @@ class Outcome:
     """
 
     name: str
-    hyper: dict[str, str | bool | list[str]]
+    hyper: dict[str, Any]
     quantities: tuple[str, ...]
     moved: bool
     nonfinite: int
@@ -83,6 +85,10 @@ class Held:
     differing: int
     max_ulp: int
     error_ulp: float
+
+
+EXPLAINED = "explained"
+"""The answer on a pair both sides of which equal their twins bit for bit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +163,12 @@ def judge_pair(cell: CellResult, pair: PairResult, expectation: Expectation | No
         expectation,
         reaches=expected.reaches,
         one_sided=[one for one in QUANTITIES if (one in actual.quantities) != (one in expected.quantities)],
+        explained=_explained(cell, pair),
     )
+
+
+def _explained(cell: CellResult, pair: PairResult) -> bool:
+    """Whether both sides equal their twins; what was lost in a restart may be explained, and is no twin's."""
+    names = (pair.actual, pair.expected)
+    answers = (one.answer for one in cell.account.pairs if (one.actual, one.expected) == names)
+    return not pair.actual.endswith(RESTARTED) and EXPLAINED in answers

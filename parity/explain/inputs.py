@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from parity.adam.convention import Convention, StepCount
-from parity.adam.oracle import Block
+from parity.adam.gradients import Block
 from parity.adam.step import Rows, Start
 from parity.case.case import Case
 from parity.case.gradients import fill_gradients, fill_start, fill_weights
@@ -82,10 +81,3 @@ class Inputs:
                 f"{trace.folder}: a trace of {trace.case} in {trace.format.name}, "
                 f"which is not the case {self.case.name} in {self.format.name} as it stands now"
             )
-
-
-def counts_in(block: Block, before: np.ndarray, convention: Convention) -> np.ndarray:
-    """The t of every parameter's bias correction, (steps, parameters); `before`: (parameters,) at the step before."""
-    every = convention.step_count is StepCount.GLOBAL
-    counts: np.ndarray = before + np.cumsum(block.present | every, axis=0, dtype=np.int64)
-    return counts

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.adam.oracle import Block
+from parity.adam.gradients import Block
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam, free_run, in_steps
 from parity.numerics.formats import Format, format_of, to_bits

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.adam.arithmetic import Setting
-from parity.adam.oracle import Block
+from parity.adam.arithmetic import Setting, setting_of
+from parity.adam.gradients import Block, counts_in
 from parity.adam.step import Rows as States
 from parity.adam.step import lock_step
 from parity.comparison.trace import Trace
+from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
-from parity.explain.inputs import Inputs, counts_in
+from parity.explain.inputs import Inputs
 from parity.explain.running import Adam, Rows, free_run
 from parity.numerics.formats import format_of, to_bits
 from parity.numerics.jit import compiled
@@ -165,8 +166,8 @@ def _from_recorded(
         for number, (parameter, place) in enumerate(layout.slices()):
             present = block.present[:, number]
             if place.stop > place.start and present.any():
-                setting = Setting(parameter.shape, len(layout.parameters))
-                _step_parameter(after, before, block, place, present, counted[:, number], adam, setting)
+                setting, hyper = setting_of(parameter, layout, adam.hyper), adam.hyper.of(parameter.name)
+                _step_parameter(after, before, block, place, present, counted[:, number], adam, hyper, setting)
         yield block, after
 
 
@@ -178,15 +179,16 @@ def _step_parameter(
     present: np.ndarray,
     counts: np.ndarray,
     adam: Adam,
+    hyper: Hyper,
     setting: Setting,
 ) -> None:
     made = lock_step(
         States(**{name: np.ascontiguousarray(rows[present, place]) for name, rows in before.items()}),
         np.ascontiguousarray(block.gradients[present, place]),
-        adam.hyper.over([step for step, here in zip(block.steps, present, strict=True) if here]),
+        hyper.over([step for step, here in zip(block.steps, present, strict=True) if here]),
         adam.twin.convention,
         adam.twin.arithmetic,
-        [adam.hyper.lr_at(step) for step, here in zip(block.steps, present, strict=True) if here],
+        [hyper.lr_at(step) for step, here in zip(block.steps, present, strict=True) if here],
         counts[present].tolist(),
         adam.library,
         setting,

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from parity.adam.oracle import Block
+from parity.adam.gradients import Block, counts_in
 from parity.adam.step import Start
 from parity.comparison.trace import Trace
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
-from parity.explain.inputs import Inputs, counts_in
+from parity.explain.inputs import Inputs
 from parity.explain.running import Adam, Recount, Rows, free_run
 from parity.numerics.formats import FORMATS, Format, format_of, to_bits
 

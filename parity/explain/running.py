@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.adam.arithmetic import Setting
-from parity.adam.oracle import Block
+from parity.adam.arithmetic import Setting, setting_of
+from parity.adam.gradients import Block, counts_in
 from parity.adam.step import ArraySquareRoot, Start, free_steps
 from parity.adam.step import Rows as States
 from parity.adam.twins import Twin
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
-from parity.explain.inputs import counts_in
 from parity.numerics.jit import compiled
 
 
@@ -51,9 +50,11 @@ def free_run(
             if place.stop == place.start:
                 continue
             present = block.present[:, number]
-            setting = Setting(parameter.shape, len(layout.parameters))
+            setting, hyper = setting_of(parameter, layout, adam.hyper), adam.hyper.of(parameter.name)
             held = {name: row[place] for name, row in now.items()}
-            made = _steps(held, block, place, present, counted[:, number], adam, setting) if present.any() else held
+            made = (
+                _steps(held, block, place, present, counted[:, number], adam, hyper, setting) if present.any() else held
+            )
             # Without a gradient, a parameter stays as the last step that had one left it.
             latest = np.cumsum(present)
             for name, row in held.items():
@@ -69,16 +70,17 @@ def _steps(
     present: np.ndarray,
     counts: np.ndarray,
     adam: Adam,
+    hyper: Hyper,
     setting: Setting,
 ) -> Rows:
     """States of one parameter after the steps in which it has a gradient."""
     made = free_steps(
         States(**start),
         np.ascontiguousarray(block.gradients[present, place]),
-        adam.hyper.over([step for step, here in zip(block.steps, present, strict=True) if here]),
+        hyper.over([step for step, here in zip(block.steps, present, strict=True) if here]),
         adam.twin.convention,
         adam.twin.arithmetic,
-        [adam.hyper.lr_at(step) for step, here in zip(block.steps, present, strict=True) if here],
+        [hyper.lr_at(step) for step, here in zip(block.steps, present, strict=True) if here],
         counts[present].tolist(),
         adam.library,
         setting,

@@ -276,8 +276,7 @@ class _Run:
 
     def exact(self, oracle: Oracle) -> Iterator[Any]:
         """The weights of an oracle, in double-double, over the same blocks."""
-        sizes = [parameter.size for parameter in self._inputs.layout.parameters]
-        runs = orbits([oracle], self._inputs.start(), sizes, self._inputs.blocks(), self._format)
+        runs = orbits([oracle], self._inputs.start(), self._inputs.layout, self._inputs.blocks(), self._format)
         return (found[oracle].w for found in runs)
 
     def recorded(self, rows: slice) -> np.ndarray:

@@ -141,11 +141,10 @@ def split(questions: Sequence[Question], inputs: Inputs) -> list[PairSplit]:
     arrays = {(name, quantity): trace.array(quantity) for name, trace in sides.items() for quantity in trace.quantities}
     oracles = [orbit for key, (truth, _) in asked.items() for orbit in (*key[:2], truth) if isinstance(orbit, Oracle)]
     found: dict[Key, dict[int, np.ndarray]] = {key: {} for key in asked}
-    sizes = [parameter.size for parameter in inputs.layout.parameters]
     last = max((step for one in questions for step in one.steps), default=0)
     blocks, fed = itertools.tee(inputs.blocks(last))
     limits = inputs.format.precision, 3 - 2 ** (inputs.format.exponent_bits - 1)
-    for block, truths in zip(blocks, orbits(oracles, inputs.start(), sizes, fed, inputs.format), strict=True):
+    for block, truths in zip(blocks, orbits(oracles, inputs.start(), inputs.layout, fed, inputs.format), strict=True):
         rows: dict[tuple[object, str], DoubleDouble] = {}
         for key, (truth, steps) in asked.items():
             here = sorted(steps & set(block.steps))

@@ -125,11 +125,10 @@ def nearest_convention(trace: Trace, inputs: Inputs, conventions: Sequence[Conve
     Measured: the root of the mean square of the difference; by far: `CLEARLY` times.
     """
     oracles = {Oracle(trace.hyper, convention): 0.0 for convention in conventions}
-    sizes = [parameter.size for parameter in inputs.layout.parameters]
     array = trace.array("w")
     row = 1
     with np.errstate(all="ignore"):
-        for truths in orbits(list(oracles), inputs.start(), sizes, inputs.blocks(), inputs.format):
+        for truths in orbits(list(oracles), inputs.start(), inputs.layout, inputs.blocks(), inputs.format):
             for oracle, truth in truths.items():
                 rows = array[row : row + len(truth.w.high)].astype(np.float64)
                 gaps = rows - truth.w.high

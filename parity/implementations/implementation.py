@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -112,8 +112,26 @@ def one_count(start: State, framework: str) -> int:
     return found[0]
 
 
+def shared_decay(hyper: Hyper, names: Iterable[str], framework: str) -> tuple[float, tuple[bool, ...]]:
+    """The weight decay of all parameters that decay, and which do; Unsupported for all else of their own."""
+    owns = [hyper.of(name) for name in names]
+    found = {own.weight_decay for own in owns if own.weight_decay}
+    alike = {replace(own, weight_decay=0.0) for own in owns}
+    if len(alike) > 1 or len(found) > 1:
+        raise Unsupported(f"{framework}: an optimizer has one lr, beta1, beta2, epsilon and decay for all variables; "
+                          "some may be left out of the decay, no more")  # fmt: skip
+    return max(found, default=0.0), tuple(own.weight_decay != 0 for own in owns)
+
+
 def constant_betas(hyper: Hyper, framework: str) -> tuple[float, float]:
     """Both betas, of a framework in which they stay what they are; Unsupported where they change."""
     if isinstance(hyper.beta1, tuple) or isinstance(hyper.beta2, tuple):
         raise Unsupported(f"{framework}: its Adam has one beta1 and one beta2 for all steps")
     return hyper.beta1, hyper.beta2
+
+
+def exclude_from_decay(optimizer: Any, variables: list[Any], decays: tuple[bool, ...]) -> None:
+    """Leave variables out of the weight decay, where any decays."""
+    excluded = [variable for variable, decayed in zip(variables, decays, strict=True) if not decayed]
+    if excluded and any(decays):
+        optimizer.exclude_from_weight_decay(var_list=excluded)

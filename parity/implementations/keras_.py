@@ -17,7 +17,16 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
+from parity.implementations.implementation import (
+    WHOLE,
+    Gradients,
+    Implementation,
+    Leg,
+    constant_betas,
+    exclude_from_decay,
+    one_count,
+    shared_decay,
+)
 from parity.implementations.tensorflow_memory import aligned, array_of, tensor_on, tensorflow_module
 
 MODEL, VARIABLES, WEIGHT = "model.keras", "variables.npz", "weight_"
@@ -59,9 +68,10 @@ def run(
     Differs from: torch, in the place of eps (the form before section 2.1 of Kingma & Ba, here) and
     in counting t for all parameters together.
     """
-    if hyper.weight_decay != 0 and not hyper.decoupled:
+    if not hyper.decoupled and any(hyper.of(name).weight_decay for name in weights):
         raise Unsupported("keras: Adam has no L2 weight decay, only decoupled; set decoupled = true")
     beta1, beta2 = constant_betas(hyper, "keras")
+    decay, decays = shared_decay(hyper, weights, "keras")
     _keras()
     configuration = _Configuration(
         variant=variant,
@@ -70,7 +80,8 @@ def run(
         beta1=beta1,
         beta2=beta2,
         eps=hyper.eps,
-        weight_decay=hyper.weight_decay or None,
+        weight_decay=decay or None,
+        decays=decays,
         amsgrad=hyper.amsgrad,
     )
     idle = _idle_loops(configuration)
@@ -221,6 +232,7 @@ class _Configuration:
     beta2: float
     eps: float
     weight_decay: float | None
+    decays: tuple[bool, ...]
     amsgrad: bool
 
 
@@ -252,6 +264,7 @@ def _build(configuration: _Configuration) -> _Loop:
         amsgrad=configuration.amsgrad,
         weight_decay=configuration.weight_decay,
     )
+    exclude_from_decay(optimizer, variables, configuration.decays)
     optimizer.build(variables)
 
     def apply(tensors: list[Any]) -> None:
@@ -293,7 +306,7 @@ def _run_wrapped(
     keras, _ = _keras()
     optimizer = make()
     beta1, beta2 = constant_betas(hyper, "keras")
-    if hyper.weight_decay and not hyper.decoupled:
+    if not hyper.decoupled and any(hyper.of(name).weight_decay for name in weights):
         raise Unsupported("keras: its optimizers have no L2 weight decay, only decoupled")
     usual = Hyper()
     asked = {"beta_1": (beta1, usual.beta1), "beta_2": (beta2, usual.beta2), "epsilon": (hyper.eps, usual.eps),
@@ -303,9 +316,11 @@ def _run_wrapped(
             setattr(optimizer, key, value)
         elif value != plain:
             raise Unsupported(f"{type(optimizer).__name__} has no {key}")
-    optimizer.weight_decay = hyper.weight_decay or None
+    decay, decays = shared_decay(hyper, weights, "keras")
+    optimizer.weight_decay = decay or None
     variables = [keras.Variable(array, dtype=array.dtype.name, name=f"parameter_{place}")
                  for place, array in enumerate(weights.values())]  # fmt: skip
+    exclude_from_decay(optimizer, variables, decays)
     optimizer.build(variables)
     loop = _Loop(variables, optimizer, optimizer.apply)
     _begin(loop, weights, start, fresh=True)

@@ -141,11 +141,22 @@ def _double_enabled(double: bool) -> AbstractContextManager[Any]:
 
 
 def _moments(state: Any) -> dict[str, Arrays]:
-    """mu, nu and nu_max of the one transformation in a chain that keeps them; a chain's state is a tuple of states."""
+    """mu, nu and nu_max of the transformations that keep them, one or one of each kind of parameters.
+
+    A chain's state is a tuple of states, and `multi_transform` keeps those of its rules by name, each with nothing for
+    the parameters of the others.
+    """
     kept = {key: getattr(state, key) for key in ("mu", "nu", "nu_max") if hasattr(state, key)}
-    if kept or not isinstance(state, tuple):
-        return kept
-    return {key: arrays for part in state for key, arrays in _moments(part).items()}
+    if kept:
+        return {
+            key: {name: one for name, one in arrays.items() if hasattr(one, "shape")} for key, arrays in kept.items()
+        }
+    found: dict[str, Arrays] = {}
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, tuple) else ()
+    for part in parts:
+        for key, arrays in _moments(part).items():
+            found.setdefault(key, {}).update(arrays)
+    return found
 
 
 def _show(arrays: Arrays, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -164,13 +175,23 @@ class _Step(NamedTuple):
 def _step(hyper: Hyper, jit: bool, make: Callable[[Hyper], Any]) -> _Step:
     """One function per configuration, as compiled code belongs to the function; it keeps no state."""
     jax, optax = _modules()
-    optimizer = make(hyper)
+    optimizer = _of_groups(hyper, make)
 
     def step(gradients: Arrays, state: Any, parameters: Arrays) -> tuple[Arrays, Any]:
         updates, state = optimizer.update(gradients, state, parameters)
         return optax.apply_updates(parameters, updates), state
 
     return _Step(optimizer, jax.jit(step) if jit else step)
+
+
+def _of_groups(hyper: Hyper, make: Callable[[Hyper], Any]) -> Any:
+    """One transformation for all parameters, or one for each kind of them."""
+    _, optax = _modules()
+    if not hyper.groups:
+        return make(hyper)
+    kinds = {"": hyper.of(""), **dict(hyper.groups)}
+    rules = {name: make(own) for name, own in kinds.items()}
+    return optax.multi_transform(rules, lambda parameters: {name: name if name in kinds else "" for name in parameters})
 
 
 def _optimizer(hyper: Hyper) -> Any:

@@ -47,8 +47,10 @@ def run(
     Differs from: Keras 3, in p1 and p2 by repeated multiplication and in 1 - beta; AdamOptimizer
     itself, which keeps lr, betas, eps and powers in float32 for every dtype; torch, in the place of eps.
     """
-    if hyper.weight_decay != 0:
+    if any(hyper.of(name).weight_decay for name in weights):
         raise Unsupported("tensorflow: the Adam kernels have no weight decay, neither L2 nor decoupled")
+    if hyper.groups:
+        raise Unsupported("tensorflow: AdamOptimizer has one lr, beta1, beta2 and epsilon for all variables")
     check_formats(weights)
     parameters = {name: _slots(name, array, start, hyper.amsgrad) for name, array in weights.items()}
     powers = {slots.weight.dtype: _powers(hyper, slots.weight.dtype) for slots in parameters.values()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +12,16 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
-from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
+from parity.implementations.implementation import (
+    WHOLE,
+    Gradients,
+    Implementation,
+    Leg,
+    constant_betas,
+    exclude_from_decay,
+    one_count,
+    shared_decay,
+)
 from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
 
 CHECKPOINT = "checkpoint"
@@ -57,13 +67,14 @@ def run(
     (tensorflow_.py), in powers by `tf.pow` and in hyperparameters rounded to float32 ("legacy").
     """
     legacy = variant == "legacy"
-    if hyper.weight_decay != 0 and (legacy or not hyper.decoupled):
+    decay, decays = shared_decay(hyper, weights, "tf_keras")
+    if decay and (legacy or not hyper.decoupled):
         has = "no weight decay" if legacy else "no L2 weight decay, only decoupled; set decoupled = true"
         raise Unsupported(f"tf_keras: {'legacy.' if legacy else ''}Adam has {has}")
     check_formats(weights)
     tensorflow = tensorflow_module()
     variables = [tensorflow.Variable(array) for array in weights.values()]
-    optimizer = (_legacy if legacy else _new)(hyper, variables)
+    optimizer = _legacy(hyper, variables) if legacy else _new(replace(hyper, weight_decay=decay), variables, decays)
     staging: dict[str, np.ndarray] = {}
 
     def show(shown: list[Any]) -> dict[str, np.ndarray]:
@@ -118,7 +129,7 @@ def _legacy(hyper: Hyper, variables: list[Any]) -> Any:
     return optimizer
 
 
-def _new(hyper: Hyper, variables: list[Any]) -> Any:
+def _new(hyper: Hyper, variables: list[Any], decays: tuple[bool, ...]) -> Any:
     beta1, beta2 = constant_betas(hyper, "tf_keras")
     optimizer = _optimizers().Adam(
         beta_1=beta1,
@@ -128,6 +139,7 @@ def _new(hyper: Hyper, variables: list[Any]) -> Any:
         weight_decay=hyper.weight_decay or None,
         jit_compile=False,
     )
+    exclude_from_decay(optimizer, variables, decays)
     optimizer.build(variables)
     return optimizer
 

@@ -57,14 +57,11 @@ def run(
 
     # clone() moves the weights into torch's own allocation: in place steps never reach the input.
     parameters = {name: _tensor(array).clone().requires_grad_() for name, array in weights.items()}
-    decoupled = hyper.decoupled and hyper.weight_decay != 0
+    groups = grouped(parameters, hyper, leg.first)
+    decoupled = hyper.decoupled and any(group["weight_decay"] for group in groups)
     try:
         optimizer = (torch.optim.AdamW if decoupled else torch.optim.Adam)(
-            parameters.values(),
-            lr=hyper.lr_at(1),
-            betas=hyper.betas_at(leg.first),
-            eps=hyper.eps,
-            weight_decay=hyper.weight_decay,
+            groups,
             amsgrad=hyper.amsgrad,
             foreach=foreach,
             fused=fused,
@@ -108,21 +105,39 @@ def _orbit(
             for name, parameter in parameters.items()
         }
 
+    owns = list(_by_group(parameters, hyper))
     for step, gradient in enumerate(gradients, start=leg.first):
         for name, parameter in parameters.items():
             array = gradient[name]
             given = None if array is None else _tensor(array)
             parameter.grad = given.clone() if copies and given is not None else given
-        for group in optimizer.param_groups:
-            group["lr"] = hyper.lr_at(step)
-            if hyper.betas_change:
-                group["betas"] = hyper.betas_at(step)
+        for group, own in zip(optimizer.param_groups, owns, strict=True):
+            group["lr"] = own.lr_at(step)
+            if own.betas_change:
+                group["betas"] = own.betas_at(step)
         optimizer.step()
         w = {name: _array(parameter) for name, parameter in parameters.items()}
         yield State(w, moments("m"), moments("v"), moments("vmax"))
     if leg.save is not None:
         held = {name: parameter.detach() for name, parameter in parameters.items()}
         torch.save({"parameters": held, "optimizer": optimizer.state_dict()}, leg.save / CHECKPOINT)
+
+
+def _by_group(parameters: Mapping[str, Any], hyper: Hyper) -> dict[Hyper, list[Any]]:
+    """Parameters that have the same hyperparameters, together."""
+    found: dict[Hyper, list[Any]] = {}
+    for name, parameter in parameters.items():
+        found.setdefault(hyper.of(name), []).append(parameter)
+    return found
+
+
+def grouped(parameters: Mapping[str, Any], hyper: Hyper, step: int) -> list[dict[str, Any]]:
+    """The parameter groups of an optimizer, with what is in force at a step."""
+    return [
+        {"params": held, "lr": own.lr_at(step), "betas": own.betas_at(step), "eps": own.eps,
+         "weight_decay": own.weight_decay}
+        for own, held in _by_group(parameters, hyper).items()
+    ]  # fmt: skip
 
 
 def _kept(keys: Mapping[str, str], amsgrad: bool) -> dict[str, str]:
@@ -169,20 +184,21 @@ def _run_wrapped(
     keys: Mapping[str, str],
 ) -> Iterator[State]:
     parameters = {name: _tensor(array).clone().requires_grad_() for name, array in weights.items()}
-    optimizer = make(list(parameters.values()))
-    asked = {"eps": hyper.eps, "weight_decay": hyper.weight_decay, "amsgrad": hyper.amsgrad}
-    for group in optimizer.param_groups:
+    owns = _by_group(parameters, hyper)
+    optimizer = make([{"params": held} for held in owns.values()] if hyper.groups else list(parameters.values()))
+    for group, own in zip(optimizer.param_groups, owns, strict=True):
+        asked = {"eps": own.eps, "weight_decay": own.weight_decay, "amsgrad": own.amsgrad}
         for key, value in asked.items():
             if key not in group and value != getattr(Hyper(), key):
                 raise Unsupported(f"{type(optimizer).__name__} has no {key} in its groups")
-        if "betas" not in group and hyper.betas_at(1) != (0.9, 0.999):
+        if "betas" not in group and own.betas_at(1) != (0.9, 0.999):
             raise Unsupported(f"{type(optimizer).__name__} has no betas in its groups")
-        if hyper.weight_decay and bool(group.get("decoupled_weight_decay", hyper.decoupled)) != hyper.decoupled:
+        if own.weight_decay and bool(group.get("decoupled_weight_decay", hyper.decoupled)) != hyper.decoupled:
             kind = "decoupled" if hyper.decoupled else "L2"
             raise Unsupported(f"{type(optimizer).__name__} has no {kind} weight decay")
         group.update({key: value for key, value in asked.items() if key in group})
         if "betas" in group:
-            group["betas"] = hyper.betas_at(leg.first)
+            group["betas"] = own.betas_at(leg.first)
     yield from _orbit(optimizer, parameters, gradients, hyper, start, leg, _kept(keys, hyper.amsgrad), copies=True)
 
 

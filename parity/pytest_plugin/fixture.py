@@ -24,6 +24,9 @@ from parity.report.drift import drift_text
 from parity.report.failure import failure_text
 from parity.report.reproduction import explain_command, run_command, test_command
 
+GREEN = (Kind.IDENTICAL, Kind.WITHIN, Kind.EXPLAINED)
+"""What a test may come to that claims sameness."""
+
 DEFAULT_CASE = "same-hyperparameters"
 DEFAULTS = ("case", "dtype", "within", "nonfinite")
 
@@ -84,7 +87,7 @@ class Parity:
             self._test.user_properties += properties(answer)
             answers.append(answer)
             # DIVERGED can be as expected where rounding has no limit; nobody can claim sameness there.
-            if not answer.verdict.as_expected or answer.verdict.kind not in (Kind.IDENTICAL, Kind.WITHIN):
+            if not answer.verdict.as_expected or answer.verdict.kind not in GREEN:
                 failures.append(failure_text(answer, self._reproduction(question, cell, (actual, expected))))
         if failures:
             raise AssertionError("\n\n".join(failures))

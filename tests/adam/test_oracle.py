@@ -11,9 +11,11 @@ import pytest
 from parity.adam.arithmetic import Arithmetic, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
-from parity.adam.oracle import Block, Oracle, orbits
+from parity.adam.gradients import Block
+from parity.adam.oracle import Oracle, orbits
 from parity.adam.step import Rows, Start
 from parity.core.hyper import Hyper
+from parity.core.layout import Layout, Parameter
 from parity.numerics.formats import FORMATS
 
 SIZES = (3, 2)
@@ -30,6 +32,10 @@ def weights(format):
     return np.linspace(-1, 1, sum(SIZES)).astype(format.dtype)
 
 
+def of_sizes(sizes):
+    return Layout(tuple(Parameter(f"p{place}", (size,)) for place, size in enumerate(sizes)))
+
+
 def at_rest(weights, parameters):
     return Start(Rows(weights, *np.zeros((3, weights.size), weights.dtype)), np.zeros(parameters, np.int64))
 
@@ -43,7 +49,10 @@ def orbit(oracle, format, present=None, rows=None, pieces=(STEPS,)):
         blocks.append(Block(range(first + 1, first + piece + 1), rows[first : first + piece],
                             present[first : first + piece]))  # fmt: skip
         first += piece
-    found = [truths[oracle] for truths in orbits([oracle], at_rest(weights(format), len(SIZES)), SIZES, blocks, format)]
+    found = [
+        truths[oracle]
+        for truths in orbits([oracle], at_rest(weights(format), len(SIZES)), of_sizes(SIZES), blocks, format)
+    ]
     return {
         name: tuple(np.concatenate([getattr(getattr(one, name), part) for one in found]) for part in ("high", "low"))
         for name in ("w", "m", "v", *(["vmax"] if oracle.hyper.amsgrad else []))
@@ -169,7 +178,7 @@ def test_threads_tiles_and_pieces_change_no_bit(monkeypatch, present):
 
     def states(places, sizes, given):
         block = Block(range(1, STEPS + 1), np.ascontiguousarray(rows[:, places]), given)
-        (found,) = orbits([oracle], at_rest(weight[places], len(sizes)), sizes, [block], format)
+        (found,) = orbits([oracle], at_rest(weight[places], len(sizes)), of_sizes(sizes), [block], format)
         return np.stack([part for one in found[oracle] for part in one])
 
     expected = states(slice(None), sizes, given)

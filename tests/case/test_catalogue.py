@@ -73,7 +73,7 @@ MISTAKES = [
     ("steps = 3", 'steps = "3"', "steps: '3' is not allowed: input should be a valid integer"),
     ("steps = 3", "steps = 3.0", "steps: 3.0 is not allowed: input should be a valid integer"),
     ("steps = 3", "stepps = 3", "unknown key 'stepps'; allowed: dtypes, expect, extends, gradients, hyper, "
-     "parameters, restart, seed, start, steps, summary, sweep, weights, why; did you mean 'steps'?"),
+     "parameters, restart, seed, stages, start, steps, summary, sweep, weights, why; did you mean 'steps'?"),
     ("steps = 3", "", "steps: this key is missing"),
     ("lr = 0.01", "lr = -1", 'hyper.lr: -1 is not allowed; allowed: a finite number of at least 0, or "default"'),
     ("lr = 0.01", "lr = nan", 'hyper.lr: nan is not allowed; allowed: a finite number of at least 0, or "default"'),
@@ -85,8 +85,11 @@ MISTAKES = [
     ("lr = 0.01", "eps = inf", 'hyper.eps: inf is not allowed; allowed: a finite number of at least 0, or "default"'),
     ("lr = 0.01", "beta1 = 1.0", 'hyper.beta1: 1.0 is not allowed; allowed: a number in [0, 1), or "default"'),
     ("lr = 0.01", "beta2 = -0.1", 'hyper.beta2: -0.1 is not allowed; allowed: a number in [0, 1), or "default"'),
-    ("lr = 0.01", "weight_decay = -1", "hyper.weight_decay: -1 is not allowed: input should be greater than or"),
-    ("lr = 0.01", "weight_decay = inf", "hyper.weight_decay: inf is not allowed: input should be a finite number"),
+    ("lr = 0.01", "weight_decay = -1", "hyper.weight_decay: -1 is not allowed; allowed: a finite number of at least 0, or"),
+    ("lr = 0.01", "weight_decay = inf", "hyper.weight_decay: inf is not allowed; allowed: a finite number of at least 0, or"),
+    ("shape = [2, 3]", "shape = [2, 3]\nhyper = { lrr = 1 }", "parameters.0.hyper: unknown key 'lrr'; allowed: beta1, beta2, eps, lr, "
+     "weight_decay; did you mean 'lr'?"),
+    ("shape = [2, 3]", "shape = [2, 3]\nhyper = { beta1 = 1.0 }", "parameters.0.hyper.beta1: 1.0 is not allowed"),
     ("lr = 0.01", "amsgrad = 1", "hyper.amsgrad: 1 is not allowed: input should be a valid boolean"),
     ("lr = 0.01", "bta1 = 0.5", "hyper: unknown key 'bta1'; allowed: amsgrad, beta1, beta2, decoupled, eps, lr, "
      "weight_decay; did you mean 'beta1'?"),
@@ -111,7 +114,7 @@ MISTAKES = [
      "parameters: the name 'kernel' is given 2 times"),
     ("shape = [2, 3]", 'shape = [1]\ngradients = { kind = "bell", scale = 1, rows = 2 }',
      "parameters.0.gradients: unknown key 'rows'; allowed: kind, none_every, none_steps, scale"),
-    ('"DIVERGED"', '"DIVERGD"', "expect.0.verdict: 'DIVERGD' is not allowed; allowed: ANY, CRASHED, DIVERGED, IDENTICAL, "
+    ('"DIVERGED"', '"DIVERGD"', "expect.0.verdict: 'DIVERGD' is not allowed; allowed: ANY, CRASHED, DIVERGED, EXPLAINED, IDENTICAL, "
      "NOT_COMPARABLE, SKIPPED, WITHIN; did you mean 'DIVERGED'?"),
     ('"DIVERGED"', '"WITHIN"', "expect.0: 'within' and 'rounding' belong to the verdict WITHIN, and WITHIN needs one"),
     ('"DIVERGED"', '"WITHIN"\nwithin = { x = { max_abs = 1 } }', "expect.0.within.x: 'x' is not allowed; allowed: *, m, "),

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from parity.comparison.distance import Distance, First, Worst, distance_of, fold, merge
 from parity.comparison.divergence import measure_batch
+from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 
 LAYOUT = Layout((Parameter("a", (2,)), Parameter("empty", (0,)), Parameter("b", (3,))))
@@ -18,7 +19,7 @@ LAYOUT = Layout((Parameter("a", (2,)), Parameter("empty", (0,)), Parameter("b", 
 def measured(actual, expected, quantity="w", first=1, lr=0.5):
     actual, expected = (np.asarray(side, np.float32) for side in (actual, expected))
     steps = range(first, first + len(actual))
-    return measure_batch(quantity, actual, expected, LAYOUT, steps, lambda step: lr)
+    return measure_batch(quantity, actual, expected, LAYOUT, steps, Hyper(lr=lr))
 
 
 def folded(*parts):

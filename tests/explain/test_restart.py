@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.adam.oracle import Block
+from parity.adam.gradients import Block
 from parity.adam.step import Rows, Start
 from parity.adam.twins import TWINS
 from parity.core.hyper import Hyper

@@ -34,8 +34,7 @@ def asked(actual, expected, steps=range(1, 8)):
 def rows_of(actual, expected, quantity, inputs):
     orbits_of = {one for pair in differences(actual, expected).values() for one in pair}
     oracles = [one for one in orbits_of if isinstance(one, Oracle)]
-    sizes = [parameter.size for parameter in inputs.layout.parameters]
-    (truths,) = orbits(oracles, inputs.start(), sizes, inputs.blocks(), inputs.format)
+    (truths,) = orbits(oracles, inputs.start(), inputs.layout, inputs.blocks(), inputs.format)
     rows = {oracle: getattr(truths[oracle], quantity) for oracle in oracles}
     for side in (actual, expected):
         rows[side.trace.implementation] = from_double(side.trace.array(quantity)[1:].astype(np.float64))

@@ -168,7 +168,7 @@ class Reference:
         if key not in self._known:
             case, into = self.inputs.case, {}
             steps = range(1, case.steps + 1)
-            measured = measure_batch(quantity, rows, self.rows[quantity], case.layout(), steps, self.inputs.hyper.lr_at)
+            measured = measure_batch(quantity, rows, self.rows[quantity], case.layout(), steps, self.inputs.hyper)
             fold(measured, into)
             self._known[key] = into[quantity]
         return self._known[key]
@@ -179,8 +179,8 @@ class Reference:
         into: dict[str, Distance] = {}
         case = self.inputs.case
         for quantity, rows in self.rows.items():
-            lr_at = self.inputs.hyper.lr_at
-            fold(measure_standstill(quantity, self.inputs.initial, rows[-1], case.layout(), case.steps, lr_at), into)
+            hyper = self.inputs.hyper
+            fold(measure_standstill(quantity, self.inputs.initial, rows[-1], case.layout(), case.steps, hyper), into)
         return tuple(map(reach_of, into.values()))
 
     def judged(self, rows: Rows, expectation: Expectation) -> bool:

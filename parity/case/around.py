@@ -1,0 +1,106 @@
+"""The tables of a case file that say what stands around the step."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from parity.core.stages import Average, Clip, ClipBy, Decay, LossScale, Schedule, Stages
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ClipTable(_Table):
+    """by: "value", every element; "norm", the norm of each tensor; "global_norm", that of all together."""
+
+    by: Literal["value", "norm", "global_norm"]
+    limit: Positive
+
+
+class ScheduleTable(_Table):
+    """decay: which formula of `parity.core.stages.Decay`; steps: N; rate, floor: of those that have one."""
+
+    decay: Literal["cosine", "exponential", "inverse_time", "one_cycle"]
+    steps: Count
+    rate: Positive | None = None
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _what_belongs(self) -> ScheduleTable:
+        if (self.rate is None) == (self.decay in ("exponential", "inverse_time")):
+            raise ValueError(f"'rate' belongs to exponential and inverse_time, which need it, not to {self.decay}")
+        if self.floor and self.decay != "cosine":
+            raise ValueError(f"'floor' belongs to cosine, not to {self.decay}")
+        return self
+
+
+class LossScaleTable(_Table):
+    """initial: the scale of the first step; growth, backoff, interval: how it changes."""
+
+    initial: Positive = 65536.0
+    growth: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
+    backoff: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    interval: Count = 2000
+
+
+class AverageTable(_Table):
+    """momentum: share of the old average that stays; overwrite: after so many steps weights become it, 0 for never."""
+
+    momentum: Annotated[float, Field(gt=0, lt=1)]
+    overwrite: Annotated[int, Field(ge=0)] = 0
+
+
+class StagesTable(_Table):
+    """What is done to gradients, lr and weights around the step; formulas: `parity.core.stages`.
+
+    loss_scale: gradients times a scale and divided by it again, steps that are not finite are left out. accumulate: so
+    many gradients make one update, of their mean. clip: what gradients are held against. maximize: up the gradient.
+    schedule: of lr. average: of the weights.
+    """
+
+    loss_scale: LossScaleTable | None = None
+    accumulate: Count = 1
+    clip: ClipTable | None = None
+    maximize: bool = False
+    schedule: ScheduleTable | None = None
+    average: AverageTable | None = None
+
+    @model_validator(mode="after")
+    def _one_counter(self) -> StagesTable:
+        if self.loss_scale and (self.schedule or self.accumulate > 1):
+            raise ValueError("loss_scale goes with neither schedule nor accumulate: who counts a step left out differs")
+        return self
+
+    def stages(self) -> Stages:
+        """The same as a value."""
+        clip, schedule = self.clip, self.schedule
+        return Stages(
+            loss_scale=None if self.loss_scale is None else LossScale(**dict(self.loss_scale)),
+            accumulate=self.accumulate,
+            clip=None if clip is None else Clip(ClipBy(clip.by), clip.limit),
+            maximize=self.maximize,
+            schedule=None
+            if schedule is None
+            else Schedule(Decay(schedule.decay), schedule.steps, schedule.rate or 0.0, schedule.floor),
+            average=None if self.average is None else Average(**dict(self.average)),
+        )
+
+
+class ParameterHyper(_Table):
+    """Hyperparameters that one tensor has for itself, each a number; what is left out is that of the case."""
+
+    lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    beta1: Annotated[float, Field(ge=0, lt=1)] | None = None
+    beta2: Annotated[float, Field(ge=0, lt=1)] | None = None
+    eps: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+    def told(self) -> dict[str, Any]:
+        """Those that are given."""
+        return {name: float(value) for name, value in self if value is not None}
