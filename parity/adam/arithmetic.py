@@ -9,7 +9,17 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from parity.adam.convention import Epsilon
-from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, Largest, SecondMoment, Update
+from parity.adam.forms import (
+    Clipping,
+    DecayGradient,
+    DecayWeights,
+    Factors,
+    FirstMoment,
+    Largest,
+    Reduction,
+    SecondMoment,
+    Update,
+)
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.numerics.formats import FORMATS, Format
@@ -69,7 +79,7 @@ class Arithmetic:
     operations and contraction to fma. rounding, square_root, subnormals: as their types say. tail: the last
     ``size % lanes`` elements of a tensor, which a vectorised loop leaves to a scalar one. only: a tensor that is the
     only one of its optimizer. alone: the only element of a tensor; zero_dimensional: that of a tensor of shape (). The
-    later wins.
+    later wins. clipping, reduction: of what is done to gradients before the step.
     """
 
     factors: Factors
@@ -87,6 +97,8 @@ class Arithmetic:
     only: Exceptional = Exceptional()
     alone: Exceptional = Exceptional()
     zero_dimensional: Exceptional = Exceptional()
+    clipping: Clipping = Clipping.PLAIN
+    reduction: Reduction = Reduction.EXACT
 
 
 def plain(epsilon: Epsilon, rounding: Rounding = Rounding.EACH_OPERATION) -> Arithmetic:

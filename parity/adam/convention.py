@@ -45,12 +45,23 @@ class Maximum(StrEnum):
     AFTER_CORRECTION = "after_correction"
 
 
+class ClipFactor(StrEnum):
+    """What gradients are multiplied by whose norm n is larger than the limit.
+
+    EXACT: limit / n; Keras, TensorFlow, optax. WITH_1E_6: ``limit / (n + 1e-6)``, where that is less than 1; torch.
+    """
+
+    EXACT = "exact"
+    WITH_1E_6 = "with_1e-6"
+
+
 @dataclass(frozen=True, slots=True)
 class Convention:
     """Which formula carries the name Adam.
 
     epsilon: where eps stands. bias_correction: whether m and v are divided by 1 - beta^t; where it
-    is False both divisors are 1. step_count: what t counts. maximum: what AMSGrad keeps.
+    is False both divisors are 1. step_count: what t counts. maximum: what AMSGrad keeps. clip_factor: what
+    gradients are clipped by.
 
     One choice is not a field, because all frameworks agree: a parameter without a gradient keeps w, m, v and vmax,
     undecayed. Weight decay is asked for by `Hyper`.
@@ -60,3 +71,4 @@ class Convention:
     bias_correction: bool = True
     step_count: StepCount = StepCount.GLOBAL
     maximum: Maximum = Maximum.BEFORE_CORRECTION
+    clip_factor: ClipFactor = ClipFactor.EXACT

@@ -5,7 +5,9 @@ Arrays: w, m, v, vmax, the gradient g, and x, which is vmax under AMSGrad and v 
 (weight_decay); b1, b2: betas of the moments; c1, c2: 1 - beta; k1, k2: 1 - beta^t; i1, i2: 1 / k; r2: sqrt(k2);
 step: -lr / k1; alpha: lr * r2 / k1; back: -lr; decay: lr * wd; shrink: 1 - lr * wd. Lines that begin with
 ``decoupled:``, ``l2:``, ``without l2:`` or ``amsgrad:`` belong to the form only where that is asked for, those with
+``given:`` or ``formed:`` where the gradient is as it was given or its elements were changed before the step, those with
 ``with eps:`` or ``without eps:`` where eps, rounded, is another number than 0 or not.
+`Clipping`, `Reduction` and `Rates`, what is done around a step, are words.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ class FirstMoment(StrEnum):
     AVERAGE_FMA_NEW = "m = fma(c1, g, b1 * m)"
     AVERAGE_FMA_OLD = "m = fma(b1, m, c1 * g)"
     AVERAGE_FMA_L2 = "without l2: m = fma(c1, g, b1 * m); l2: m = fma(b1, m, c1 * g)"
+    AVERAGE_FMA_FORMED = "given: m = fma(c1, g, b1 * m); formed: m = fma(b1, m, c1 * g)"
     DIFFERENCE = "m = m + (g - m) * c1"
     DIFFERENCE_FMA = "m = fma(g - m, c1, m)"
     LERP = "m = lerp(m, g, c1)"
@@ -114,6 +117,52 @@ class DecayWeights(StrEnum):
     SUBTRACTED_FMA = "w = fma(-(w * wd), lr, w)"
     SUBTRACTED_FOLDED_FMA = "w = fma(-w, decay, w)"
     IN_UPDATE = ""
+
+
+class Clipping(StrEnum):
+    """How a gradient g whose tensor or tensors have the norm n is scaled to a limit c, each operation rounded.
+
+    PLAIN: ``g * (c / n)`` where n > c. TORCH: ``g * min(1 / (n + 1e-6) * c, 1)``; torch/nn/utils/clip_grad.py, torch
+    2.13. KERAS: ``g * (c * min(1 / n, 1 / c) + (n - n))``; keras/src/optimizers/base_optimizer.py, Keras 3.15.1; of a
+    single tensor as TENSORFLOW: ``g * c / max(n, c)``; tensorflow/python/ops/clip_ops.py, TensorFlow 2.21. OPTAX:
+    ``g * (1 / n) * c`` where not n < c, as XLA divides by a scalar; optax/transforms/_clipping.py, optax 0.2.8.
+    """
+
+    PLAIN = "plain"
+    TORCH = "torch"
+    KERAS = "keras"
+    TENSORFLOW = "tensorflow"
+    OPTAX = "optax"
+
+
+class Reduction(StrEnum):
+    """In which order squares are summed up, in float32 where the dtype is a half.
+
+    EXACT: one rounding, as if in real numbers. VECTORS: n sums side by side, 32 bytes wide, then one after another;
+    of the rest first squares in fours, then fma (torch, linalg.vector_norm). HALVES: n sums side by side, halves of
+    them added until one is left, and the sum of the rest at last (Eigen; up to 31 elements). IN_ORDER: one after
+    another, tensors in the order of their names (XLA, up to 31 elements), CONTRACTED: with fma (compiled).
+    """
+
+    EXACT = "exact"
+    VECTORS = "vectors"
+    HALVES = "halves"
+    IN_ORDER = "in_order"
+    CONTRACTED = "contracted"
+
+
+class Rates(StrEnum):
+    """How lr is formed where a schedule is asked for; formulas: `parity.core.stages.Decay`.
+
+    DOUBLE: as they stand. TORCH: cosine decay from the lr before, and up again past its end; one cycle with phases that
+    end a step earlier; else DOUBLE. KERAS: in float32, of the number of batches. OPTAX: in float32, and all but
+    exponential decay in double for float64 weights.
+    """
+
+    DOUBLE = "double"
+    TORCH = "torch"
+    KERAS = "keras"
+    OPTAX = "optax"
 
 
 _HOST = """

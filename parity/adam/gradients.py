@@ -2,26 +2,177 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from parity.adam.convention import Convention, StepCount
+from parity.adam.arithmetic import Arithmetic
+from parity.adam.clipping import clip, clip_exactly
+from parity.adam.convention import ClipFactor, Convention, StepCount
+from parity.adam.forms import Clipping, Reduction
+from parity.core.layout import Layout, Parameter
+from parity.core.stages import LossScale, Stages
+from parity.numerics.double_double import add, divide, from_double
+from parity.numerics.jit import compiled
 
 
 class Block(NamedTuple):
     """Gradients of consecutive steps: their 1-based numbers, rows (steps, size), and who has one.
 
-    present: (steps, parameters), False where a parameter's gradient is None.
+    present: (steps, parameters), False where a parameter's gradient is None, and for all where no update is made.
+    updates: (steps,), False where none is, and nobody counts; None for one at every step. low: what is to be added to
+    the gradients in double-double; None for nothing.
     """
 
     steps: range
     gradients: np.ndarray
     present: np.ndarray
+    updates: np.ndarray | None = None
+    low: np.ndarray | None = None
 
 
 def counts_in(block: Block, before: np.ndarray, convention: Convention) -> np.ndarray:
     """The t of every parameter's bias correction, (steps, parameters); `before`: (parameters,) at the step before."""
-    every = convention.step_count is StepCount.GLOBAL
-    counts: np.ndarray = before + np.cumsum(block.present | every, axis=0, dtype=np.int64)
+    counted = block.present
+    if convention.step_count is StepCount.GLOBAL:
+        updates = np.ones(len(block.steps), bool) if block.updates is None else block.updates
+        counted = np.broadcast_to(updates[:, None], counted.shape)
+    counts: np.ndarray = before + np.cumsum(counted, axis=0, dtype=np.int64)
     return counts
+
+
+def taken(
+    blocks: Iterable[Block], layout: Layout, stages: Stages, clipping: Clipping, reduction: Reduction
+) -> Iterator[Block]:
+    """What an Adam takes of the gradients that it is given, every operation rounded to their dtype.
+
+    In order: the loss scale (times it and divided by it, and no update where anything is not finite), accumulation
+    (no update but every k-th, of the mean), clipping, the sign. Formulas: `parity.core.stages`; how the mean is formed,
+    the limit held and a norm summed up: `clipping`, `reduction`.
+    """
+    if not stages.change_gradients:
+        yield from blocks
+        return
+    scaling = None if stages.loss_scale is None else _Scaling(stages.loss_scale)
+    sums: np.ndarray | None = None
+    for block in blocks:
+        rows, present = block.gradients.copy(), block.present.copy()
+        updates = np.ones(len(block.steps), bool)
+        with np.errstate(all="ignore"):
+            for place, step in enumerate(block.steps):
+                row = rows[place]
+                if scaling is not None:
+                    row, updates[place] = scaling.unscaled(row)
+                if stages.accumulate > 1:
+                    number = (step - 1) % stages.accumulate + 1
+                    sums = _added(sums if number > 1 else None, row, number, stages.accumulate, clipping)
+                    updates[place], row = number == stages.accumulate, sums
+                if stages.clip is not None:
+                    row = clip(row, present[place], layout, stages.clip, clipping, reduction)
+                rows[place] = -row if stages.maximize else row
+        present &= updates[:, None]
+        yield block._replace(gradients=rows, present=present, updates=updates)
+
+
+def taken_one_by_one(
+    gradients: Iterable[Mapping[str, np.ndarray | None]],
+    weights: Mapping[str, np.ndarray],
+    stages: Stages,
+    arithmetic: Arithmetic,
+) -> Iterator[dict[str, np.ndarray | None] | None]:
+    """As `taken`, of gradients by name; None for a step that is no update."""
+    layout = Layout(tuple(Parameter(name, array.shape) for name, array in weights.items()))
+    dtype = next(iter(weights.values())).dtype
+
+    def blocks() -> Iterator[Block]:
+        for step, gradient in enumerate(gradients, start=1):
+            row, present = np.zeros((1, layout.size), dtype), np.ones((1, len(weights)), bool)
+            for number, (parameter, place) in enumerate(layout.slices()):
+                array = gradient[parameter.name]
+                present[0, number] = array is not None
+                row[0, place] = 0 if array is None else array.ravel()
+            yield Block(range(step, step + 1), row, present)
+
+    for block in taken(blocks(), layout, stages, arithmetic.clipping, arithmetic.reduction):
+        if block.updates is not None and not block.updates[0]:
+            yield None
+            continue
+        views = layout.views(block.gradients[0])
+        here = zip(views.items(), block.present[0], strict=True)
+        yield {name: np.array(view) if one else None for (name, view), one in here}
+
+
+def taken_exactly(blocks: Iterable[Block], layout: Layout, stages: Stages, factor: ClipFactor) -> Iterator[Block]:
+    """The same in (nearly) exact arithmetic; which steps are no updates is decided in the dtype of the blocks."""
+    if not stages.change_gradients:
+        yield from blocks
+        return
+    scaling = None if stages.loss_scale is None else _Scaling(stages.loss_scale)
+    mean = from_double(np.zeros(layout.size))
+    for block in blocks:
+        high, low = np.zeros((2, *block.gradients.shape))
+        updates = np.ones(len(block.steps), bool)
+        for place, step in enumerate(block.steps):
+            row = block.gradients[place]
+            if scaling is not None:
+                with np.errstate(all="ignore"):
+                    updates[place] = scaling.unscaled(row)[1]
+            number = (step - 1) % stages.accumulate + 1
+            updates[place] &= number == stages.accumulate
+            _into_mean(*mean, row.astype(np.float64), float(number))
+            high[place], low[place] = mean
+            if stages.clip is not None and updates[place]:
+                high[place], low[place] = clip_exactly(mean, block.present[place], layout, stages.clip, factor)
+        if stages.maximize:
+            high, low = -high, -low
+        yield block._replace(gradients=high, present=block.present & updates[:, None], updates=updates, low=low)
+
+
+@compiled
+def _into_mean(high: np.ndarray, low: np.ndarray, row: np.ndarray, number: float) -> None:
+    """From the mean of all gradients but the last, in double-doubles, to that of so many."""
+    for i in range(row.size):
+        if number == 1:
+            high[i], low[i] = row[i], 0.0
+            continue
+        gap_high, gap_low = add(row[i], 0.0, -high[i], -low[i])
+        part_high, part_low = divide(gap_high, gap_low, number, 0.0)
+        high[i], low[i] = add(high[i], low[i], part_high, part_low)
+
+
+def _added(sums: np.ndarray | None, row: np.ndarray, number: int, of: int, clipping: Clipping) -> np.ndarray:
+    """The accumulated gradient after so many of a mean, as each framework forms it."""
+    match clipping:
+        case Clipping.KERAS | Clipping.TENSORFLOW:
+            total = row if sums is None else row + sums
+            mean: np.ndarray = (total / row.dtype.type(of)).astype(row.dtype)
+            return mean if number == of else total
+        case Clipping.OPTAX:
+            before = np.zeros_like(row) if sums is None else sums
+            moved: np.ndarray = (before + (row - before) / row.dtype.type(number)).astype(row.dtype)
+            return moved
+        case _:
+            # As the gradient of a loss that is divided by their number.
+            part: np.ndarray = (row / row.dtype.type(of)).astype(row.dtype)
+            return part if sums is None else sums + part
+
+
+class _Scaling:
+    """A loss scale on its way."""
+
+    def __init__(self, table: LossScale) -> None:
+        self._table, self._scale, self._good = table, table.initial, 0
+
+    def unscaled(self, row: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Gradients as they are after the scale, and whether all are finite; then the scale of the next step."""
+        scale = row.dtype.type(self._scale)
+        back: np.ndarray = ((row * scale).astype(row.dtype) * row.dtype.type(1 / self._scale)).astype(row.dtype)
+        finite = bool(np.isfinite(back).all())
+        table = self._table
+        self._good = self._good + 1 if finite else 0
+        if not finite:
+            self._scale *= table.backoff
+        elif self._good == table.interval:
+            self._scale, self._good = self._scale * table.growth, 0
+        return back, finite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, plain
-from parity.adam.convention import Convention, Epsilon, Maximum
+from parity.adam.convention import ClipFactor, Convention, Epsilon, Maximum
 from parity.adam.exact import TILE, Values, exact_code, execute, run_exactly
 from parity.adam.forms import DecayWeights, Update
-from parity.adam.gradients import Block, counts_in
+from parity.adam.gradients import Block, counts_in, taken_exactly
 from parity.adam.kernels import Program, compiled
 from parity.adam.scalars import scalars
 from parity.adam.stages import programs
@@ -22,6 +23,7 @@ from parity.adam.step import Start
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
+from parity.core.stages import Stages
 from parity.numerics.double_double import DoubleDouble, from_double
 from parity.numerics.formats import Format
 from parity.numerics.jit import compiled as machine_code
@@ -54,6 +56,11 @@ class Oracle:
     hyper: Hyper
     convention: Convention
     arithmetic: Arithmetic | None = None
+
+    @property
+    def takes(self) -> tuple[Stages, ClipFactor]:
+        """What decides which gradients it takes."""
+        return self.hyper.stages, self.convention.clip_factor
 
     @property
     def forms(self) -> Arithmetic:
@@ -95,20 +102,25 @@ def orbits(
     as in `parity.adam.step`. Every operation has a relative error of some 2**-104; see `DoubleDouble` for its range.
     """
     runs = {one: _Run(one, start, layout, format) for one in dict.fromkeys(oracles)}
-    for block in blocks:
-        gradients = block.gradients.astype(np.float64)
-        pieces = [piece for run in runs.values() for piece in run.pieces(block)]
+    kinds = list(dict.fromkeys(one.takes for one in runs))
+    sources = itertools.tee(blocks, len(kinds))
+    staged = [taken_exactly(source, layout, *kind) for source, kind in zip(sources, kinds, strict=True)]
+    for found in zip(*staged, strict=True):
+        given = {kind: _in_double(block) for kind, block in zip(kinds, found, strict=True)}
+        pieces = [(*given[one.takes], *piece) for one, run in runs.items()
+                  for piece in run.pieces(found[kinds.index(one.takes)])]  # fmt: skip
         # What is short is done before another thread has woken up.
-        if gradients.size * len(runs) < _LONG:
+        if found[0].gradients.size * len(runs) < _LONG:
             for piece in pieces:
-                _advanced(gradients, piece)
+                _advance(*piece)
         else:
-            at_once([partial(_advanced, gradients, piece) for piece in pieces])
+            at_once([partial(_advance, *piece) for piece in pieces])
         yield {one: run.truth() for one, run in runs.items()}
 
 
-def _advanced(gradients: np.ndarray, piece: tuple[object, ...]) -> None:
-    _advance(gradients, *piece)
+def _in_double(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients, and what is to be added to them; empty where nothing is."""
+    return block.gradients.astype(np.float64), np.zeros((0, 0)) if block.low is None else block.low
 
 
 class _Run:
@@ -130,7 +142,7 @@ class _Run:
         self._rows = from_double(np.stack([getattr(start.rows, name)[None].astype(np.float64) for name in names]))
 
     def pieces(self, block: Block) -> Iterator[tuple[object, ...]]:
-        """What `_advance` takes beside the gradients, for every piece of the row that takes its steps alike."""
+        """What `_advance` takes behind the gradients, for every piece of the row that takes its steps alike."""
         shape = (len(self._rows.high), len(block.steps) + 1, self._rows.high.shape[-1])
         before, self._rows = self._rows, DoubleDouble(np.empty(shape), np.empty(shape))
         self._rows.high[:, 0], self._rows.low[:, 0] = before.high[:, -1], before.low[:, -1]
@@ -185,6 +197,7 @@ class _Code:
 @machine_code
 def _advance(
     gradients: np.ndarray,
+    gradients_low: np.ndarray,
     high: np.ndarray,
     low: np.ndarray,
     factors_high: np.ndarray,
@@ -213,7 +226,8 @@ def _advance(
                     if source == _FACTOR:
                         work_high[row, i], work_low[row, i] = factors_high[step, row], factors_low[step, row]
                     elif source == _GRADIENT:
-                        work_high[row, i], work_low[row, i] = gradients[step, left + i], 0.0
+                        work_high[row, i] = gradients[step, left + i]
+                        work_low[row, i] = gradients_low[step, left + i] if gradients_low.size else 0.0
                     else:
                         work_high[row, i], work_low[row, i] = high[source, step, left + i], low[source, step, left + i]
             execute(operations, work_high, work_low, width)

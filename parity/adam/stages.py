@@ -7,6 +7,7 @@ from functools import cache
 from parity.adam.arithmetic import Arithmetic
 from parity.adam.kernels import Program, compiled
 from parity.core.hyper import Hyper
+from parity.core.stages import ClipBy, Stages
 
 _ARRAYS = ("w", "m", "v", "vmax", "g")
 
@@ -27,6 +28,11 @@ def programs(arithmetic: Arithmetic, hyper: Hyper, has_eps: bool) -> tuple[Progr
     return tuple(compiled(_asked_for(text, hyper, has_eps), _ARRAYS) for text in texts)
 
 
+def _formed(stages: Stages) -> bool:
+    """Whether elements of the gradient are changed each on its own, so that a compiler may take that with the step."""
+    return stages.maximize or (stages.clip is not None and stages.clip.by is ClipBy.VALUE)
+
+
 def _asked_for(text: str, hyper: Hyper, has_eps: bool) -> str:
     """A program without the lines whose condition does not hold."""
     decays = hyper.weight_decay != 0
@@ -35,6 +41,8 @@ def _asked_for(text: str, hyper: Hyper, has_eps: bool) -> str:
         "l2": decays and not hyper.decoupled,
         "without l2": not decays or hyper.decoupled,
         "amsgrad": hyper.amsgrad,
+        "given": not _formed(hyper.stages),
+        "formed": _formed(hyper.stages),
         "with eps": has_eps,
         "without eps": not has_eps,
     }

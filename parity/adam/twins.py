@@ -7,31 +7,45 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, SquareRoot, Subnormals, plain
-from parity.adam.convention import Convention, Epsilon, Maximum, StepCount
-from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, Largest, SecondMoment, Update
+from parity.adam.convention import ClipFactor, Convention, Epsilon, Maximum, StepCount
+from parity.adam.forms import (
+    Clipping,
+    DecayGradient,
+    DecayWeights,
+    Factors,
+    FirstMoment,
+    Largest,
+    Rates,
+    Reduction,
+    SecondMoment,
+    Update,
+)
+from parity.adam.schedule import scheduled
 from parity.core.hyper import Hyper
-from parity.numerics.formats import FORMATS
+from parity.numerics.formats import FORMATS, Format
 
 
 @dataclass(frozen=True, slots=True)
 class Twin:
     """A from-scratch Adam that is to equal an implementation bit for bit: its formula and its arithmetic.
 
-    eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0.
+    eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0. rates: how
+    lr is formed under a schedule.
     """
 
     convention: Convention
     arithmetic: Arithmetic
     eps_for_zero: float = 0.0
     open_without_eps: str = ""
+    rates: Rates = Rates.DOUBLE
 
-    def in_force(self, asked: Hyper) -> Hyper:
-        """The hyperparameters that this Adam takes where others are asked for."""
-        return replace(asked, eps=asked.eps or self.eps_for_zero)
+    def in_force(self, asked: Hyper, steps: int, format: Format) -> Hyper:
+        """The hyperparameters that this Adam takes on weights of a format where others are asked for."""
+        return scheduled(replace(asked, eps=asked.eps or self.eps_for_zero), self.rates, steps, format)
 
     def leaves_open(self, asked: Hyper) -> str:
         """Why nothing is claimed for these hyperparameters; empty where the claim holds."""
-        return "" if self.in_force(asked).eps else self.open_without_eps
+        return "" if asked.eps or self.eps_for_zero else self.open_without_eps
 
 
 _HALVES = ("float16", "bfloat16")
@@ -171,7 +185,7 @@ def _optax_jit() -> dict[str, Arithmetic]:
     plain_ones = _optax_plain()
     contracted = replace(
         plain_ones["float32"],
-        first_moment=FirstMoment.AVERAGE_FMA_NEW,
+        first_moment=FirstMoment.AVERAGE_FMA_FORMED,
         second_moment=SecondMoment.AVERAGE_FMA_L2,
         update=Update.OUTSIDE_QUOTIENTS_FMA,
         decay_gradient=DecayGradient.FMA,
@@ -228,7 +242,38 @@ def _plain(epsilon: Epsilon, rounding: Rounding) -> Mapping[str, Twin]:
     return _claims(Convention(epsilon, step_count=count), dict.fromkeys(FORMATS, plain(epsilon, rounding)))
 
 
-TWINS: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
+_AROUND: Mapping[str, tuple[ClipFactor, Clipping, Reduction, Rates]] = MappingProxyType(
+    {
+        "torch": (ClipFactor.WITH_1E_6, Clipping.TORCH, Reduction.VECTORS, Rates.TORCH),
+        "keras": (ClipFactor.EXACT, Clipping.KERAS, Reduction.HALVES, Rates.KERAS),
+        "tf_keras": (ClipFactor.EXACT, Clipping.KERAS, Reduction.HALVES, Rates.KERAS),
+        "optax": (ClipFactor.EXACT, Clipping.OPTAX, Reduction.IN_ORDER, Rates.OPTAX),
+    }
+)
+"""What each framework does around a step; from the first part of a name."""
+
+
+def _with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
+    first, *_, variant = name.split(".")
+    if first not in _AROUND:
+        return twins
+    factor, clipping, reduction, rates = _AROUND[first]
+    # XLA forms a square where it is added.
+    reduction = Reduction.CONTRACTED if variant in ("jit", "xla") else reduction
+    return MappingProxyType(
+        {
+            dtype: replace(
+                twin,
+                convention=replace(twin.convention, clip_factor=factor),
+                arithmetic=replace(twin.arithmetic, clipping=clipping, reduction=reduction),
+                rates=rates,
+            )
+            for dtype, twin in twins.items()
+        }
+    )
+
+
+_PLAIN_AROUND: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
     {
         **{f"numpy.adam.{epsilon}": _plain(epsilon, Rounding.EACH_OPERATION) for epsilon in Epsilon},
         **{f"numpy.adam.{epsilon}.store": _plain(epsilon, Rounding.AT_STORE) for epsilon in Epsilon},
@@ -244,6 +289,10 @@ TWINS: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "optax.adam.plain": _claims(_OPTAX_ALL, _optax_plain()),
         "optax.adam.jit": _compiled(_OPTAX_ALL, _optax_jit()),
     }
+)
+
+TWINS: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
+    {name: _with_around(name, twins) for name, twins in _PLAIN_AROUND.items()}
 )
 """By implementation and dtype, on x86-64 with AVX-512: torch 2.13, Keras 3.15.1 and TensorFlow 2.21, tf_keras 2.21,
 optax 0.2.8 on JAX 0.10.2."""

@@ -174,7 +174,10 @@ def _why(before: Entry, after: Entry, inputs: Inputs | None, restored: str) -> t
         return f"nothing can be said of its size: {restored}", (), False
     old, new = (one.twin if one.known and isinstance(one.twin, Twin) else None for one in (before, after))
     if old is not None and new is not None:
-        left, right = Adam(old.in_force(before.hyper), old), Adam(new.in_force(after.hyper), new)
+        format = format_named(after.dtype)
+        left, right = (
+            Adam(twin.in_force(entry.hyper, entry.steps, format), twin) for twin, entry in ((old, before), (new, after))
+        )
         changed = _switched(left, right, after, inputs)
         if changed:
             told = "; ".join(f"{one.family}: {one.detail}" for one in changed)

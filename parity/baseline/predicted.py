@@ -10,8 +10,18 @@ from typing import Any, TypeVar
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, SquareRoot, Subnormals
-from parity.adam.convention import Convention, Epsilon, Maximum, StepCount
-from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, Largest, SecondMoment, Update
+from parity.adam.convention import ClipFactor, Convention, Epsilon, Maximum, StepCount
+from parity.adam.forms import (
+    Clipping,
+    DecayGradient,
+    DecayWeights,
+    Factors,
+    FirstMoment,
+    Largest,
+    Reduction,
+    SecondMoment,
+    Update,
+)
 from parity.adam.twins import Twin
 from parity.core.hyper import Hyper
 from parity.explain.inputs import Inputs
@@ -30,7 +40,7 @@ def predict(twin: Twin, hyper: Hyper, inputs: Inputs, steps: Sequence[int]) -> d
     serves, as what differs from it is kept.
     """
     plain = replace(twin, arithmetic=replace(twin.arithmetic, square_root=SquareRoot.IEEE))
-    adam = Adam(plain.in_force(hyper), plain)
+    adam = Adam(plain.in_force(hyper, max(steps, default=0), inputs.format), plain)
     kept: dict[str, list[np.ndarray]] = {}
     wanted = set(steps)
     for block, rows in free_run(adam, inputs.start(), inputs.layout, inputs.blocks()):
@@ -68,6 +78,7 @@ def _twin(told: dict[str, Any]) -> Twin:
             bool(convention["bias_correction"]),
             StepCount(convention["step_count"]),
             Maximum(convention["maximum"]),
+            ClipFactor(convention.get("clip_factor", ClipFactor.EXACT)),
         ),
         Arithmetic(
             _form(Factors, arithmetic["factors"]),
@@ -81,7 +92,9 @@ def _twin(told: dict[str, Any]) -> Twin:
             SquareRoot(arithmetic["square_root"]),
             Subnormals(arithmetic["subnormals"]),
             int(arithmetic["lanes"]),
-            *(_exceptional(arithmetic[name]) for name in _PLACES),
+            clipping=Clipping(arithmetic.get("clipping", Clipping.PLAIN)),
+            reduction=Reduction(arithmetic.get("reduction", Reduction.EXACT)),
+            **{name: _exceptional(arithmetic[name]) for name in _PLACES},
         ),
         float(told["eps_for_zero"]),
         str(told["open_without_eps"]),

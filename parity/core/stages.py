@@ -93,9 +93,10 @@ class LossScale:
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """A running average a of the weights after every step, ``a = momentum * a + (1 - momentum) * w``; it begins as w.
+    """A running average a of the weights after every step, ``a = momentum * a + (1 - momentum) * w``.
 
-    overwrite: weights are replaced by it after every so many steps; 0 for never.
+    It begins as the weights after the first step. overwrite: after every so many steps weights are replaced by it; 0
+    for never.
     """
 
     momentum: float
@@ -116,6 +117,11 @@ class Stages:
     maximize: bool = False
     schedule: Schedule | None = None
     average: Average | None = None
+
+    @property
+    def change_gradients(self) -> bool:
+        """Whether the step takes another gradient than the one that is given, or none."""
+        return self.loss_scale is not None or self.accumulate > 1 or self.clip is not None or self.maximize
 
     @property
     def names(self) -> tuple[str, ...]:

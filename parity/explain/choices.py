@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
-from parity.adam.convention import Convention, Maximum
+from parity.adam.convention import ClipFactor, Convention, Maximum
 from parity.adam.forms import DecayWeights, Factors, Update
 from parity.adam.kernels import Program
 from parity.adam.oracle import Oracle
@@ -22,7 +22,7 @@ from parity.explain.running import Adam
 from parity.numerics.formats import Format
 
 _OWN_RUNG = ("factors", "first_moment", "second_moment", "decay_gradient", "decay_weights", "maximum", "update",
-             "rounding", "square_root", "subnormals")  # fmt: skip
+             "rounding", "square_root", "subnormals", "clipping", "reduction")  # fmt: skip
 _POWERS = frozenset({"k1", "k2", "i1", "i2", "r2", "step", "alpha"})
 """Scalars that are made of powers of beta."""
 
@@ -58,7 +58,7 @@ def _choices(expected: Adam) -> Iterator[tuple[str, Callable[[Adam], Adam]]]:
     yield "hyperparameters", lambda adam: replace(adam, hyper=expected.hyper)
     yield "epsilon", lambda adam: _placed(adam, expected)
     yield "amsgrad", lambda adam: _with_maximum(adam, expected)
-    for name in ("bias_correction", "step_count"):
+    for name in ("bias_correction", "step_count", "clip_factor"):
         value = getattr(target.convention, name)
         yield name, lambda adam, name=name, value=value: _with_convention(adam, **{name: value})  # type: ignore[misc]
     for name in _OWN_RUNG:
@@ -119,6 +119,9 @@ def _same(before: Adam, after: Adam, format: Format, steps: int) -> bool:
     if before.hyper != after.hyper or _formula(before) != _formula(after):
         return False
     one, other = before.twin.arithmetic, after.twin.arithmetic
+    around = (one.clipping, one.reduction) != (other.clipping, other.reduction)
+    if around and before.hyper.stages.change_gradients:
+        return False
     if (one.square_root, other.square_root) == (SquareRoot.LIBRARY, SquareRoot.LIBRARY):
         if before.library is not after.library:
             return False
@@ -134,9 +137,11 @@ def _same(before: Adam, after: Adam, format: Format, steps: int) -> bool:
 
 
 def _formula(adam: Adam) -> Convention:
-    """Its convention, without what is said of an AMSGrad that is not asked for."""
+    """Its convention, without what is said of an AMSGrad, or a clipping, that is not asked for."""
     convention = adam.twin.convention
-    return convention if adam.hyper.amsgrad else replace(convention, maximum=Maximum.BEFORE_CORRECTION)
+    if not adam.hyper.amsgrad:
+        convention = replace(convention, maximum=Maximum.BEFORE_CORRECTION)
+    return convention if adam.hyper.stages.clip else replace(convention, clip_factor=ClipFactor.EXACT)
 
 
 def _programs(adam: Adam) -> tuple[Program, ...]:
@@ -162,6 +167,13 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
             return Family.BIAS_CORRECTION, "switched on" if other.convention.bias_correction else "switched off"
         case "step_count":
             return Family.STEP_COUNT, f"{_words(one.convention.step_count)} -> {_words(other.convention.step_count)}"
+        case "clip_factor":
+            told = f"limit / norm {_words(one.convention.clip_factor)} -> {_words(other.convention.clip_factor)}"
+            return Family.GRADIENT_CLIP, told
+        case "clipping":
+            family = Family.OPERATION_ORDER
+        case "reduction":
+            family = Family.OPERATION_ORDER
         case "factors":
             return _factors_told(before, after, format, steps)
         case "amsgrad":
@@ -199,6 +211,10 @@ def form_family(left: str, right: str) -> Family:
 
 def _values_told(before: Hyper, after: Hyper) -> tuple[Family, str]:
     differing = [one.name for one in fields(Hyper) if getattr(before, one.name) != getattr(after, one.name)]
+    if "lr" in differing and isinstance(before.lr, tuple) and isinstance(after.lr, tuple):
+        apart = [abs(one - other) for one, other in zip(before.lr, after.lr, strict=True)]
+        step = apart.index(max(apart))
+        return Family.SCHEDULE, f"lr of step {step + 1} {before.lr[step]:.9g} -> {after.lr[step]:.9g}"
     told = ", ".join(f"{name} {_number(getattr(before, name))} -> {_number(getattr(after, name))}"
                      for name in differing)  # fmt: skip
     return (Family.EPSILON_VALUE if differing == ["eps"] else Family.HYPERPARAMETER_VALUE), told

@@ -16,7 +16,7 @@ from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
 from parity.explain.inputs import Inputs
-from parity.explain.running import Adam, Rows, free_run
+from parity.explain.running import Adam, Rows, free_run, taken_by
 from parity.numerics.formats import format_of, to_bits
 from parity.numerics.jit import compiled
 from parity.numerics.ulp import NO_DISTANCE
@@ -157,7 +157,7 @@ def _from_recorded(
     arrays: Mapping[str, np.ndarray], inputs: Inputs, blocks: Iterable[Block], adam: Adam
 ) -> Iterator[tuple[Block, Rows]]:
     counts, layout = inputs.counts, inputs.layout
-    for block in blocks:
+    for block in taken_by(adam, blocks, layout):
         counted = counts_in(block, counts, adam.twin.convention)
         counts = counted[-1]
         before = {name: array[block.steps[0] - 1 : block.steps[-1]] for name, array in arrays.items()}

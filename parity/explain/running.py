@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.adam.arithmetic import Setting, setting_of
-from parity.adam.gradients import Block, counts_in
+from parity.adam.gradients import Block, counts_in, taken
 from parity.adam.step import ArraySquareRoot, Start, free_steps
 from parity.adam.step import Rows as States
 from parity.adam.twins import Twin
@@ -33,11 +33,18 @@ Recount = Callable[[np.ndarray], np.ndarray]
 """From the t of every parameter's bias correction to another, (steps, parameters)."""
 
 
+def taken_by(adam: Adam, blocks: Iterable[Block], layout: Layout) -> Iterator[Block]:
+    """What an Adam takes of the gradients that it is given."""
+    arithmetic = adam.twin.arithmetic
+    return taken(blocks, layout, adam.hyper.stages, arithmetic.clipping, arithmetic.reduction)
+
+
 def free_run(
     adam: Adam, start: Start, layout: Layout, blocks: Iterable[Block], recount: Recount | None = None
 ) -> Iterator[tuple[Block, Rows]]:
     """The orbit, block by block, in the dtype of its start; recount: what a wrong counter makes of t."""
     w = start.rows.w
+    blocks = taken_by(adam, blocks, layout)
     now: Rows = {name: getattr(start.rows, name) for name in ("w", "m", "v", *(("vmax",) * adam.hyper.amsgrad))}
     counts = start.counts
     for block in blocks:

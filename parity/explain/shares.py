@@ -105,7 +105,7 @@ class Side:
         """In force in a group."""
         asked = case.hyper_for(shipped_implementations()[self.implementation].defaults)
         lr = asked.lr[:steps] if isinstance(asked.lr, tuple) else (asked.lr,) * steps
-        return self.twin.in_force(replace(asked, lr=lr))
+        return self.twin.in_force(replace(asked, lr=lr), steps, format_named(case.dtypes[0]))
 
 
 def side_of(recording: Recording) -> Side:

@@ -92,13 +92,15 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
     claimed = TWINS.get(name, {}).get(dtype)
     held: Standing | None = None
     if claimed is not None:
-        adam = Adam(claimed.in_force(trace.hyper), claimed, libraries.for_twin(name, claimed.arithmetic))
+        hyper = claimed.in_force(trace.hyper, trace.steps, trace.format)
+        adam = Adam(hyper, claimed, libraries.for_twin(name, claimed.arithmetic))
         held = Standing(trace, Source.CLAIMED, adam, residual(trace, inputs, adam))
         if held.known:
             return held
     root = libraries.of(name)
     for like, twin in itertools.chain(_candidates(dtype, asked=root is not None), _search(trace, inputs)):
-        adam = Adam(trace.hyper, twin, root if twin.arithmetic.square_root is SquareRoot.LIBRARY else None)
+        hyper = twin.in_force(trace.hyper, trace.steps, trace.format)
+        adam = Adam(hyper, twin, root if twin.arithmetic.square_root is SquareRoot.LIBRARY else None)
         if not residual(trace, inputs, adam, GLANCE).differing:
             found = Standing(trace, Source.FOUND, adam, residual(trace, inputs, adam), like)
             if found.known:

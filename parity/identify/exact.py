@@ -14,7 +14,7 @@ from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment,
 from parity.adam.step import ArraySquareRoot, Rows, lock_step
 from parity.adam.twins import EARLIER, TWINS, Twin
 from parity.identify.probes import Observation
-from parity.numerics.formats import Format, to_bits
+from parity.numerics.formats import Format, format_of, to_bits
 
 FIRST_PROBES = ("main", "other")
 """What every candidate of a stage is held against; who passes is held against all."""
@@ -77,6 +77,7 @@ def search(observations: Mapping[str, Observation], library: ArraySquareRoot | N
 def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | None) -> dict[str, int]:
     """Elements of m, v, vmax and w of all steps that differ from the twin's, each from the recorded step before."""
     probe = observation.probe
+    format = format_of(observation.w)
     counts = {quantity: 0 for quantity in ("m", "v", "vmax", "w") if getattr(observation, quantity) is not None}
     for parameter, place in probe.layout.slices():
         steps = np.arange(1, probe.steps + 1)
@@ -89,7 +90,7 @@ def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | N
         after = lock_step(
             before,
             probe.gradients[given][:, place],
-            twin.in_force(probe.hyper),
+            twin.in_force(probe.hyper, probe.steps, format),
             twin.convention,
             twin.arithmetic,
             [probe.hyper.lr_at(int(step)) for step in steps[given]],

@@ -42,9 +42,10 @@ WHOLE = Leg()
 class Implementation:
     """An Adam under a dotted name, and one generator of its states.
 
-    run: ``run(weights, gradients, hyper, start=None, leg=WHOLE, **options)``, yields a State after every step, raises
-    Unsupported before the first for what its framework cannot do. `start` and `leg` may be left out: then cases that
-    begin with a state, or restart, are SKIPPED for it; one that takes `start` alone is restarted by that. framework:
+    run: ``run(weights, gradients, hyper, start=None, leg=WHOLE, stages=NO_STAGES, **options)``, yields a State after
+    every step, raises Unsupported before the first for what its framework cannot do. `start`, `leg` and `stages` may be
+    left out: then cases that begin with a state, restart, or do something around the step are SKIPPED for it; one that
+    takes `start` alone is restarted by that. framework:
     the worker process that serves it. needs: what has to be installed, each as `parity.implementations.need.unmet`
     takes it. dtypes: names of formats it runs in.
     options: what makes this variant, passed to `run`. convention: the epsilon placement it claims
@@ -74,13 +75,18 @@ class Implementation:
         start: State | None = None,
         leg: Leg = WHOLE,
     ) -> Iterator[State]:
-        """The orbit: one State after every gradient; Unsupported where it takes no start or leg and is given one."""
+        """The orbit: one State after every gradient; Unsupported for what it takes no part in and is given."""
         given: dict[str, Any] = dict(self.options)
+        asked = hyper.stages.names
+        # Whoever asks `hyper` for the lr of every step knows of a schedule what there is to know.
+        if set(asked) - {"schedule"} or (asked and _takes(self.run, "stages")):
+            given["stages"] = hyper.stages
         if start is not None:
             given["start"] = start
         if leg != WHOLE:
             given["leg"] = leg
-        for name, what in (("start", "a case that begins with a state"), ("leg", "a restart")):
+        needs = {"start": "a case that begins with a state", "leg": "a restart", "stages": "a case with "}
+        for name, what in (needs | {"stages": needs["stages"] + ", ".join(asked)}).items():
             if name in given and not _takes(self.run, name):
                 raise Unsupported(f"{self.name}: its run takes no {name}, which {what} needs")
         return self.run(weights, gradients, hyper, **given)

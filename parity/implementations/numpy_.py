@@ -11,6 +11,7 @@ import numpy as np
 from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.core.hyper import Hyper
+from parity.core.stages import NO_STAGES, Stages
 from parity.core.state import State
 from parity.implementations.implementation import Gradients, Implementation
 from parity.numerics.formats import FORMATS
@@ -21,6 +22,7 @@ def run(
     gradients: Gradients,
     hyper: Hyper,
     start: State | None = None,
+    stages: Stages = NO_STAGES,
     *,
     epsilon: Epsilon = Epsilon.OUTSIDE,
     rounding: Rounding = Rounding.EACH_OPERATION,
@@ -28,9 +30,10 @@ def run(
     """The orbit of the from-scratch Adam; every State shows the same live arrays.
 
     t is counted as the framework of that epsilon does: OUTSIDE per parameter (torch), HAT and INSIDE
-    globally (Keras, optax). vmax is shown under AMSGrad. start: moments and counts to begin with.
+    globally (Keras, optax). vmax is shown under AMSGrad. start: moments and counts to begin with. stages: as
+    `parity.core.stages` has them, norms in double, everything else rounded operation by operation.
     """
-    counted, initial_state, step_in_place = _load()
+    counted, initial_state, step_in_place, taken_one_by_one = _load()
 
     count = StepCount.PER_PARAMETER if epsilon is Epsilon.OUTSIDE else StepCount.GLOBAL
     convention = Convention(epsilon, step_count=count)
@@ -40,17 +43,20 @@ def run(
     if start is not None:
         m, v, vmax = ({name: np.array(one) for name, one in (arrays or {}).items()} for arrays in start[1:4])
         state, counts = state._replace(m=m, v=v, vmax=vmax if hyper.amsgrad else None), dict(start.steps or counts)
-    for t, gradient in enumerate(gradients, start=1):
-        counts = counted(counts, gradient, convention)
-        step_in_place(state, gradient, hyper, convention, arithmetic, t, counts)
+    given = taken_one_by_one(gradients, weights, stages, arithmetic) if stages.change_gradients else gradients
+    for t, gradient in enumerate(given, start=1):
+        if gradient is not None:
+            counts = counted(counts, gradient, convention)
+            step_in_place(state, gradient, hyper, convention, arithmetic, t, counts)
         yield state._replace(steps=counts)
 
 
-def _load() -> tuple[Any, Any, Any]:
+def _load() -> tuple[Any, Any, Any, Any]:
     # The compiler takes a second to load, and the list of implementations needs none.
+    from parity.adam.gradients import taken_one_by_one
     from parity.adam.step import counted, initial_state, step_in_place
 
-    return counted, initial_state, step_in_place
+    return counted, initial_state, step_in_place, taken_one_by_one
 
 
 def _row(epsilon: Epsilon, rounding: Rounding, suffix: str, dtypes: tuple[str, ...]) -> Implementation:

@@ -17,6 +17,7 @@ import numpy as np
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
+from parity.core.stages import END, NO_STAGES, RISE, START, ClipBy, Decay, Stages
 from parity.core.state import State
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
 
@@ -31,6 +32,7 @@ def run(
     hyper: Hyper,
     start: State | None = None,
     leg: Leg = WHOLE,
+    stages: Stages = NO_STAGES,
     *,
     jit: bool = False,
     make: Callable[[Hyper], Any] | None = None,
@@ -175,7 +177,7 @@ class _Step(NamedTuple):
 def _step(hyper: Hyper, jit: bool, make: Callable[[Hyper], Any]) -> _Step:
     """One function per configuration, as compiled code belongs to the function; it keeps no state."""
     jax, optax = _modules()
-    optimizer = _of_groups(hyper, make)
+    optimizer = _with_stages(_of_groups(hyper, make), hyper.stages)
 
     def step(gradients: Arrays, state: Any, parameters: Arrays) -> tuple[Arrays, Any]:
         updates, state = optimizer.update(gradients, state, parameters)
@@ -194,10 +196,50 @@ def _of_groups(hyper: Hyper, make: Callable[[Hyper], Any]) -> Any:
     return optax.multi_transform(rules, lambda parameters: {name: name if name in kinds else "" for name in parameters})
 
 
+def _with_stages(transformation: Any, stages: Stages) -> Any:
+    """What a user puts around it: clipping before it, then accumulation, and last what leaves steps out."""
+    _, optax = _modules()
+    if stages.maximize:
+        transformation = optax.chain(optax.scale(-1.0), transformation)
+    clip = stages.clip
+    if clip is not None:
+        if clip.by is ClipBy.NORM:
+            raise Unsupported("optax: it clips elements and the norm of all tensors together, not that of each")
+        held = optax.clip if clip.by is ClipBy.VALUE else optax.clip_by_global_norm
+        transformation = optax.chain(held(clip.limit), transformation)
+    if stages.accumulate > 1:
+        transformation = optax.MultiSteps(transformation, stages.accumulate).gradient_transformation()
+    if stages.loss_scale is not None:
+        if stages.loss_scale.initial != 1:
+            raise Unsupported("optax: it has no loss scale; apply_if_finite leaves steps out, as initial = 1 does")
+        transformation = optax.apply_if_finite(transformation, max_consecutive_errors=1 << 30)
+    if stages.average is not None and stages.average.overwrite:
+        raise Unsupported("optax: nothing in it overwrites weights by their average")
+    return transformation
+
+
+def _rate(hyper: Hyper) -> Any:
+    """lr, or what gives that of a step."""
+    _, optax = _modules()
+    schedule = hyper.stages.schedule
+    if schedule is None:
+        return _schedule(hyper.lr) if isinstance(hyper.lr, tuple) else hyper.lr
+    if isinstance(hyper.lr, tuple):
+        raise Unsupported("optax: a schedule begins with one lr")
+    match schedule.decay:
+        case Decay.COSINE:
+            return optax.cosine_decay_schedule(hyper.lr, schedule.steps, schedule.floor)
+        case Decay.EXPONENTIAL:
+            return optax.exponential_decay(hyper.lr, schedule.steps, schedule.rate)
+        case Decay.ONE_CYCLE:
+            return optax.cosine_onecycle_schedule(schedule.steps, hyper.lr, RISE, START, END)
+    raise Unsupported(f"optax: it has no schedule of {schedule.decay.replace('_', ' ')} decay")
+
+
 def _optimizer(hyper: Hyper) -> Any:
     """What a user composes for these hyperparameters."""
     _, optax = _modules()
-    rate = _schedule(hyper.lr) if isinstance(hyper.lr, tuple) else hyper.lr
+    rate = _rate(hyper)
     # optax's own betas change by inject_hyperparams, whose arithmetic is another.
     beta1, beta2 = constant_betas(hyper, "optax")
     betas = {"b1": beta1, "b2": beta2, "eps": hyper.eps}
@@ -222,7 +264,7 @@ def made_by(factory: Callable[..., Any], options: Mapping[str, Any]) -> Callable
 
     def make(hyper: Hyper) -> Any:
         beta1, beta2 = constant_betas(hyper, "optax")
-        rate = _schedule(hyper.lr) if isinstance(hyper.lr, tuple) else hyper.lr
+        rate = _rate(hyper)
         usual = Hyper()
         asked = {"b1": (beta1, usual.beta1), "b2": (beta2, usual.beta2), "eps": (hyper.eps, usual.eps),
                  "weight_decay": (hyper.weight_decay, 0.0)}  # fmt: skip

@@ -12,8 +12,10 @@ import numpy as np
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
+from parity.core.stages import NO_STAGES, Stages
 from parity.core.state import State
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg
+from parity.implementations.torch_around import Around
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -27,6 +29,7 @@ def run(
     hyper: Hyper,
     start: State | None = None,
     leg: Leg = WHOLE,
+    stages: Stages = NO_STAGES,
     *,
     foreach: bool | None = None,
     fused: bool | None = None,
@@ -63,13 +66,14 @@ def run(
         optimizer = (torch.optim.AdamW if decoupled else torch.optim.Adam)(
             groups,
             amsgrad=hyper.amsgrad,
+            maximize=stages.maximize,
             foreach=foreach,
             fused=fused,
         )
     except (ValueError, RuntimeError) as error:
         raise Unsupported(f"torch {torch.__version__}: {error}") from error
 
-    yield from _orbit(optimizer, parameters, gradients, hyper, start, leg, _kept(MOMENTS, hyper.amsgrad))
+    yield from _orbit(optimizer, parameters, gradients, hyper, start, leg, _kept(MOMENTS, hyper.amsgrad), stages)
 
 
 def _orbit(
@@ -80,17 +84,20 @@ def _orbit(
     start: State | None,
     leg: Leg,
     keys: Mapping[str, str],
+    stages: Stages = NO_STAGES,
     *,
     copies: bool = False,
 ) -> Iterator[State]:
     """keys: under which name the state has m, v and vmax. copies: the optimizer may write to its gradients."""
     import torch
 
+    around = Around(optimizer, list(parameters.values()), stages)
     if start is not None:
         _begin(optimizer, parameters, start)
     if leg.load is not None:
         kept = torch.load(leg.load / CHECKPOINT, weights_only=True)
         optimizer.load_state_dict(kept["optimizer"])
+        around.load(kept["around"])
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(kept["parameters"][name])
@@ -107,20 +114,20 @@ def _orbit(
 
     owns = list(_by_group(parameters, hyper))
     for step, gradient in enumerate(gradients, start=leg.first):
-        for name, parameter in parameters.items():
-            array = gradient[name]
-            given = None if array is None else _tensor(array)
-            parameter.grad = given.clone() if copies and given is not None else given
+        given = [None if (array := gradient[name]) is None else _tensor(array) for name in parameters]
+        around.give(step, [one.clone() if copies and one is not None else one for one in given])
         for group, own in zip(optimizer.param_groups, owns, strict=True):
-            group["lr"] = own.lr_at(step)
+            if stages.schedule is None:
+                group["lr"] = own.lr_at(step)
             if own.betas_change:
                 group["betas"] = own.betas_at(step)
-        optimizer.step()
+        around.step(step)
         w = {name: _array(parameter) for name, parameter in parameters.items()}
         yield State(w, moments("m"), moments("v"), moments("vmax"))
     if leg.save is not None:
         held = {name: parameter.detach() for name, parameter in parameters.items()}
-        torch.save({"parameters": held, "optimizer": optimizer.state_dict()}, leg.save / CHECKPOINT)
+        kept = {"parameters": held, "optimizer": optimizer.state_dict(), "around": around.kept()}
+        torch.save(kept, leg.save / CHECKPOINT)
 
 
 def _by_group(parameters: Mapping[str, Any], hyper: Hyper) -> dict[Hyper, list[Any]]:
@@ -134,8 +141,8 @@ def _by_group(parameters: Mapping[str, Any], hyper: Hyper) -> dict[Hyper, list[A
 def grouped(parameters: Mapping[str, Any], hyper: Hyper, step: int) -> list[dict[str, Any]]:
     """The parameter groups of an optimizer, with what is in force at a step."""
     return [
-        {"params": held, "lr": own.lr_at(step), "betas": own.betas_at(step), "eps": own.eps,
-         "weight_decay": own.weight_decay}
+        {"params": held, "lr": own.lr if own.stages.schedule else own.lr_at(step), "betas": own.betas_at(step),
+         "eps": own.eps, "weight_decay": own.weight_decay}
         for own, held in _by_group(parameters, hyper).items()
     ]  # fmt: skip
 
@@ -179,6 +186,7 @@ def _run_wrapped(
     hyper: Hyper,
     start: State | None = None,
     leg: Leg = WHOLE,
+    stages: Stages = NO_STAGES,
     *,
     make: Callable[[list[Any]], Any],
     keys: Mapping[str, str],
@@ -199,7 +207,10 @@ def _run_wrapped(
         group.update({key: value for key, value in asked.items() if key in group})
         if "betas" in group:
             group["betas"] = own.betas_at(leg.first)
-    yield from _orbit(optimizer, parameters, gradients, hyper, start, leg, _kept(keys, hyper.amsgrad), copies=True)
+    if stages.maximize:
+        raise Unsupported("maximize: what the optimizer is made with cannot be changed; make it with maximize=True")
+    kept = _kept(keys, hyper.amsgrad)
+    yield from _orbit(optimizer, parameters, gradients, hyper, start, leg, kept, stages, copies=True)
 
 
 def _begin(optimizer: Any, parameters: Mapping[str, Any], start: State) -> None:

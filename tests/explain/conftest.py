@@ -41,7 +41,7 @@ def adam_of():
 
     def adam(trace):
         twin = TWINS[trace.implementation][trace.format.name]
-        return Adam(twin.in_force(trace.hyper), twin)
+        return Adam(twin.in_force(trace.hyper, trace.steps, trace.format), twin)
 
     return adam
 
@@ -52,6 +52,6 @@ def side_of():
 
     def side(trace):
         twin = TWINS[trace.implementation][trace.format.name]
-        return Side(trace, twin.in_force(trace.hyper), twin.convention, twin)
+        return Side(trace, twin.in_force(trace.hyper, trace.steps, trace.format), twin.convention, twin)
 
     return side
