@@ -77,9 +77,10 @@ class Arithmetic:
     factors: how lr, the betas, their powers and whatever follows from them are formed. decay_gradient,
     decay_weights: the two kinds of weight decay. maximum: AMSGrad's. first_moment, second_moment, update: order of
     operations and contraction to fma. rounding, square_root, subnormals: as their types say. tail: the last
-    ``size % lanes`` elements of a tensor, which a vectorised loop leaves to a scalar one. only: a tensor that is the
-    only one of its optimizer. alone: the only element of a tensor; zero_dimensional: that of a tensor of shape (). The
-    later wins. clipping, reduction: of what is done to gradients before the step.
+    ``size % lanes`` elements of a tensor, which a vectorised loop leaves to a scalar one; where `threads` share a
+    tensor, one for every `grain` elements that it has or has begun, those of every thread's part. only: a tensor that
+    is the only one of its optimizer. alone: the only element of a tensor; zero_dimensional: that of a tensor of shape
+    (). The later wins. clipping, reduction: of what is done to gradients before the step.
     """
 
     factors: Factors
@@ -99,6 +100,8 @@ class Arithmetic:
     zero_dimensional: Exceptional = Exceptional()
     clipping: Clipping = Clipping.PLAIN
     reduction: Reduction = Reduction.EXACT
+    threads: int = 1
+    grain: int = 0
 
 
 def plain(epsilon: Epsilon, rounding: Rounding = Rounding.EACH_OPERATION) -> Arithmetic:
@@ -143,18 +146,29 @@ def setting_of(parameter: Parameter, layout: Layout, hyper: Hyper) -> Setting:
 def parts(arithmetic: Arithmetic, setting: Setting) -> Iterator[tuple[slice, Arithmetic]]:
     """The pieces of a tensor, flat, each with the arithmetic of its elements."""
     size = math.prod(setting.shape)
-    common = replace(arithmetic, lanes=1, tail=_ALIKE, only=_ALIKE, alone=_ALIKE, zero_dimensional=_ALIKE)
+    common = replace(
+        arithmetic, lanes=1, threads=1, grain=0, tail=_ALIKE, only=_ALIKE, alone=_ALIKE, zero_dimensional=_ALIKE
+    )
     for holds, forms in (
         (setting.tensors == 1, arithmetic.only),
         (size == 1, arithmetic.alone),
         (not setting.shape, arithmetic.zero_dimensional),
     ):
         common = _except(common, forms) if holds else common
-    whole = size - size % arithmetic.lanes
-    if whole:
-        yield slice(0, whole), common
-    if whole < size:
-        yield slice(whole, size), _except(common, arithmetic.tail)
+    for start, stop in _shares(size, arithmetic):
+        whole = stop - (stop - start) % arithmetic.lanes
+        if start < whole:
+            yield slice(start, whole), common
+        if whole < stop:
+            yield slice(whole, stop), _except(common, arithmetic.tail)
+
+
+def _shares(size: int, arithmetic: Arithmetic) -> Iterator[tuple[int, int]]:
+    """Where the parts of a tensor begin and end that are one thread's each."""
+    takes_part = min(arithmetic.threads, -(-size // arithmetic.grain)) if arithmetic.grain else 1
+    length = -(-size // max(1, takes_part))
+    for start in range(0, size, max(1, length)):
+        yield start, min(start + length, size)
 
 
 _ALIKE = Exceptional()

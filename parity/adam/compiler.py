@@ -40,6 +40,7 @@ EXPRESSIONS = {
     "maximum": "maximum({0}, {1})",
     "larger": "larger({0}, {1})",
     "lerp": "fma({2} if abs({2}) < {real}(0.5) else {2} - {real}(1), {3}, {0} if abs({2}) < {real}(0.5) else {1})",
+    "blend": "({2} if abs({2}) < {real}(0.5) else {2} - {real}(1)) * {3} + ({0} if abs({2}) < {real}(0.5) else {1})",
 }
 """What each operation is, operand by operand; real: the working format."""
 

@@ -57,7 +57,7 @@ execute = engine(
 def exact_code(programs: tuple[Program, ...], x: str = "x") -> Code:
     """The code of programs run one after another; x: which name stands for x.
 
-    fma and lerp are what they are in real numbers.
+    fma, lerp and blend are what they are in real numbers.
     """
     operations = (operation for program in programs for operation in program.operations)
     return assembled([line for operation in operations for line in _lines(operation, x)], _CODES)
@@ -70,7 +70,7 @@ def _lines(operation: Operation, x: str) -> Iterator[Line]:
         case "fma":
             yield "multiply", operands[:2], "%product"
             yield "add", ["%product", operands[2]], result
-        case "lerp":
+        case "lerp" | "blend":
             start, _, weight, difference = operands
             yield "multiply", [weight, difference], "%product"
             yield "add", [start, "%product"], result

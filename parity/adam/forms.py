@@ -28,6 +28,7 @@ class FirstMoment(StrEnum):
     DIFFERENCE = "m = m + (g - m) * c1"
     DIFFERENCE_FMA = "m = fma(g - m, c1, m)"
     LERP = "m = lerp(m, g, c1)"
+    BLEND = "m = blend(m, g, c1)"
 
 
 class SecondMoment(StrEnum):

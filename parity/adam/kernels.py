@@ -19,6 +19,7 @@ FUNCTIONS = {
     "maximum": 2,
     "larger": 2,
     "lerp": 3,
+    "blend": 3,
     "power": 2,
     "repeated": 2,
     "squaring": 2,
@@ -27,7 +28,8 @@ FUNCTIONS = {
 
 fma(a, b, c): a * b + c with one rounding. rsqrt(a): 1 / sqrt(a), rounded to the working format only in between.
 maximum(a, b): NaN where either is; larger(a, b): b where a < b, else a. lerp(a, b, x): from a to b by the scalar x,
-``fma(x, b - a, a)``, and ``fma(x - 1, b - a, b)`` where x is 1/2 or more. power(b, t): b to the power t, as the
+``fma(x, b - a, a)``, and ``fma(x - 1, b - a, b)`` where x is 1/2 or more; blend(a, b, x): the same with a product and a
+sum in place of each fma. power(b, t): b to the power t, as the
 line's format has it; repeated(b, t): the same by t - 1 multiplications; squaring(b, t): the product of those among
 b, b^2, b^4, ... that the bits of t name. The last three are for scalars only.
 """
@@ -94,7 +96,7 @@ class _Compiler:
     def _operands(self, node: ast.expr, line: str) -> tuple[str, list[str | float]]:
         name, operands = self._parts(node, line)
         places = [self._value(operand, line) for operand in operands]
-        if name == "lerp":
+        if name in ("lerp", "blend"):
             start, end, _ = places
             difference = self._name()
             self._operations.append(Operation("subtract", (end, start), difference, ends_line=False))

@@ -64,7 +64,11 @@ def _torch_kernels() -> dict[str, Arithmetic]:
     )
     # In the halves the vector library's error vanishes in the rounding, and add's scalar loop rounds the product.
     half = replace(
-        each, square_root=SquareRoot.IEEE, lanes=32, tail=Exceptional(decay_gradient=DecayGradient.TWO_KERNELS)
+        each,
+        square_root=SquareRoot.IEEE,
+        lanes=32,
+        tail=Exceptional(decay_gradient=DecayGradient.TWO_KERNELS),
+        grain=1 << 15,
     )
     return {name: half if name in _HALVES else each for name in FORMATS}
 

@@ -14,7 +14,7 @@ from parity.baseline.saving import OnCell, Recorded, RecordedCell, Selection, ke
 from parity.baseline.store import Baseline, write_baseline
 from parity.case.case import Case
 from parity.comparison.trace import Trace, read_trace
-from parity.core.environment import Difference, nearest_environment
+from parity.core.environment import Difference, nearest_environment, together
 from parity.core.errors import NothingCompared
 from parity.core.shown import Shown
 from parity.engine.plan import Candidate
@@ -182,7 +182,7 @@ def hold(before: Baseline, after: Baseline, cases: Mapping[str, Case]) -> Checke
     of the same case, dtype and implementation.
     """
     drifts = tuple(one for cell in sorted({*before.cells, *after.cells}) for one in _cell(before, after, cell, cases))
-    _, environment = nearest_environment([before.environments], after.environments[0])
+    _, environment = nearest_environment([together(before.environments)], together(after.environments)[0])
     if not any(one.status in (Status.IDENTICAL, Status.CHANGED, Status.INPUTS_CHANGED) for one in drifts):
         raise NothingCompared(f"nothing was compared: {before.folder} and {after.folder} have no entry in common")
     return Checked(before, drifts, environment, None)

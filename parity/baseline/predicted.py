@@ -95,6 +95,8 @@ def _twin(told: dict[str, Any]) -> Twin:
             clipping=Clipping(arithmetic.get("clipping", Clipping.PLAIN)),
             reduction=Reduction(arithmetic.get("reduction", Reduction.EXACT)),
             **{name: _exceptional(arithmetic[name]) for name in _PLACES},
+            threads=int(arithmetic.get("threads", 1)),
+            grain=int(arithmetic.get("grain", 0)),
         ),
         float(told["eps_for_zero"]),
         str(told["open_without_eps"]),

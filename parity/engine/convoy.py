@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from parity.comparison.trace import create_rows
+from parity.core.environment import MACHINE
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
 from parity.engine.plan import Candidate
@@ -134,6 +135,9 @@ class Convoy:
                 self._fail(name, answer["kind"], answer["reason"])
             elif "step" in answer:
                 participant.quantities, participant.done = tuple(answer["quantities"]), answer["step"]
+            elif MACHINE in answer:
+                home = participant.candidate.home
+                self.environments[home] = {**self.environments[home], MACHINE: answer[MACHINE]}
         if self._bystanders:
             self._drop_all()
             raise Rerun

@@ -18,7 +18,8 @@ files (`.npy`, integer bits). Requests, by their ``op``:
     and ``last`` (1-based steps), ``load`` and ``save`` (folders; see `parity.implementations.implementation.Leg`)
 ``advance``: ``run``, ``until`` (1-based step), ``none`` (step -> names whose gradient is None)
     -> ``{"ok": true, "step": until, "quantities": [...]}`` once the rows of all steps are written
-``finish``: ``run`` -> ``{"ok": true}`` where the implementation ends with its gradients, and has saved its state
+``finish``: ``run`` -> ``{"ok": true, "machine": {...}}`` where the implementation ends with its gradients, and has
+    saved its state; machine: the instruction sets and threads of the frameworks that it has loaded
 ``drop``: ``run`` -> ``{"ok": true}``; forget a run
 ``square_root``: ``target``, ``dtype``, ``count``, ``folder`` (with radicands.npy and roots.npy, each one row of at
     least `count` elements)

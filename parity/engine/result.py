@@ -75,7 +75,8 @@ class Held:
     or only a convention. covered: empty, or why the claim does
     not hold for this question. compared, differing: numbers of all quantities and steps; max_ulp: the largest
     difference. error_ulp: root of the mean square error of w after the last step, in ULP, against the exact Adam of
-    its own convention.
+    its own convention. replaced: elements in which a claimed twin differed that another took the place of. machine:
+    the instruction set and threads in force. unconfirmed: why nobody has confirmed the claim there; empty where it was.
     """
 
     implementation: str
@@ -85,6 +86,16 @@ class Held:
     differing: int
     max_ulp: int
     error_ulp: float
+    replaced: int = 0
+    machine: str = ""
+    unconfirmed: str = ""
+
+    @property
+    def broken(self) -> int:
+        """Elements that are other bits than the claim says, for no reason that it gives; 0 where nothing is claimed."""
+        if self.source == "replaced":
+            return self.replaced
+        return self.differing if self.source == "claimed" and not self.covered else 0
 
 
 EXPLAINED = "explained"

@@ -20,12 +20,13 @@ import numpy as np
 
 import parity
 from parity.comparison.trace import hyper_from_json, hyper_to_json, layout_from_json, open_rows
-from parity.core.environment import describe_environment
+from parity.core.environment import MACHINE, describe_environment
 from parity.core.errors import ParityError, Unsupported, nearest
 from parity.engine.orbit import ContractBroken, Orbit
 from parity.engine.protocol import CONTRACT, MISSING, PROTOCOL, RADICANDS, RAISED, ROOTS, UNSUPPORTED
 from parity.engine.window import Window
 from parity.implementations.implementation import Implementation, Leg
+from parity.implementations.machine import machine_facts
 from parity.implementations.need import unmet
 from parity.implementations.registry import is_plugin, resolve
 from parity.numerics.formats import format_named
@@ -162,7 +163,8 @@ def _advance(orbit: Orbit, message: Message) -> Message:
 
 def _finish(orbit: Orbit) -> Message:
     orbit.finish()
-    return {}
+    # Only now is everything loaded that it runs on.
+    return {MACHINE: machine_facts()}
 
 
 def _drop(orbits: dict[int, Orbit], run: int) -> Message:

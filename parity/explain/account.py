@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from parity.adam.twins import TWINS
 from parity.case.case import RESTARTED
 from parity.comparison.trace import Trace, read_trace
 from parity.core.errors import ParityError
-from parity.core.hyper import Hyper
 from parity.engine.account import Explained
 from parity.engine.explanations import Document
 from parity.engine.plan import Cell
@@ -55,7 +53,7 @@ def account(cell: Cell, result: CellResult, folder: Path, libraries: Libraries) 
         returned = tuple(_restart(cell, traces, pair, claims, libraries) for pair in restarts)
     except ParityError as error:
         return Explained(Account(reason=str(error)))
-    held = _held(found, traces_hyper={name: trace.hyper for name, trace in traces.items()})
+    held = _held(found)
     kept = tuple(one.to_json() for pair, one in zip(pairs, found, strict=True) if pair in headlines)
     return Explained(Account(held, (*_why(found), *returned), ""), Document(reason, kept) if kept else None)
 
@@ -91,13 +89,13 @@ def _too_large(result: CellResult) -> str:
     )
 
 
-def _held(found: tuple[Explanation, ...], traces_hyper: dict[str, Hyper]) -> tuple[Held, ...]:
+def _held(found: tuple[Explanation, ...]) -> tuple[Held, ...]:
     told: dict[str, Held] = {}
     for one in found:
         last = next((row for row in reversed(one.errors) if row.quantity == "w"), None)
         for side, error in ((one.actual, _error(last, "actual")), (one.expected, _error(last, "expected"))):
             name = side.implementation
-            told.setdefault(name, _holding(side, one.dtype, traces_hyper[name], error))
+            told.setdefault(name, _holding(side, error))
     return tuple(told[name] for name in sorted(told))
 
 
@@ -105,19 +103,20 @@ def _error(row: ErrorRow | None, side: str) -> float:
     return 0.0 if row is None else float(getattr(row, f"{side}_rms_ulp"))
 
 
-def _holding(side: Told, dtype: str, hyper: Hyper, error: float) -> Held:
+def _holding(side: Told, error: float) -> Held:
     differences = side.residual.differences
-    twin = TWINS.get(side.implementation, {}).get(dtype)
-    # A twin is claimed, but another fits: the claim is broken.
-    source = "replaced" if twin is not None and side.source == "found" else side.source
     return Held(
         side.implementation,
-        source,
-        "" if twin is None else twin.leaves_open(hyper),
+        # A twin is claimed, but another fits: the claim is broken.
+        "replaced" if side.broken else side.source,
+        side.left_open,
         sum(one.compared for one in differences),
         side.residual.differing,
         max((one.max_ulp for one in differences), default=0),
         error,
+        side.broken,
+        side.machine,
+        side.unconfirmed,
     )
 
 

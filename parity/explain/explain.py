@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from parity.adam.machine import machine_of, unconfirmed
 from parity.case.case import Case
 from parity.comparison.trace import Trace, read_trace
 from parity.core.errors import NothingCompared, ParityError, UsageError
@@ -214,14 +215,18 @@ def _explanation(
 
 def _told(standing: Standing) -> Told:
     convention = standing.adam.twin.convention
+    name, machine = standing.trace.implementation, machine_of(standing.trace.environment)
     return Told(
-        standing.trace.implementation,
+        name,
         str(standing.source),
         standing.like,
         str(convention.epsilon),
         str(convention.step_count),
         standing.residual,
         standing.left_open,
+        standing.broken,
+        machine.told(name),
+        unconfirmed(name, machine),
     )
 
 

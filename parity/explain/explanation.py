@@ -28,7 +28,9 @@ class Answer(StrEnum):
 class Told:
     """What one side was taken for: `parity.explain.standing.Source`, its convention, and what the twin leaves.
 
-    left_open: why the claim does not speak of these hyperparameters; empty where it does.
+    left_open: why the claim does not speak of these hyperparameters; empty where it does. broken: elements with other
+    bits than a claimed twin has that another took the place of. machine: what of it decides the bits, in words;
+    unconfirmed: why nobody has confirmed the claim there, empty where it was.
     """
 
     implementation: str
@@ -38,6 +40,9 @@ class Told:
     step_count: str
     residual: Residual
     left_open: str = ""
+    broken: int = 0
+    machine: str = ""
+    unconfirmed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ import numpy as np
 from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
+from parity.adam.machine import Machine, known_twins, machine_of, twin_on
 from parity.adam.oracle import Oracle, orbits
-from parity.adam.twins import EARLIER, TWINS, Twin
+from parity.adam.twins import Twin
 from parity.case.case import RESTARTED
 from parity.case.recording import recording_in
 from parity.case.replay import RECORDED
@@ -56,7 +57,8 @@ class Standing:
     """One implementation's trace and what it is taken for.
 
     adam: the from-scratch Adam it was held against: its twin, or the plain Adam of its convention. residual: what that
-    leaves. like: whose twin was found to fit; '' for a mixture of known forms.
+    leaves. like: whose twin was found to fit; '' for a mixture of known forms. broken: elements with other bits than a
+    claimed twin has in whose place another was found.
     """
 
     trace: Trace
@@ -64,6 +66,7 @@ class Standing:
     adam: Adam
     residual: Residual
     like: str = ""
+    broken: int = 0
 
     @property
     def known(self) -> bool:
@@ -79,7 +82,8 @@ class Standing:
     @property
     def left_open(self) -> str:
         """Why the claimed twin does not speak of these hyperparameters; empty where it does, or none is claimed."""
-        claimed = TWINS.get(self.trace.implementation, {}).get(self.trace.format.name)
+        machine = machine_of(self.trace.environment)
+        claimed = twin_on(self.trace.implementation, self.trace.format.name, machine)
         return "" if claimed is None else claimed.leaves_open(self.trace.hyper)
 
 
@@ -89,7 +93,8 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
     claim: the place of epsilon that the implementation states, None where it states none.
     """
     name, dtype = _said_to_be(trace, inputs), trace.format.name
-    claimed = TWINS.get(name, {}).get(dtype)
+    machine = machine_of(trace.environment)
+    claimed = twin_on(name, dtype, machine)
     held: Standing | None = None
     if claimed is not None:
         hyper = claimed.in_force(trace.hyper, trace.steps, trace.format)
@@ -98,11 +103,12 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
         if held.known:
             return held
     root = libraries.of(name)
-    for like, twin in itertools.chain(_candidates(dtype, asked=root is not None), _search(trace, inputs)):
+    for like, twin in itertools.chain(_candidates(dtype, machine, asked=root is not None), _search(trace, inputs)):
         hyper = twin.in_force(trace.hyper, trace.steps, trace.format)
         adam = Adam(hyper, twin, root if twin.arithmetic.square_root is SquareRoot.LIBRARY else None)
         if not residual(trace, inputs, adam, GLANCE).differing:
-            found = Standing(trace, Source.FOUND, adam, residual(trace, inputs, adam), like)
+            broken = 0 if held is None else held.residual.differing
+            found = Standing(trace, Source.FOUND, adam, residual(trace, inputs, adam), like, broken)
             if found.known:
                 return found
     if held is not None:
@@ -157,11 +163,8 @@ def _fits(trace: Trace, inputs: Inputs, arithmetic: Arithmetic, quantity: str) -
     return left.lock_step and not any(one.differing for one in left.differences if one.quantity == quantity)
 
 
-def _candidates(dtype: str, *, asked: bool) -> Iterator[tuple[str, Twin]]:
-    """Every different twin of the dtype, and whose it is; asked: also those that ask for a framework's square root."""
-    seen = set()
-    for name, twins in (*TWINS.items(), *EARLIER.items()):
-        twin = twins.get(dtype)
-        if twin is not None and twin not in seen and (asked or twin.arithmetic.square_root is SquareRoot.IEEE):
-            seen.add(twin)
+def _candidates(dtype: str, machine: Machine, *, asked: bool) -> Iterator[tuple[str, Twin]]:
+    """Every known twin of the dtype, and whose it is; asked: also those that ask for a framework's square root."""
+    for name, twin in known_twins(dtype, machine):
+        if asked or twin.arithmetic.square_root is SquareRoot.IEEE:
             yield name, twin

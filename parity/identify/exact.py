@@ -11,8 +11,9 @@ import numpy as np
 from parity.adam.arithmetic import Rounding, Setting, SquareRoot, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
+from parity.adam.machine import Machine, known_twins
 from parity.adam.step import ArraySquareRoot, Rows, lock_step
-from parity.adam.twins import EARLIER, TWINS, Twin
+from parity.adam.twins import Twin
 from parity.identify.probes import Observation
 from parity.numerics.formats import Format, format_of, to_bits
 
@@ -138,15 +139,8 @@ def _unequal(actual: np.ndarray | None, expected: np.ndarray | None) -> int:
 
 def _candidates(shown: Mapping[str, Observation], library: ArraySquareRoot | None) -> Iterator[Twin]:
     format = next(iter(shown.values())).probe.format
-    tried: list[Twin] = []
-    for claims in (*TWINS.values(), *EARLIER.values()):
-        twin = claims.get(format.name)
-        if (
-            twin is not None
-            and twin not in tried
-            and (library is not None or twin.arithmetic.square_root is SquareRoot.IEEE)
-        ):
-            tried.append(twin)
+    for _, twin in known_twins(format.name, Machine()):
+        if library is not None or twin.arithmetic.square_root is SquareRoot.IEEE:
             yield twin
     yield from _combined(shown, library, format)
 

@@ -26,6 +26,12 @@ def lerp(start, end, weight, difference):
     return fma(weight - weight.dtype.type(1), difference, end)
 
 
+def blend(start, end, weight, difference):
+    if abs(weight) < 0.5:
+        return weight * difference + start
+    return (weight - weight.dtype.type(1)) * difference + end
+
+
 FUNCTIONS = {
     "add": np.add,
     "subtract": np.subtract,
@@ -39,6 +45,7 @@ FUNCTIONS = {
     "maximum": lambda a, b: np.where((a > b) | np.isnan(a), a, b),
     "larger": lambda a, b: np.where(a < b, b, a),
     "lerp": lerp,
+    "blend": blend,
 }
 
 

@@ -20,6 +20,7 @@ def language():
     return {
         "fma": lambda a, b, c: a * b + c,
         "lerp": lambda a, b, x: a + x * (b - a),
+        "blend": lambda a, b, x: a + x * (b - a),
         "maximum": max,
         "larger": max,
         "sqrt": mpmath.sqrt,
