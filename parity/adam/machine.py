@@ -109,10 +109,10 @@ def _claim_of(implementation: str) -> Claim | None:
 
 
 def unconfirmed(implementation: str, machine: Machine) -> str:
-    """Why nobody has confirmed the claim of an implementation on a machine; empty where it was confirmed."""
+    """Why nobody has confirmed the claim of an implementation on a machine; empty where it was, or claims nothing."""
     claim = _claim_of(implementation)
     if claim is None:
-        return "nothing is claimed"
+        return ""
     sets = CONFIRMED.get((machine.architecture, machine.vendor))
     if sets is None:
         seen = ", ".join(f"{architecture} of {vendor}" for architecture, vendor in CONFIRMED)

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from parity.engine.findings import Finding, Topic
 from parity.engine.record import Run
 from parity.engine.result import CellResult, Held, Why
 from parity.numerics.formats import FORMATS
@@ -75,6 +76,11 @@ class PairRow:
 def count_answers(run: Run) -> Counter[str]:
     """Pairs by answer: identical, explained, unexplained; empty where nothing was explained."""
     return Counter(why.answer for cell in run.cells for why in cell.account.pairs)
+
+
+def claims_broken(run: Run) -> tuple[Finding, ...]:
+    """Findings of implementations that are not the Adam they are known to be, bit by bit: each in one dtype."""
+    return tuple(one for one in run.findings if one.topic is Topic.CLAIM)
 
 
 def dtypes_of(run: Run) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from parity.case.case import RESTARTED
 from parity.case.expectation import Kind
 from parity.comparison.verdict import Verdict
 from parity.engine.power import Power
-from parity.engine.result import CellResult, Outcome, PairResult
+from parity.engine.result import CellResult, Held, Outcome, PairResult
 from parity.numerics.formats import FORMATS
 
 Judged = tuple[str, str, str, str, Verdict]
@@ -22,8 +22,8 @@ Judged = tuple[str, str, str, str, Verdict]
 class Severity(StrEnum):
     """How much it matters.
 
-    ALARM: the run is red because of it, or what is known of an arithmetic no longer holds. WARNING: expected, and still
-    harmful. NOTE: good to know.
+    ALARM: the run is red because of it. WARNING: expected, and still harmful; or what is known of an arithmetic does
+    not hold on a machine that nobody has seen. NOTE: good to know.
     """
 
     ALARM = "alarm"
@@ -35,13 +35,15 @@ class Topic(StrEnum):
     """What a finding is about, as far as one weight of one optimizer can show it.
 
     FORMULA: two frameworks are not the same Adam. STILL: no weight ever moves. NONFINITE: NaN or inf. DEFAULTS: of the
-    hyperparameters. OTHER: budgets, verdicts, twins, what cannot run.
+    hyperparameters. CLAIM: an implementation is not what it is known to be, bit by bit. OTHER: budgets, verdicts, what
+    cannot run.
     """
 
     FORMULA = "formula"
     STILL = "still"
     NONFINITE = "nonfinite"
     DEFAULTS = "defaults"
+    CLAIM = "claim"
     OTHER = "other"
 
 
@@ -80,6 +82,7 @@ def find(results: Sequence[CellResult], judged: Sequence[Judged], powers: Sequen
         *_weak(powers),
         *_different_hyperparameters(results),
         *_failures(results),
+        *_unseen_machines(results),
     ]
     order = list(Severity)
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
@@ -116,23 +119,43 @@ def _size(pair: PairResult) -> float:
 
 
 def _broken_claims(results: Iterable[CellResult]) -> Iterable[Finding]:
-    """Implementations that are no longer the Adam they are known to be, bit by bit."""
-    cells: dict[tuple[str, str, str], list[tuple[str, int, int]]] = defaultdict(list)
+    """Implementations that are not the Adam they are known to be, bit by bit."""
+    cells: dict[tuple[str, str, str, str], list[tuple[str, Held]]] = defaultdict(list)
     for result in results:
         for one in result.account.held:
-            claimed = one.source == "claimed" and one.differing and not one.covered
-            if claimed or one.source == "replaced":
-                cells[one.implementation, result.dtype, one.source].append((result.case, one.differing, one.compared))
-    for (name, dtype, source), broken in cells.items():
-        broken.sort(key=lambda one: one[1], reverse=True)
-        told = "; ".join(f"{case}: {differing:,} of {compared:,} elements" for case, differing, compared in broken[:3])
-        fits = " Another arithmetic fits now." if source == "replaced" else ""
+            if one.broken:
+                cells[one.implementation, result.dtype, one.machine, one.unconfirmed].append((result.case, one))
+    for (name, dtype, machine, unconfirmed), broken in cells.items():
+        broken.sort(key=lambda one: one[1].broken, reverse=True)
+        told = "; ".join(f"{case}: {one.broken:,} of {one.compared:,} elements" for case, one in broken[:3])
+        more = f", and {len(broken) - 3} more cases" if len(broken) > 3 else ""
+        fits = " Another arithmetic fits." if any(one.source == "replaced" for _, one in broken) else ""
         yield Finding(
-            Severity.ALARM,
+            Severity.WARNING if unconfirmed else Severity.ALARM,
             name,
-            f"{name} in {dtype} is no longer the Adam it is known to be, bit by bit",
-            f"Its twin leaves {told}.{fits} 'parity explain' and 'parity identify' say more.",
-            tuple(f"{case} {dtype}" for case, _, _ in broken),
+            f"{name} in {dtype} is not the Adam it is known to be, bit by bit",
+            f"On {machine} its twin leaves {told}{more}.{fits} The claim was {unconfirmed or 'confirmed there'}. "
+            "'parity explain' and 'parity identify' say more.",
+            tuple(f"{case} {dtype}" for case, _ in broken),
+            Topic.CLAIM,
+        )
+
+
+def _unseen_machines(results: Iterable[CellResult]) -> Iterable[Finding]:
+    """Implementations that nobody has held against their claims on such a machine, or in such a release."""
+    places: dict[tuple[str, str], dict[str, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
+    for result in results:
+        for one in result.account.held:
+            if one.unconfirmed and one.source in ("claimed", "replaced"):
+                places[one.machine, one.unconfirmed][one.implementation][f"{result.case} {result.dtype}"] = None
+    for (machine, unconfirmed), names in places.items():
+        told = ", ".join(names)
+        yield Finding(
+            Severity.NOTE,
+            told,
+            f"Nobody has confirmed on such a machine what is known of {told}",
+            f"They ran on {machine}; they were {unconfirmed}. 'parity doctor --confirm' looks at every one.",
+            tuple(dict.fromkeys(where for cells in names.values() for where in cells)),
         )
 
 

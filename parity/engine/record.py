@@ -103,13 +103,26 @@ class Run(Shown):
         return tuple(one for one in self.verdicts if not one.verdict.as_expected)
 
     @property
+    def broken(self) -> tuple[tuple[str, str, str], ...]:
+        """Case, dtype and implementation wherever a claim does not hold that was confirmed on such a machine."""
+        return tuple(
+            (cell.case, cell.dtype, one.implementation)
+            for cell in self.cells
+            for one in cell.account.held
+            if one.broken and not one.unconfirmed
+        )
+
+    @property
     def exit_code(self) -> int:
-        """0 all as expected, 1 something is not, 2 interrupted, 5 nothing was compared."""
+        """0 all as expected, 1 something is not, 2 interrupted, 5 nothing was compared.
+
+        A claim that does not hold is not as expected where it was confirmed; elsewhere verdicts alone decide.
+        """
         if self.stopped == "interrupted":
             return 2
         if not self.counts.elements and not any(one.verdict.kind is Kind.CRASHED for one in self.unexpected):
             return 5
-        return 1 if self.unexpected or self.stale or not self.complete else 0
+        return 1 if self.unexpected or self.broken or self.stale or not self.complete else 0
 
     def pair(self, verdict: PairVerdict) -> PairResult:
         """The distances behind a verdict; for many of them, `pairs`."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from parity.case.expectation import Kind
+from parity.engine.accounts import claims_broken
+from parity.engine.findings import Severity
 from parity.engine.record import PairVerdict, Run
 from parity.report.figures import value_text
 from parity.report.markup import printable
@@ -15,6 +17,7 @@ from parity.report.markup import printable
 INCOMPLETE = "incomplete"
 NOTHING = "nothing compared"
 STALE = "stale expectation"
+CLAIM = "claim that does not hold"
 
 
 def write_junit(run: Run, path: Path) -> None:
@@ -70,6 +73,7 @@ def _lines(run: Run, one: PairVerdict) -> Iterator[str]:
 
 def _alarms(run: Run) -> Iterator[TestCase]:
     told = [(STALE, line) for line in run.stale]
+    told += [(CLAIM, f"{one.title}: {one.detail}") for one in claims_broken(run) if one.severity is Severity.ALARM]
     if not run.complete:
         counts = run.counts
         told.append((INCOMPLETE, f"{run.stopped or INCOMPLETE}: {counts.cells} of {counts.cells_planned} cells"))

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from parity.case.expectation import Kind
-from parity.engine.accounts import Answers, Twins, count_answers, dtypes_of, left_open, not_explained, pair_rows
+from parity.core.environment import MACHINE
+from parity.engine.accounts import (
+    Answers,
+    Twins,
+    claims_broken,
+    count_answers,
+    dtypes_of,
+    left_open,
+    not_explained,
+    pair_rows,
+)
 from parity.engine.accounts import twin_rows as rows_of_twins
 from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import Entry, Matrix, build_matrix
@@ -235,6 +245,7 @@ def _answer(run: Run) -> str:
             f"> **This run is not complete** ({why}): {counts.cells} of {counts.cells_planned} cells were run."
         )
     lines += [f"> **Stale expectation:** {escape(line)}" for line in run.stale]
+    lines += [f"> **{escape(one.title)}.** {escape(one.detail)}" for one in claims_broken(run)]
     lines.append(
         f"{_came_out(run)}: {counts.as_expected:,} of {counts.pairs:,} verdicts, over {cases} cases in "
         f"{counts.cells} cells (case x dtype). Of them {counts.unbounded:,} diverge where rounding sets the weights no "
@@ -249,7 +260,7 @@ def _answer(run: Run) -> str:
 def _came_out(run: Run) -> str:
     if not run.counts.elements:
         return "**Nothing was compared**, as no pair came to its end on both sides"
-    if run.unexpected or run.stale:
+    if run.unexpected or run.stale or run.broken:
         return "**Not everything is as expected**"
     return f"{'Everything' if run.complete else 'What was run'} is as expected"
 
@@ -408,7 +419,11 @@ def _powers(powers: Sequence[Power]) -> str:
 def _environment(run: Run) -> str:
     facts = run.environment
     rows = [
-        [escape(name), ", ".join(f"{package} {version}" for package, version in worker["packages"].items())]
+        [
+            escape(name),
+            ", ".join(f"{package} {version}" for package, version in worker["packages"].items()),
+            escape(", ".join(f"{what} {told}" for what, told in worker.get(MACHINE, {}).items())),
+        ]
         for name, worker in sorted(run.workers.items())
     ]
     variables = ", ".join(f"`{name}={value}`" for name, value in facts["variables"].items()) or "none set"
@@ -416,6 +431,6 @@ def _environment(run: Run) -> str:
         "## Environment\n\n"
         f"parity {run.version}, Python {facts['python']}, {facts['platform']}, {facts['processor']} "
         f"({' '.join(facts['cpu_flags'])}), {facts['cpus']} CPUs. Variables that change numerics: {variables}.\n\n"
-        + table(["worker", "packages"], rows)
+        + table(["worker", "packages", "in force"], rows)
         + "\n\nDigests of every input and of every last state are in `run.json`."
     )

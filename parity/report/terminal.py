@@ -12,8 +12,8 @@ from rich.table import Table
 from parity.case.expectation import Kind
 from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
-from parity.engine.accounts import count_answers
-from parity.engine.findings import Finding, Severity
+from parity.engine.accounts import claims_broken, count_answers
+from parity.engine.findings import Finding, Severity, Topic
 from parity.engine.matrix import WORST_FIRST, build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
@@ -81,10 +81,11 @@ def verdict_table(verdicts: Sequence[PairVerdict]) -> Table:
 def found_table(run: Run, folder: Path, *, every: bool) -> Table:
     """What a run found, worst first, and where to look: stale expectations and findings, at most three without `every`.
 
-    Without `every` a finding that makes no run red is its title alone.
+    Without `every` a finding that makes no run red is its title alone, but for a claim that does not hold.
     """
     stale = [("[bold red]stale[/bold red]", on_screen(line)) for line in run.stale]
-    found = [*stale, *(_finding(one, whole=every or one.severity is Severity.ALARM) for one in run.findings)]
+    at_length = [every or one.severity is Severity.ALARM or one.topic is Topic.CLAIM for one in run.findings]
+    found = [*stale, *map(_finding, run.findings, at_length)]
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -97,7 +98,7 @@ def found_table(run: Run, folder: Path, *, every: bool) -> Table:
     return table
 
 
-def _finding(finding: Finding, *, whole: bool) -> tuple[str, str]:
+def _finding(finding: Finding, whole: bool) -> tuple[str, str]:
     style = FINDING_STYLES[finding.severity]
     told = f"{finding.title}: {finding.detail}" if whole else finding.title
     return f"[{style}]{finding.severity}[/{style}]", on_screen(told)
@@ -142,6 +143,8 @@ def summary_line(run: Run) -> str:
     parts = [f"{counts.as_expected:,} of {counts.pairs:,} pairs as expected"]
     if run.stale:
         parts.append(f"{len(run.stale)} stale expectation(s)")
+    if claims := claims_broken(run):
+        parts.append(f"{len(claims)} claim{'s do' if len(claims) > 1 else ' does'} not hold")
     if not run.complete:
         parts.append(f"{run.stopped or 'incomplete'}: {counts.cells} of {counts.cells_planned} cells")
     answers = count_answers(run)

@@ -291,8 +291,9 @@ def test_processes_that_see_the_same_packages_share_a_row(made):
     (worker,) = run.workers.values()
     other = {**worker, "packages": {"numpy": "1.0"}}
     rows = list(worker_rows(replace(run, workers={"b": worker, "a": worker, "c": other})))
-    assert [names for names, _, _ in rows] == ["a, b", "c"]
-    assert rows[1][1:] == (worker["python"], "numpy 1.0")
+    assert [names for names, *_ in rows] == ["a, b", "c"]
+    (features,) = worker["machine"].values()
+    assert rows[1][1:] == (worker["python"], "numpy 1.0", f"NumPy instruction set {features}")
 
 
 def test_what_was_skipped_does_not_hide_what_was_compared():

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parity.core.environment import MACHINE
 from parity.engine.findings import Severity
 from parity.engine.record import Run
 from parity.numerics.formats import FORMATS, format_named
@@ -34,14 +35,16 @@ def budget_rows(run: Run) -> Iterator[tuple[str, str, str, int, str]]:
         yield one.case, one.dtype, one.budget, one.pairs, power_text(one, NAMES)
 
 
-def worker_rows(run: Run) -> Iterator[tuple[str, str, str]]:
-    """Processes that saw the same, by name; their Python and packages."""
-    seen: dict[tuple[str, str], list[str]] = {}
+def worker_rows(run: Run) -> Iterator[tuple[str, str, str, str]]:
+    """Processes that saw the same, by name; their Python, packages, and instruction sets and threads in force."""
+    seen: dict[tuple[str, str, str], list[str]] = {}
     for name, worker in sorted(run.workers.items()):
-        packages = ", ".join(f"{package} {version}" for package, version in worker["packages"].items())
-        seen.setdefault((worker["python"], packages), []).append(name)
-    for (python, packages), names in seen.items():
-        yield ", ".join(names), python, packages
+        packages, in_force = (
+            ", ".join(f"{what} {told}" for what, told in worker.get(key, {}).items()) for key in ("packages", MACHINE)
+        )
+        seen.setdefault((worker["python"], packages, in_force), []).append(name)
+    for (python, packages, in_force), names in seen.items():
+        yield ", ".join(names), python, packages, in_force
 
 
 LEVEL = 9
