@@ -37,7 +37,8 @@ def upgrade(
 ) -> Upgraded:
     """Record the same inputs on both sides, and hold every entry of the one against the other's.
 
-    Cases and dtypes are selected as by `run`; no implementation: those that stand on what is pinned. output: keeps
+    Cases and dtypes are selected as by `run`; no implementation: those that stand on what is pinned. A side that is
+    given by its variables alone, or, where the other one is, not at all, is this Python. output: keeps
     both baselines, the result, a summary and a page. ParityError where a side cannot be had, NothingCompared where the
     two have nothing in common.
     """
@@ -66,8 +67,10 @@ def upgrade(
 
 def check_sides(before: Place, after: Place) -> None:
     """UsageError or ParityError where two sides cannot be had, or are none; nothing is built for that."""
+    # One that is not given is what the other one is without its variables.
+    here = not (before.named or after.named) and bool(before.variables or after.variables)
     for place in (before, after):
-        check_place(place)
+        check_place(place, here=here)
     if before.baseline is not None and after.baseline is not None:
         raise UsageError("both sides are saved baselines: 'parity baseline diff' holds them against each other")
     if before.beside and not before.pins and not after.pins:

@@ -83,7 +83,7 @@ def check(
     news: list[tuple[Entry, ...]] = []
     with (
         tempfile.TemporaryDirectory(prefix="parity-") as scratch,
-        Libraries(selection.timeout, selection.python) as libraries,
+        Libraries(selection.timeout, selection.python, selection.variables) as libraries,
     ):
         candidates = {candidate.name: candidate for candidate in selection.candidates}
         for cell in recorded_cells(selection, Path(scratch), on_cell):

@@ -51,6 +51,7 @@ def placing(places: Collection[Place]) -> Iterator[str]:
         yield from repeated(place.flag, place.pins)
         yield from repeated(f"{place.flag}-python", filter(None, [place.python]))
         yield from repeated(f"{place.flag}-baseline", [str(place.baseline)] if place.baseline is not None else [])
+        yield from repeated(f"{place.flag}-env", map("=".join, place.variables))
     yield from repeated("--with", dict.fromkeys(pin for place in places for pin in place.beside))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
+from types import MappingProxyType
 
 from parity.baseline.entry import Entry, entry_of
 from parity.baseline.store import (
@@ -57,18 +58,20 @@ def record_under(
     folder: Path,
     *,
     timeout: float | None = 300.0,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Recorded]:
     """Record every candidate on every case in those of the dtypes that the case has.
 
     python: an interpreter with NumPy, ml_dtypes and the frameworks, or empty for this one. folder: gets the traces as
     ``case/dtype/implementation``; each is whole when it is yielded, and may then be moved or removed. timeout: seconds
-    for one answer, None for ever. Nothing that goes wrong under the interpreter is raised: it is a Failure.
+    for one answer, None for ever. variables: of its environment, beside those of this process, also while it imports a
+    framework. Nothing that goes wrong under the interpreter is raised: it is a Failure.
     """
     wanted = [format_named(dtype).name for dtype in dtypes]
     chosen = tuple(under(candidate, python) if python else candidate for candidate in candidates)
     with (
         tempfile.TemporaryDirectory(prefix="parity-") as scratch,
-        closing(Workers(Path(scratch) / "logs", 0)) as workers,
+        closing(Workers(Path(scratch) / "logs", 0, variables)) as workers,
         ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
         for case in cases:
@@ -96,13 +99,17 @@ OnCell = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is recorded: cases, implementations, dtypes. python: an interpreter, empty for this one."""
+    """What is recorded: cases, implementations, dtypes.
+
+    python: an interpreter, empty for this one; variables: of its environment, beside those of this process.
+    """
 
     cases: tuple[Case, ...]
     candidates: tuple[Candidate, ...]
     dtypes: tuple[str, ...]
     python: str = ""
     timeout: float | None = 300.0
+    variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,13 @@ def recorded_cells(selection: Selection, folder: Path, on_cell: OnCell) -> Itera
     """Record cell by cell; the traces of a cell are removed when the next one is asked for."""
     cases = {case.name: case for case in selection.cases}
     made = record_under(
-        selection.python, selection.cases, selection.candidates, selection.dtypes, folder, timeout=selection.timeout
+        selection.python,
+        selection.cases,
+        selection.candidates,
+        selection.dtypes,
+        folder,
+        timeout=selection.timeout,
+        variables=selection.variables,
     )
     for (case, dtype), group in groupby(made, lambda one: (one.case, one.dtype)):
         members = tuple(group)
@@ -155,7 +168,7 @@ def save(
 
     with (
         tempfile.TemporaryDirectory(prefix="parity-") as scratch,
-        Libraries(selection.timeout, selection.python) as libraries,
+        Libraries(selection.timeout, selection.python, selection.variables) as libraries,
     ):
         made = filter(None, cells(Path(scratch), libraries))
         first = next(made, None)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -17,7 +18,8 @@ from parity.baseline.environments.interpreter import check_interpreter
 from parity.baseline.environments.pins import TENSORFLOWS, is_exact, parse_pins
 from parity.baseline.saving import OnCell, Recorded, Selection, save
 from parity.baseline.store import Baseline
-from parity.core.errors import NothingCompared, ParityError, UsageError
+from parity.core.environment import VARIABLES, changes_numerics
+from parity.core.errors import NothingCompared, ParityError, UsageError, nearest
 from parity.engine.candidates import describe_plugin, shipped_candidates
 from parity.engine.plan import Candidate
 from parity.implementations.registry import check_target, shipped_implementations
@@ -111,9 +113,10 @@ def _plugin(target: str, pythons: Sequence[str]) -> Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One side as it is asked for: by pins, by a path of a Python, or by the folder of a baseline.
+    """One side as it is asked for: by pins, by a path of a Python, or by the folder of a baseline; else this Python.
 
-    flag: names it in error lines. beside: pins that are the same on every side, only where there are pins.
+    flag: names it in error lines. beside: pins that are the same on every side, only where there are pins. variables:
+    of the environment in which frameworks are imported, names and values, beside those of this process.
     """
 
     flag: str
@@ -121,33 +124,70 @@ class Place:
     beside: tuple[str, ...] = ()
     python: str = ""
     baseline: Path | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The flags by which it is asked for, but those of variables."""
+        given = {
+            self.flag: bool(self.pins),
+            f"{self.flag}-python": bool(self.python),
+            f"{self.flag}-baseline": self.baseline is not None,
+        }
+        return tuple(flag for flag, is_given in given.items() if is_given)
+
+    @property
+    def name(self) -> str:
+        """How it is shown, where it is no baseline."""
+        base = " ".join(self.pins) or self.python or "this Python"
+        return f"{base} with {' '.join(map('='.join, self.variables))}" if self.variables else base
+
+
+def variables_of(told: Sequence[str], flag: str) -> tuple[tuple[str, str], ...]:
+    """Environment variables given as NAME=VALUE, by name.
+
+    UsageError, naming the flag, where one is not so, is given twice, or is not known to change numerics.
+    """
+    found: dict[str, str] = {}
+    for one in told:
+        name, sign, value = one.partition("=")
+        if not sign or not name:
+            raise UsageError(f"{flag} {one}: allowed: NAME=VALUE, as XLA_FLAGS=--xla_cpu_max_isa=AVX2")
+        if not changes_numerics(name):
+            raise UsageError(f"{flag} {one}: {name} is not known to change numerics; {nearest(name, VARIABLES)}")
+        if name in found:
+            raise UsageError(f"{flag} {one}: {name} is given twice")
+        found[name] = value
+    return tuple(sorted(found.items()))
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An interpreter to record under. packages, notes: as its environment has them, empty where nobody built it."""
+    """An interpreter to record under. packages, notes: as its environment has them, empty where nobody built it.
+
+    python: empty for this one. variables: of its environment, beside those of this process.
+    """
 
     name: str
     python: str
     packages: Mapping[str, str]
     notes: tuple[str, ...]
+    variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def check_place(place: Place) -> None:
-    """Look at all that can be looked at before anything is built.
+def check_place(place: Place, *, here: bool = False) -> None:
+    """Look at all that can be looked at before anything is built; here: one that is not given is this Python.
 
     UsageError where a side is asked for in no way or in several; ParityError where its pins or its interpreter are
     none.
     """
-    given = {
-        place.flag: bool(place.pins),
-        f"{place.flag}-python": bool(place.python),
-        f"{place.flag}-baseline": place.baseline is not None,
-    }
-    chosen = [flag for flag, is_given in given.items() if is_given]
-    if len(chosen) != 1:
+    chosen = place.named
+    if len(chosen) > 1 or not (chosen or here or place.variables):
         told = "is not given" if not chosen else f"is given {len(chosen)} times ({', '.join(chosen)})"
-        raise UsageError(f"this side {told}; give one of {', '.join(given)}")
+        ways = ", ".join(f"{place.flag}{way}" for way in ("", "-python", "-baseline", "-env"))
+        raise UsageError(f"this side {told}; give one of {ways}")
+    if place.baseline is not None and place.variables:
+        raise UsageError(f"{place.flag}-env: {place.baseline} was recorded before, and no variable changes it any more")
     if place.pins:
         parse_pins((*place.pins, *place.beside), place.flag)
     if place.python:
@@ -156,11 +196,12 @@ def check_place(place: Place) -> None:
 
 def settle(place: Place, on_line: OnLine) -> Site:
     """The interpreter of a place that is no baseline; its environment is built where there is none yet."""
-    if place.python:
-        found = check_interpreter(place.python, f"{place.flag}-python")
-        return Site(place.python, found.path, {}, ())
+    variables = dict(place.variables)
+    if not place.pins:
+        path = check_interpreter(place.python, f"{place.flag}-python").path if place.python else ""
+        return Site(place.name, path, {}, (), variables)
     built = build_environment((*place.pins, *place.beside), flag=place.flag, on_line=on_line)
-    return Site(" ".join(built.pins), built.python, built.packages, built.notes)
+    return Site(replace(place, pins=built.pins).name, built.python, built.packages, built.notes, variables)
 
 
 def pinned(places: Collection[Place]) -> tuple[str, ...]:
@@ -177,8 +218,8 @@ Where = tuple[str, str, str]
 class Side:
     """What is held against another side.
 
-    name: as it was asked for. packages, notes: of its environment. unmet: what implementations lack that could not
-    even be tried; failed: what was tried and gave no trace.
+    name: as it was asked for. packages, notes, variables: of its environment. unmet: what implementations lack that
+    could not even be tried; failed: what was tried and gave no trace.
     """
 
     name: str
@@ -187,6 +228,7 @@ class Side:
     notes: tuple[str, ...]
     unmet: Unmet
     failed: tuple[Recorded, ...]
+    variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def reason(self, where: Where) -> str:
         """Why there is no entry; empty where nobody knows, as of a baseline that was saved before."""
@@ -201,7 +243,8 @@ def recorded_side(site: Site, selection: Selection, unmet: Unmet, root: Path, on
 
     NothingCompared, naming the side, where nothing could be recorded.
     """
-    runnable = replace(selection, candidates=able(selection.candidates, unmet), python=site.python)
+    able_there = able(selection.candidates, unmet)
+    runnable = replace(selection, candidates=able_there, python=site.python, variables=site.variables)
     if not runnable.candidates:
         name = selection.candidates[0].name
         raise NothingCompared(f"{site.name}: no implementation can run there: {name}: {' and '.join(unmet[name])}")
@@ -209,7 +252,7 @@ def recorded_side(site: Site, selection: Selection, unmet: Unmet, root: Path, on
         baseline, failed = save(runnable, root, update=True, on_cell=on_cell)
     except NothingCompared as error:
         raise NothingCompared(f"{site.name}: {error}") from None
-    return Side(site.name, baseline, site.packages, site.notes, unmet, failed)
+    return Side(site.name, baseline, site.packages, site.notes, unmet, failed, site.variables)
 
 
 def saved_side(baseline: Baseline, name: str = "") -> Side:

@@ -12,7 +12,7 @@ from parity.cli import options
 
 
 def _side(name: str) -> options.Decorator:
-    """The three ways in which a side is given."""
+    """The ways in which a side is given."""
     added = (
         click.option(f"--{name}", f"{name}_pins", multiple=True, metavar="PIN",
                      help=f"A release of the environment {name}, as 'keras==3.3.3'. Repeatable."),
@@ -20,6 +20,9 @@ def _side(name: str) -> options.Decorator:
                      help="An interpreter instead, with NumPy, ml_dtypes and the framework."),
         click.option(f"--{name}-baseline", f"{name}_baseline", type=click.Path(path_type=Path), metavar="DIR",
                      help="A saved baseline instead."),
+        click.option(f"--{name}-env", f"{name}_variables", multiple=True, metavar="NAME=VALUE",
+                     help=f"A variable of the environment {name}, there before a framework is imported; alone: of this "
+                     "Python. Repeatable."),
     )  # fmt: skip
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,9 +50,11 @@ def command(
     before_pins: tuple[str, ...],
     before_python: str,
     before_baseline: Path | None,
+    before_variables: tuple[str, ...],
     after_pins: tuple[str, ...],
     after_python: str,
     after_baseline: Path | None,
+    after_variables: tuple[str, ...],
     beside: tuple[str, ...],
     folder: Path,
     markdown: Path | None,
@@ -61,17 +66,23 @@ def command(
     """Record the same inputs before and after an upgrade, each in an environment of its own, and say what changed.
 
     Environments are built by uv or pip, kept by their pins, and used again. Without -i: the implementations that
-    stand on what is pinned. Exit code 0 where every bit is the same, 1 where something changed.
+    stand on what is pinned. Two settings of this Python are compared as two releases are: --after-env
+    ATEN_CPU_CAPABILITY=default. Exit code 0 where every bit is the same, 1 where something changed.
     """
     from parity.api.upgrade import upgrade
-    from parity.baseline.side import Place
+    from parity.baseline.side import Place, variables_of
     from parity.cli.console import append_markdown, console, show_kept, write_answer
     from parity.cli.watching import watching
     from parity.report.drift import drift_tables
     from parity.report.upgrade import WORDING, notes_of, upgrade_lines, upgrade_summary, upgrade_to_json
 
-    before = Place("--before", before_pins, beside, before_python, before_baseline)
-    after = Place("--after", after_pins, beside, after_python, after_baseline)
+    before, after = (
+        Place(f"--{name}", pins, beside, python, baseline, variables_of(variables, f"--{name}-env"))
+        for name, pins, python, baseline, variables in (
+            ("before", before_pins, before_python, before_baseline, before_variables),
+            ("after", after_pins, after_python, after_baseline, after_variables),
+        )
+    )
     with watching(console(color, stderr=True), quiet) as watcher:
         found = upgrade(
             before,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import numpy as np
 
@@ -28,12 +29,18 @@ class LibrarySquareRoot:
     A context manager: the process starts with the first call and ends with the block; calls from several threads take
     turns. ParityError where the process fails, or where a root is further than one ULP from the correctly rounded
     one: a library's error must not hide a wrong formula. python: the interpreter whose framework is asked, empty for
-    this one.
+    this one; variables: of its environment, beside those of this process.
     """
 
-    def __init__(self, target: str, timeout: float | None = 300.0, python: str = "") -> None:
+    def __init__(
+        self,
+        target: str,
+        timeout: float | None = 300.0,
+        python: str = "",
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.target = target
-        self._python = python
+        self._python, self._variables = python, variables
         self._timeout = timeout
         self._lock = threading.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="parity-root-")
@@ -88,6 +95,7 @@ class LibrarySquareRoot:
                     f"square root of {self.target}",
                     Path(self._folder.name) / "worker.log",
                     self._python,
+                    self._variables,
                     framework=self.target.partition(".")[0],
                 )
             answer = self._process.ask(message, self._timeout)

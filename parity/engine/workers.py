@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from parity.engine.forking import prepare_to_fork
@@ -38,10 +39,13 @@ class Worker(Protocol):
 
 
 class Workers:
-    """Persistent processes by name; a process that failed is started anew when next asked for."""
+    """Persistent processes by name; a process that failed is started anew when next asked for.
 
-    def __init__(self, logs: Path, lane: int) -> None:
-        self._logs, self._lane = logs, lane
+    variables: of their environment, beside those of this process.
+    """
+
+    def __init__(self, logs: Path, lane: int, variables: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._logs, self._lane, self._variables = logs, lane, variables
         self._processes: dict[str, Worker] = {}
         self._cold: dict[str, str] = {}
         self._stopped = False
@@ -57,7 +61,7 @@ class Workers:
         with self._lock:
             for name in names:
                 if not self._stopped and name not in self._processes and name not in self._cold:
-                    prepare_to_fork(framework_of(name), worker_environment())
+                    prepare_to_fork(framework_of(name), worker_environment(self._variables))
 
     def get(self, name: str, python: str = "") -> Worker:
         """The process of that name, under an interpreter; WorkerFailed where it cannot be started."""
@@ -71,6 +75,7 @@ class Workers:
                     name,
                     log,
                     python,
+                    self._variables,
                     framework=framework_of(name),
                     stopped=lambda: self._stopped,
                     cold=self._cold.get(name, ""),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 
 from parity.adam.arithmetic import Arithmetic, SquareRoot
 from parity.adam.step import ArraySquareRoot
@@ -14,12 +15,18 @@ from parity.implementations.registry import shipped_implementations
 class Libraries:
     """Square roots by framework; a context manager, a process starts with the first root it is asked for.
 
-    python: the interpreter whose frameworks are asked, empty for this one.
+    python: the interpreter whose frameworks are asked, empty for this one; variables: of their environment, beside
+    those of this process.
     """
 
-    def __init__(self, timeout: float | None = 300.0, python: str = "") -> None:
+    def __init__(
+        self,
+        timeout: float | None = 300.0,
+        python: str = "",
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._timeout = timeout
-        self._python = python
+        self._python, self._variables = python, variables
         self._roots: dict[str, LibrarySquareRoot] = {}
         self._plugins: dict[str, str] = {}
 
@@ -37,7 +44,7 @@ class Libraries:
         else:
             return None
         if place not in self._roots:
-            self._roots[place] = LibrarySquareRoot(target, self._timeout, self._python)
+            self._roots[place] = LibrarySquareRoot(target, self._timeout, self._python, self._variables)
         return self._roots[place]
 
     def __enter__(self) -> Libraries:

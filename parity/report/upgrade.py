@@ -40,15 +40,18 @@ def side_to_json(side: Side) -> dict[str, Any]:
         "baseline": str(side.baseline.folder),
         "recorded": recorded_to_json(side.baseline),
         "packages": dict(side.packages),
+        "variables": dict(side.variables),
         "notes": list(side.notes),
         "cannot_run": {name: list(lacks) for name, lacks in side.unmet.items() if lacks},
     }
 
 
 def notes_of(found: Upgraded) -> tuple[str, ...]:
-    """A line for every pin that stands although another package asks for another release."""
+    """A line for every pin that stands although others ask for another release, and one where both sides are one."""
     sides = ((WORDING.before, found.before), (WORDING.after, found.after))
-    return tuple(f"{name}: {note}" for name, side in sides for note in side.notes)
+    told = tuple(f"{name}: {note}" for name, side in sides for note in side.notes)
+    same = found.before.name == found.after.name and not found.checked.environment
+    return (*told, f"both sides are the same: {found.before.name}") if same else told
 
 
 def upgrade_summary(found: Upgraded) -> str:
