@@ -38,10 +38,10 @@ class Machine:
     packages: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def told(self, implementation: str) -> str:
-        """What of it may decide the bits of an implementation, in words."""
+        """What of it may decide the bits of an implementation, in words; NumPy's are the same on all its sets."""
         engine = engine_of(implementation)
         threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if engine is Engine.TORCH else ""
-        in_force = f"{engine} on {self.sets[engine]}" if engine in self.sets else ""
+        in_force = f"{engine} on {self.sets[engine]}" if engine in self.sets and engine is not Engine.NUMPY else ""
         return ", ".join(filter(None, [f"{self.architecture} ({self.vendor})", in_force])) + threads
 
 
@@ -84,7 +84,7 @@ CONFIRMED: Mapping[tuple[str, str], Mapping[str, tuple[str, ...]]] = MappingProx
             Engine.NUMPY: (),
             Engine.TORCH: ("DEFAULT", "AVX2", "AVX512"),
             Engine.TENSORFLOW: (),
-            Engine.XLA: ("SSE4_2", "AVX", "AVX2", "AVX512"),
+            Engine.XLA: ("SSE4_2", "AVX", "AVX2", "AVX512", "AVX512_VNNI", "AVX512_BF16"),
         },
     }
 )

@@ -83,6 +83,40 @@ def claims_broken(run: Run) -> tuple[Finding, ...]:
     return tuple(one for one in run.findings if one.topic is Topic.CLAIM)
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimHere:
+    """What is known of an implementation, and what a run found of it on this machine.
+
+    machine: what of it decides the bits; unconfirmed: why nobody has confirmed the claim there, empty where it was.
+    compared, broken: elements, those that are not what it says.
+    """
+
+    implementation: str
+    machine: str
+    unconfirmed: str
+    compared: int
+    broken: int
+
+
+def claims_here(run: Run) -> tuple[ClaimHere, ...]:
+    """Every implementation that claims to be an Adam bit for bit."""
+    found: dict[str, list[Held]] = defaultdict(list)
+    for cell in run.cells:
+        for one in cell.account.held:
+            if one.source in ("claimed", "replaced"):
+                found[one.implementation].append(one)
+    return tuple(
+        ClaimHere(
+            name,
+            held[0].machine,
+            held[0].unconfirmed,
+            sum(one.compared for one in held),
+            sum(one.broken for one in held),
+        )
+        for name, held in sorted(found.items())
+    )
+
+
 def dtypes_of(run: Run) -> tuple[str, ...]:
     """Those of its cells, in the order of their precision."""
     return tuple(dtype for dtype in FORMATS if any(cell.dtype == dtype for cell in run.cells))

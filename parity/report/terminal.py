@@ -12,7 +12,7 @@ from rich.table import Table
 from parity.case.expectation import Kind
 from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
-from parity.engine.accounts import claims_broken, count_answers
+from parity.engine.accounts import ClaimHere, claims_broken, count_answers
 from parity.engine.findings import Finding, Severity, Topic
 from parity.engine.matrix import WORST_FIRST, build_matrix
 from parity.engine.power import Power
@@ -206,15 +206,25 @@ def environment_table(environment: dict[str, Any]) -> Table:
     return table
 
 
-def doctor_table(outcomes: Sequence[Outcome]) -> Table:
-    """Which implementations work here."""
+def doctor_table(outcomes: Sequence[Outcome], claims: Sequence[ClaimHere]) -> Table:
+    """Which implementations work here, and what is known of their bits on such a machine."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("implementation")
-    table.add_column("here")
+    for column in ("implementation", "here", "bit by bit", "on"):
+        table.add_column(column, overflow="fold")
+    held = {one.implementation: one for one in claims}
     for one in outcomes:
         said = "[green]works[/green]" if one.failure is None else f"[red]{on_screen(one.failure.reason)}[/red]"
-        table.add_row(on_screen(one.name), said)
+        claim = held.get(one.name)
+        known = ("", "") if claim is None else (_claim(claim), on_screen(claim.machine))
+        table.add_row(on_screen(one.name), said, *known)
     return table
+
+
+def _claim(one: ClaimHere) -> str:
+    looked = f"{one.broken or 'none'} of {one.compared:,} elements differ{'' if one.broken else 's'} from its twin"
+    if one.unconfirmed:
+        return f"[yellow]not confirmed on such a machine[/yellow] ({on_screen(one.unconfirmed)}); {looked}"
+    return f"[{'red' if one.broken else 'green'}]confirmed[/]; {looked}"
 
 
 HEAD = ("verdict", "pairs", "as expected", "elements compared")

@@ -81,7 +81,10 @@ def test_a_whole_run(worker, files):
     assert answer == {"ok": True, "step": 2, "quantities": ["m", "v", "w"]}
     assert arrays["progress"][0] == 2
     assert worker("advance", run=4, until=3, none={})["step"] == 3
-    assert worker("finish", run=4) == {"ok": True}
+    finished = worker("finish", run=4)
+    assert finished.pop("ok")
+    assert list(finished) == ["machine"]
+    assert "torch threads" not in finished["machine"]
     w = arrays["w"].view(float)
     assert w[0].tolist() == [1, 2, 3]
     assert w[1].tolist() == pytest.approx([1.5, 2.5, 3.5])

@@ -1,0 +1,118 @@
+"""Claims under other instruction sets, thread counts and switches: each in real processes under the real setting."""
+
+from __future__ import annotations
+
+import pytest
+
+import parity
+from parity.adam.machine import Engine, engine_of
+from parity.case.catalogue import select_cases
+from parity.engine.findings import Topic
+from parity.implementations.registry import shipped_implementations
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400)]
+
+TORCH = ("torch.*", "numpy.adam.outside")
+XLA = ("optax.*", "keras.adam.xla", "numpy.adam.hat")
+TENSORFLOW = ("keras.*", "tensorflow.*", "tf_keras.*", "numpy.adam.hat")
+
+SETTINGS = {
+    ("ATEN_CPU_CAPABILITY", "default"): TORCH,
+    ("ATEN_CPU_CAPABILITY", "avx2"): TORCH,
+    ("OMP_NUM_THREADS", "1"): TORCH,
+    ("OMP_NUM_THREADS", "2"): TORCH,
+    ("XLA_FLAGS", "--xla_cpu_max_isa=AVX"): XLA,
+    ("XLA_FLAGS", "--xla_cpu_max_isa=AVX2"): XLA,
+    ("XLA_FLAGS", "--xla_cpu_max_isa=AVX512"): XLA,
+    ("TF_ENABLE_ONEDNN_OPTS", "0"): TENSORFLOW,
+    ("TF_ENABLE_ONEDNN_OPTS", "1"): TENSORFLOW,
+}
+IN_FORCE = {
+    ("ATEN_CPU_CAPABILITY", "default"): "torch on DEFAULT",
+    ("ATEN_CPU_CAPABILITY", "avx2"): "torch on AVX2",
+    ("OMP_NUM_THREADS", "1"): ", 1 thread",
+    ("OMP_NUM_THREADS", "2"): ", 2 threads",
+    ("XLA_FLAGS", "--xla_cpu_max_isa=AVX"): "XLA on AVX",
+    ("XLA_FLAGS", "--xla_cpu_max_isa=AVX2"): "XLA on AVX2",
+    ("XLA_FLAGS", "--xla_cpu_max_isa=AVX512"): "XLA on AVX512",
+}
+"""What the frameworks have to say of themselves."""
+
+DTYPES = ["float64", "float32", "float16", "bfloat16"]
+TAILS = [
+    {"name": "a", "shape": [17, 59]},
+    {"name": "b", "shape": [7]},
+    {"name": "c", "shape": []},
+    {"name": "d", "shape": [10, 13]},
+]
+LONG = [{"name": "a", "shape": [70001]}, {"name": "b", "shape": [70013]}]
+"""More than torch gives to one thread."""
+
+HYPER = {"lr": 0.01, "eps": 1e-4}
+CASES = {
+    "plain": {"parameters": TAILS, "steps": 20},
+    "small-betas": {"parameters": TAILS[:2], "steps": 12, "hyper": {**HYPER, "beta1": 0.4, "beta2": 0.3}},
+    "l2": {"parameters": TAILS, "steps": 12, "hyper": {**HYPER, "weight_decay": 0.1}},
+    "decoupled": {"parameters": TAILS, "steps": 12, "hyper": {**HYPER, "weight_decay": 0.1, "decoupled": True}},
+    "one-tensor": {"parameters": TAILS[:1], "steps": 12, "hyper": {**HYPER, "amsgrad": True}},
+    "threads": {"parameters": LONG, "steps": 2, "hyper": {**HYPER, "weight_decay": 0.1}},
+}
+
+
+def held_under(setting, implementations, cases, folder, keyword=""):
+    """All implementations that were held against their twins in a run under a setting, with their cells."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*setting)
+        options = parity.Options(timeout=900)
+        run = parity.run(cases, implementations, output=folder, keyword=keyword, options=options)
+    assert run.environment["variables"][setting[0]] == setting[1]
+    return run, [(cell, one) for cell in run.cells for one in cell.account.held]
+
+
+@pytest.fixture(scope="module", params=SETTINGS, ids="=".join)
+def settled(request, tmp_path_factory, case_text):
+    """Small cases in four dtypes, under a setting."""
+    folder = tmp_path_factory.mktemp("setting")
+    for name, keys in CASES.items():
+        (folder / f"{name}.toml").write_text(case_text(dtypes=DTYPES, expect=None, **keys))
+    cases = [folder / f"{name}.toml" for name in CASES]
+    run, held = held_under(request.param, SETTINGS[request.param], cases, folder / "run")
+    return request.param, run, held
+
+
+def test_every_claim_holds_under_every_setting(settled):
+    _, run, held = settled
+    broken = [
+        f"{cell.case} {cell.dtype} {one.implementation} on {one.machine}: {one.broken} of {one.compared}"
+        for cell, one in held
+        if one.broken
+    ]
+    assert broken == []
+    assert {one.source for _, one in held} == {"claimed"}
+    assert not [one for cell, one in held if one.differing]
+    assert not [one for one in run.findings if one.topic is Topic.CLAIM]
+    names = {one.implementation for _, one in held}
+    asked = {cell.dtype for cell, _ in held}, {cell.case for cell, _ in held}
+    assert len(names) > 3
+    assert asked == (set(DTYPES), set(CASES))
+
+
+def test_the_frameworks_say_what_is_in_force(settled):
+    setting, _, held = settled
+    engine = Engine.XLA if SETTINGS[setting] is XLA else Engine.TORCH
+    told = {f"{one.machine}," for _, one in held if engine_of(one.implementation) is engine}
+    if setting in IN_FORCE:
+        assert [f"{IN_FORCE[setting]}," in one for one in told] == [True]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("setting", SETTINGS, ids="=".join)
+def test_every_claim_holds_on_the_whole_catalogue(setting, tmp_path):
+    run, held = held_under(setting, (), (), tmp_path / "run")
+    assert {cell.case for cell in run.cells} == {case.name for case in select_cases()}
+    assert {one.implementation for _, one in held} >= {*shipped_implementations()} - {
+        "numpy.adam.hat.store",
+        "numpy.adam.inside.store",
+    }
+    assert [(cell.case, cell.dtype, one.implementation) for cell, one in held if one.broken] == []
+    assert run.exit_code == 0
