@@ -131,29 +131,39 @@ def unconfirmed(implementation: str, machine: Machine) -> str:
 def twin_on(implementation: str, dtype: str, machine: Machine) -> Twin | None:
     """What an implementation claims to be on a machine; None where it claims nothing."""
     twin = TWINS.get(implementation, {}).get(dtype)
-    return None if twin is None else _on(twin, implementation, dtype, machine)
+    return None if twin is None else _on(twin, implementation, machine)
+
+
+def twins_on(implementation: str, dtype: str, machine: Machine) -> tuple[Twin, ...]:
+    """The same, and where the machine does not tell its instruction set, on every one."""
+    told = engine_of(implementation) in machine.sets
+    found = (twin_on(implementation, dtype, where) for where in (machine, *([] if told else _others(machine))))
+    return tuple(dict.fromkeys(one for one in found if one is not None))
 
 
 def known_twins(dtype: str, machine: Machine) -> Iterator[tuple[str, Twin]]:
     """Every different twin of a dtype and whose it is: as on that machine, of earlier releases, on other machines."""
     seen = set()
-    others = [
-        replace(machine, architecture="x86_64", sets=dict.fromkeys(Engine, one)) for one in ("AVX512", "DEFAULT", "AVX")
-    ]
-    for where in (machine, *others):
+    for where in (machine, *_others(machine)):
         for name, twins in (*TWINS.items(), *EARLIER.items()):
             twin = twins.get(dtype)
-            twin = None if twin is None else _on(twin, name, dtype, where)
+            twin = None if twin is None else _on(twin, name, where)
             if twin is not None and twin not in seen:
                 seen.add(twin)
                 yield name, twin
 
 
-def _on(twin: Twin, implementation: str, dtype: str, machine: Machine) -> Twin:
+def _others(machine: Machine) -> list[Machine]:
+    """The same on x86-64 with a fused multiply-add, and without."""
+    sets: list[dict[str, str]] = [dict.fromkeys(Engine, "AVX512"), {Engine.TORCH: "DEFAULT", Engine.XLA: "AVX"}]
+    return [replace(machine, architecture="x86_64", sets=one) for one in sets]
+
+
+def _on(twin: Twin, implementation: str, machine: Machine) -> Twin:
     engine, arithmetic = engine_of(implementation), twin.arithmetic
     if machine.architecture == "x86_64" and machine.sets.get(engine) in WITHOUT_FMA.get(engine, ()):
         arithmetic = without_fma(arithmetic)
-    if arithmetic.grain and arithmetic.lanes > 1:
+    if arithmetic.grain:
         arithmetic = replace(arithmetic, threads=machine.threads)
     return replace(twin, arithmetic=arithmetic)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.adam.machine import machine_of, unconfirmed
+from parity.adam.machine import unconfirmed
 from parity.case.case import Case
 from parity.comparison.trace import Trace, read_trace
 from parity.core.errors import NothingCompared, ParityError, UsageError
@@ -215,9 +215,9 @@ def _explanation(
 
 def _told(standing: Standing) -> Told:
     convention = standing.adam.twin.convention
-    name, machine = standing.trace.implementation, machine_of(standing.trace.environment)
+    name, machine = standing.known_as, standing.machine
     return Told(
-        name,
+        standing.trace.implementation,
         str(standing.source),
         standing.like,
         str(convention.epsilon),

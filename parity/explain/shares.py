@@ -11,8 +11,9 @@ import numpy as np
 
 from parity.adam.arithmetic import SquareRoot
 from parity.adam.convention import Convention, Epsilon
+from parity.adam.machine import machine_of, twin_on
 from parity.adam.oracle import Oracle, orbits
-from parity.adam.twins import TWINS, Twin
+from parity.adam.twins import Twin
 from parity.case.case import Case
 from parity.case.pairing import Pair, Pairing
 from parity.case.recording import Recording
@@ -117,7 +118,9 @@ def side_of(recording: Recording) -> Side:
         raise ParityError(
             f"{recording.folder.name} holds one step in {recording.every}, which no optimizer goes through"
         )
-    return Side(recording, cases_of_recording(recording.folder), TWINS[known][recording.dtype], known)
+    twin = twin_on(known, recording.dtype, machine_of(recording.told.get("environment", {})))
+    assert twin is not None
+    return Side(recording, cases_of_recording(recording.folder), twin, known)
 
 
 def weigh_optimizers(

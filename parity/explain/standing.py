@@ -13,7 +13,7 @@ import numpy as np
 from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
-from parity.adam.machine import Machine, known_twins, machine_of, twin_on
+from parity.adam.machine import Machine, known_twins, machine_of, twin_on, twins_on
 from parity.adam.oracle import Oracle, orbits
 from parity.adam.twins import Twin
 from parity.case.case import RESTARTED
@@ -58,10 +58,12 @@ class Standing:
 
     adam: the from-scratch Adam it was held against: its twin, or the plain Adam of its convention. residual: what that
     leaves. like: whose twin was found to fit; '' for a mixture of known forms. broken: elements with other bits than a
-    claimed twin has in whose place another was found.
+    claimed twin has in whose place another was found. known_as: whose Adam it is said to be; machine: where it ran.
     """
 
     trace: Trace
+    known_as: str
+    machine: Machine
     source: Source
     adam: Adam
     residual: Residual
@@ -82,8 +84,7 @@ class Standing:
     @property
     def left_open(self) -> str:
         """Why the claimed twin does not speak of these hyperparameters; empty where it does, or none is claimed."""
-        machine = machine_of(self.trace.environment)
-        claimed = twin_on(self.trace.implementation, self.trace.format.name, machine)
+        claimed = twin_on(self.known_as, self.trace.format.name, self.machine)
         return "" if claimed is None else claimed.leaves_open(self.trace.hyper)
 
 
@@ -92,23 +93,23 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
 
     claim: the place of epsilon that the implementation states, None where it states none.
     """
-    name, dtype = _said_to_be(trace, inputs), trace.format.name
-    machine = machine_of(trace.environment)
-    claimed = twin_on(name, dtype, machine)
+    (name, machine), dtype = _said_to_be(trace, inputs), trace.format.name
     held: Standing | None = None
-    if claimed is not None:
+    for claimed in twins_on(name, dtype, machine):
         hyper = claimed.in_force(trace.hyper, trace.steps, trace.format)
         adam = Adam(hyper, claimed, libraries.for_twin(name, claimed.arithmetic))
-        held = Standing(trace, Source.CLAIMED, adam, residual(trace, inputs, adam))
-        if held.known:
-            return held
+        claim_held = Standing(trace, name, machine, Source.CLAIMED, adam, residual(trace, inputs, adam))
+        if claim_held.known:
+            return claim_held
+        held = held or claim_held
     root = libraries.of(name)
     for like, twin in itertools.chain(_candidates(dtype, machine, asked=root is not None), _search(trace, inputs)):
         hyper = twin.in_force(trace.hyper, trace.steps, trace.format)
         adam = Adam(hyper, twin, root if twin.arithmetic.square_root is SquareRoot.LIBRARY else None)
         if not residual(trace, inputs, adam, GLANCE).differing:
             broken = 0 if held is None else held.residual.differing
-            found = Standing(trace, Source.FOUND, adam, residual(trace, inputs, adam), like, broken)
+            left = residual(trace, inputs, adam)
+            found = Standing(trace, name, machine, Source.FOUND, adam, left, like, broken)
             if found.known:
                 return found
     if held is not None:
@@ -117,14 +118,15 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
     conventions = [one for one in CONVENTIONS if claim is None or one.epsilon == claim]
     convention = nearest_convention(trace, inputs, conventions)
     adam = Adam(trace.hyper, Twin(convention, plain(convention.epsilon)))
-    return Standing(trace, source, adam, residual(trace, inputs, adam))
+    return Standing(trace, name, machine, source, adam, residual(trace, inputs, adam))
 
 
-def _said_to_be(trace: Trace, inputs: Inputs) -> str:
-    """The implementation that a trace says it is of; what was recorded is that of its optimizer."""
+def _said_to_be(trace: Trace, inputs: Inputs) -> tuple[str, Machine]:
+    """The implementation that a trace says it is of, and where it ran; what was recorded: its optimizer, and there."""
     if trace.implementation != RECORDED:
-        return trace.implementation.removesuffix(RESTARTED)
-    return recording_in(Path(inputs.case.recorded)).told["implementation"] or RECORDED
+        return trace.implementation.removesuffix(RESTARTED), machine_of(trace.environment)
+    told = recording_in(Path(inputs.case.recorded)).told
+    return told["implementation"] or RECORDED, machine_of(told.get("environment", {}))
 
 
 def nearest_convention(trace: Trace, inputs: Inputs, conventions: Sequence[Convention] = CONVENTIONS) -> Convention:

@@ -25,8 +25,10 @@ from parity.case.recording import (
     read_recording,
     sampled_places,
 )
+from parity.core.environment import MACHINE, describe_environment
 from parity.core.errors import ParityError, UsageError
 from parity.core.files import write_atomically
+from parity.implementations.machine import machine_facts
 from parity.live.pending import CAPACITY, Pending
 from parity.live.row import FORMAT_OF, Row, Segment
 
@@ -348,6 +350,7 @@ class Recorder:
             **self.about,
             "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}",
+            "environment": {**describe_environment(), MACHINE: machine_facts()},
             "elements": self.wanted.elements,
             "seed": self.wanted.seed,
             "quantities": list(row.states),

@@ -10,7 +10,17 @@ import pytest
 from parity.adam.arithmetic import Arithmetic, Exceptional, Setting, parts, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.forms import DecayGradient, FirstMoment
-from parity.adam.machine import CONFIRMED, Engine, Machine, engine_of, known_twins, machine_of, twin_on, unconfirmed
+from parity.adam.machine import (
+    CONFIRMED,
+    Engine,
+    Machine,
+    engine_of,
+    known_twins,
+    machine_of,
+    twin_on,
+    twins_on,
+    unconfirmed,
+)
 from parity.adam.step import Rows, lock_step
 from parity.adam.twins import TWINS
 from parity.core.environment import describe_environment
@@ -96,6 +106,14 @@ def test_the_twins_of_other_machines_are_among_those_that_are_tried():
     assert twin_on("torch.adam.fused", "float32", without_fma(HERE)) in known
     assert twin_on("optax.adam.jit", "float32", without_fma(HERE)) in known
     assert twin_on("torch.adam.fused", "float32", HERE) in known
+
+
+def test_of_an_instruction_set_that_is_not_told_every_one_is_tried():
+    assert twins_on("torch.adam.fused", "float32", HERE) == (twin_on("torch.adam.fused", "float32", HERE),)
+    untold = twins_on("torch.adam.fused", "float32", Machine())
+    assert set(untold) == {twin_on("torch.adam.fused", "float32", one) for one in (HERE, without_fma(HERE))}
+    assert twins_on("keras.adam.eager", "float32", Machine()) == (TWINS["keras.adam.eager"]["float32"],)
+    assert twins_on("user.mine", "float32", Machine()) == ()
 
 
 def test_threads_are_those_of_the_machine_where_a_kernel_has_a_tail():
@@ -198,6 +216,7 @@ def test_this_process_tells_of_what_it_has_loaded():
     assert machine.architecture
     assert "torch on AVX2, 4 threads" in machine.told("torch.adam.fused")
     assert "torch" not in machine.told("keras.adam.eager")
+    assert " on " not in HERE.told("numpy.adam.hat")
 
 
 def test_what_was_confirmed_is_told_by_engine():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -98,7 +99,9 @@ def told_everywhere(run, folder, command):
     assert f"{finding.title}.** {finding.detail.partition(';')[0]}" in (folder / "report.md").read_text()
     assert "1 claim does not hold" in summary_line(run)
     assert command("report", folder)[0] == 0
-    assert finding.title in (folder / "report.html").read_text()
+    (banner,) = re.findall(r'<p class="banner (\w+)"><strong>(.*?)\.</strong>', (folder / "report.html").read_text())
+    assert banner == (str(finding.severity), finding.title)
+    assert any(line.startswith(f"> **{finding.title}.**") for line in accounts.summary_lines(run))
     return finding
 
 
