@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -9,6 +14,7 @@ import parity
 from parity.case.catalogue import select_cases
 from parity.case.expectation import Kind
 from parity.core.errors import ParityError
+from parity.engine.findings import Topic
 
 pytestmark = pytest.mark.frameworks
 
@@ -206,3 +212,52 @@ def test_identify_asks_a_first_step(recorded, command):
     code, _, err = command("identify", recorded(before=3))
     assert code == 4
     assert err == "parity: mine: begins with a state; which Adam it is shows from a first step on\n"
+
+
+ELSEWHERE = """\
+import torch, parity
+torch.manual_seed(0)
+weights = {"kernel": torch.nn.Parameter(torch.randn(17, 59)), "bias": torch.nn.Parameter(torch.randn(7))}
+optimizer = torch.optim.Adam(weights.values(), lr=0.01)
+with parity.record("elsewhere", optimizer, model=weights):
+    for _ in range(12):
+        for one in weights.values():
+            one.grad = torch.randn_like(one)
+        optimizer.step()
+"""
+
+
+def recorded_elsewhere(folder):
+    """Record a training in a process that has torch's kernels without fused multiply-add; the folder."""
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
+    subprocess.run([sys.executable, "-c", ELSEWHERE], cwd=folder, env=environment, check=True)
+    return folder / "elsewhere"
+
+
+def claim_of(recording, output):
+    """What a recording is known to be, on which machine, and the findings of a run of it."""
+    run = parity.run([recording], ["torch.adam.forloop", "numpy.adam.hat"], output=output)
+    (held,) = [one for one in run.cells[0].account.held if one.implementation == "recorded"]
+    return held, [one for one in run.findings if one.topic is Topic.CLAIM]
+
+
+def test_a_recording_is_held_against_the_twin_of_the_machine_on_which_it_was_made(tmp_path):
+    recording = recorded_elsewhere(tmp_path)
+    held, broken = claim_of(recording, tmp_path / "run")
+    assert (held.source, held.differing, broken) == ("claimed", 0, [])
+    assert "torch on DEFAULT" in held.machine
+
+    # One that does not say so may have been made on any; one that says otherwise was not.
+    header = recording / "recording.json"
+    told = json.loads(header.read_text())
+    told["environment"]["machine"]["torch instruction set"] = "AVX2"
+    header.write_text(json.dumps(told))
+    held, broken = claim_of(recording, tmp_path / "other")
+    assert held.broken > 0
+    assert [one.subject for one in broken] == ["recorded"]
+
+    del told["environment"]
+    header.write_text(json.dumps(told))
+    held, broken = claim_of(recording, tmp_path / "untold")
+    assert (held.source, held.differing, broken) == ("claimed", 0, [])
+    assert "nobody has seen an unknown architecture" in held.unconfirmed
