@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from parity.adam import machine
+from parity.adam.forms import SecondMoment
 from parity.cli.main import COMMANDS
 from parity.core.version import VERSION
 
@@ -154,3 +157,32 @@ def test_the_doctor_runs_everything_that_is_here(command, tmp_path, monkeypatch)
     assert answer["environments"] == {"folder": str(tmp_path / "environments"), "kept": 1}
     assert answer["page_lacks"] == []
     assert f"{tmp_path}/environments: 1;" in err.replace("\n", "")
+    claims = {one["implementation"]: one for one in answer["claims"]}
+    assert claims.keys() == answer["implementations"].keys()
+    assert {one["broken"] for one in claims.values()} == {0}
+    assert all(one["compared"] > 100_000 for one in claims.values())
+    assert claims["torch.adam.fused"]["machine"].startswith(f"x86_64 ({answer['environment']['vendor']}), torch on ")
+    assert {"torch threads", "torch instruction set", "XLA instruction set"} <= answer["environment"]["machine"].keys()
+    confirmed = {name for name, one in claims.items() if not one["unconfirmed"]}
+    assert confirmed in (claims.keys(), set())
+    told = "confirmed; none of" if confirmed else "not confirmed on such a machine"
+    assert told in " ".join(err.split())
+
+
+@pytest.mark.frameworks
+def test_the_doctor_looks_at_every_claim_on_a_machine_that_nobody_has_seen(command, monkeypatch):
+    monkeypatch.setattr(machine, "CONFIRMED", {})
+    right = machine.TWINS
+    hat = right["numpy.adam.hat"]
+    swapped = replace(
+        hat["float64"], arithmetic=replace(hat["float64"].arithmetic, second_moment=SecondMoment.AVERAGE_LEFT)
+    )
+    monkeypatch.setattr(machine, "TWINS", {**right, "numpy.adam.hat": {**hat, "float64": swapped}})
+    code, out, err = command("doctor", "--confirm", "--json", "-")
+    claims = {one["implementation"]: one for one in strict(out)["claims"]}
+    assert code == 1
+    assert [name for name, one in claims.items() if one["broken"]] == ["numpy.adam.hat"]
+    assert all("nobody has seen" in one["unconfirmed"] for one in claims.values())
+    # More than float32, and more than one case.
+    assert all(one["compared"] > 1_000_000 for one in claims.values())
+    assert "not confirmed on such a machine" in " ".join(err.split())
