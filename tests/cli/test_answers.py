@@ -170,6 +170,7 @@ def test_the_doctor_runs_everything_that_is_here(command, tmp_path, monkeypatch)
 
 
 @pytest.mark.frameworks
+@pytest.mark.exhaustive
 def test_the_doctor_looks_at_every_claim_on_a_machine_that_nobody_has_seen(command, monkeypatch):
     monkeypatch.setattr(machine, "CONFIRMED", {})
     right = machine.TWINS
