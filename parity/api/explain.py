@@ -10,7 +10,7 @@ from parity.case.catalogue import cases_named
 from parity.case.expectation import Expectation
 from parity.comparison.trace import read_trace
 from parity.comparison.traces import Divergence, compare_traces
-from parity.explain.explain import candidate_of, explain_case
+from parity.explain.explain import OnFailure, candidate_of, explain_case
 from parity.explain.explanation import Explanation
 from parity.numerics.formats import format_named
 
@@ -28,12 +28,13 @@ def explain(
     output: Path | str | None = None,
     *,
     timeout: float | None = 300.0,
+    on_failure: OnFailure = lambda name, place, failure: None,
 ) -> tuple[Explanation, ...]:
     """Run two implementations on a case and say why they differ, dtype by dtype.
 
     case: the name of a shipped case, or a file (whose sweep is explained member by member). actual, expected: names
-    or plug-ins. output: where the run with its traces stays, None for nowhere. ParityError for a bad case, name or
-    dtype, NothingCompared where a side does not come to its end.
+    or plug-ins. output: where the run with its traces stays, None for nowhere. on_failure: is called with whoever does
+    not come to its end. ParityError for a bad case, name or dtype, NothingCompared where there is one in every dtype.
     """
     wanted = [format_named(dtype).name for dtype in dtypes]
     cases = cases_named(case)
@@ -43,4 +44,6 @@ def explain(
     sides = [candidate_of(target, timeout) for target in (actual, expected)]
     if folder is not None:
         prepare_output(folder, resume=False)
-    return tuple(one for each in cases for one in explain_case(each, sides[0], sides[1], wanted, folder, timeout))
+    return tuple(
+        one for each in cases for one in explain_case(each, sides[0], sides[1], wanted, folder, timeout, on_failure)
+    )

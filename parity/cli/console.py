@@ -52,6 +52,14 @@ def error_line(text: str) -> None:
     print(f"parity: {printable(text)}", file=sys.stderr)
 
 
+def show_traceback(text: str) -> None:
+    """All lines of an error in a user's code, on standard error."""
+    from parity.report.markup import printable
+
+    if text:
+        print(printable(text.rstrip("\n")), file=sys.stderr)
+
+
 def write_answer(path: str, answer: Any) -> None:
     """What ``--json FILE`` writes; '-' is standard output."""
     text = json.dumps(answer, indent=1, sort_keys=True) + "\n"

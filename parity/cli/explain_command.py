@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from parity.cli import options
+
+if TYPE_CHECKING:
+    from parity.engine.result import Failure
 
 
 @click.command("explain", short_help="Say why two implementations differ, to the last bit.")
@@ -20,6 +24,7 @@ from parity.cli import options
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
               metavar="S", help="Seconds a worker may take for one answer.")  # fmt: skip
 @options.json_file()
+@options.traceback()
 @options.verbosity()
 @options.color()
 def command(
@@ -30,6 +35,7 @@ def command(
     output: Path | None,
     timeout: float,
     json_file: str | None,
+    traceback: bool,
     verbose: bool,
     quiet: bool,
     color: str,
@@ -39,18 +45,31 @@ def command(
     CASE is the name of a case that comes with parity, or a case file. A and B are implementations
     ('parity list implementations') or your own: 'file.py:run', 'module:run'.
 
-    Exit code 0 where no bit differs or every differing bit is accounted for, 1 where not, 5 where a
-    side does not come to its end.
+    Exit code 0 where no bit differs or every differing bit is accounted for, 1 where not, or where a side does not
+    come to its end in one dtype, 5 where in none.
     """
     from parity.api import explain as api
-    from parity.cli.console import console, write_answer
+    from parity.cli.console import console, show_traceback, write_answer
     from parity.report.explanation import blocks, sentence_line
+    from parity.report.markup import on_screen
 
-    found = api.explain(case, actual, expected, dtypes, output, timeout=timeout)
+    failed: list[tuple[str, str]] = []
+
+    def on_failure(name: str, place: str, failure: Failure) -> None:
+        failed.append((f"{name} on {place}", failure.reason))
+        if traceback:
+            show_traceback(failure.traceback)
+
+    found = api.explain(case, actual, expected, dtypes, output, timeout=timeout, on_failure=on_failure)
     if json_file:
-        write_answer(json_file, {"explanations": [one.to_json() for one in found]})
+        write_answer(
+            json_file,
+            {"explanations": [one.to_json() for one in found], "failed": dict(failed)},
+        )
     screen = console(color, stderr=json_file == "-")
     for one in found:
         for part in [sentence_line(one)] if quiet else blocks(one, verbose=verbose):
             screen.print(part)
-    return 0 if all(one.explained for one in found) else 1
+    for where, reason in failed:
+        screen.print(f"[bold red]failed[/bold red] {on_screen(f'{where}: {reason}')}")
+    return 0 if all(one.explained for one in found) and not failed else 1

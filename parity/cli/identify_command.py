@@ -26,6 +26,7 @@ if TYPE_CHECKING:
               help="Of a trace: where its weights.npy and gradients.npy are.  [input, in it or beside it]")  # fmt: skip
 @click.option("--hide-moments", is_flag=True, help="Look at the weights only.")
 @options.json_file()
+@options.traceback()
 @options.color()
 def command(
     target: str,
@@ -35,19 +36,22 @@ def command(
     input_folder: Path | None,
     hide_moments: bool,
     json_file: str | None,
+    traceback: bool,
     color: str,
 ) -> int:
     """Say which Adam TARGET is: its formula, its hyperparameters, its arithmetic, and where it departs.
 
-    TARGET is the name of an implementation, your own ('file.py:run', 'module:run'), a trace folder (from 'parity run
-    --keep-traces'), or a recording (of parity.record). Exit code 0 where it is identified or explained, 1 where it is
-    not.
+    TARGET is the name of an implementation, your own ('file.py:run', 'module:run', 'torch.optim:Adam'), a trace folder
+    (from 'parity run --keep-traces'), or a recording (of parity.record). What your own cannot do it refuses by 'raise
+    parity.Unsupported(...)' before its first state: such a question is left out. Exit code 0 where it is identified or
+    explained, 1 where it is not, or fails in a dtype or at a question.
     """
     from parity.case.recording import HEADER
-    from parity.cli.console import console, write_answer
+    from parity.cli.console import console, show_traceback, write_answer
     from parity.core.errors import UsageError
     from parity.report.identity import identity_parts
 
+    log = ""
     if _is_trace(target):
         if dtypes:
             raise UsageError("--dtype: a trace has the dtype it was made in")
@@ -59,21 +63,25 @@ def command(
         for option, given in (("--case", case_name), ("--input", input_folder)):
             if given is not None:
                 raise UsageError(f"{option}: is for a trace folder, and {target!r} is none")
-        name, answers = _of_candidate(target, dtypes, timeout, hide_moments)
+        name, answers, log = _of_candidate(target, dtypes, timeout, hide_moments)
     if json_file:
         write_answer(json_file, _json(name, answers))
+    for text in dict.fromkeys(text for answer in answers.values() for text in answer.tracebacks if traceback):
+        show_traceback(text)
     screen = console(color, stderr=json_file == "-")
     for place, (dtype, answer) in enumerate(answers.items()):
         if place:
             screen.print()
         for part in identity_parts(name, dtype, answer):
             screen.print(part)
-    return 1 if any(answer.verdict == "unexplained" for answer in answers.values()) else 0
+    if log:
+        screen.print(f"\nlog: {log}", markup=False, style="dim")
+    return 0 if all(answer.sound for answer in answers.values()) else 1
 
 
 def _is_trace(target: str) -> bool:
     """Whether a target names a folder, there or not; a name of an implementation has no slash."""
-    return Path(target).is_dir() or ("/" in target and ":" not in target)
+    return Path(target).is_dir() or ("/" in target and ":" not in target and not target.endswith(".py"))
 
 
 def _of_trace(
@@ -122,22 +130,40 @@ def _case(name: str) -> Case:
 
 def _of_candidate(
     target: str, dtypes: tuple[str, ...], timeout: float, hide_moments: bool
-) -> tuple[str, dict[str, Answer]]:
+) -> tuple[str, dict[str, Answer], str]:
+    """Its name, its answers, and where the log is kept; empty where nothing failed that left a word in it."""
+    import shutil
     import tempfile
 
-    from parity.engine.candidates import describe_plugin, shipped_candidates
+    from parity.core.errors import TargetError
+    from parity.explain.explain import candidate_of
+    from parity.identify.answer import FAILED
     from parity.identify.identify import identify
-    from parity.implementations.registry import check_target
+    from parity.identify.probing import LOG
     from parity.numerics.formats import FORMATS, format_named
 
     asked = {format_named(dtype).name for dtype in dtypes}
-    check_target(target)
-    candidate = next((one for one in shipped_candidates() if one.name == target), None)
-    if candidate is None:
-        with tempfile.TemporaryDirectory(prefix="parity-") as logs:
-            candidate = describe_plugin(target, Path(logs), timeout)
+    candidate = candidate_of(target, timeout)
     ordered = [dtype for dtype in FORMATS if dtype in (asked or candidate.dtypes)]
-    return candidate.name, identify(candidate, ordered, timeout=timeout, hide_moments=hide_moments)
+    logs = Path(tempfile.mkdtemp(prefix="parity-identify-"))
+    log = logs / LOG
+    kept = ""
+    try:
+        answers = identify(candidate, ordered, timeout=timeout, hide_moments=hide_moments, logs=logs)
+        if any(FAILED in answer.residual for answer in answers.values()):
+            kept = _with_words(log)
+    except TargetError as error:
+        kept = _with_words(log)
+        raise TargetError(f"{error}; log: {kept}", error.traceback) if kept else error from None
+    finally:
+        if not kept:
+            shutil.rmtree(logs, ignore_errors=True)
+    return candidate.name, answers, kept
+
+
+def _with_words(log: Path) -> str:
+    """The path of a log that says anything; empty for another."""
+    return str(log) if log.exists() and log.stat().st_size else ""
 
 
 def _json(name: str, answers: dict[str, Answer]) -> dict[str, Any]:

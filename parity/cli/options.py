@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from parity.cli.console import COLORS
+from parity.cli.console import COLORS, show_traceback
+from parity.core.errors import TargetError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -63,6 +64,25 @@ def _with_folder(ctx: click.Context, parameter: click.Parameter, value: str | Pa
     if value is not None and value != "-":
         Path(value).parent.mkdir(parents=True, exist_ok=True)
     return value
+
+
+def traceback() -> Decorator:
+    """``--traceback``: of an error in a user's own code all lines, before the one that tells it."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @click.option("--traceback", is_flag=True, help="Show all lines of an error in your own code.")
+        @wraps(function)
+        def told(traceback: bool, **given: Any) -> Any:
+            try:
+                return function(traceback=traceback, **given)
+            except TargetError as error:
+                if traceback:
+                    show_traceback(error.traceback)
+                raise
+
+        return told
+
+    return decorate
 
 
 def verbosity() -> Decorator:

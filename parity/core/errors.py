@@ -24,6 +24,14 @@ class NothingCompared(ParityError):
     exit_code = 5
 
 
+class TargetError(ParityError):
+    """What went wrong in a user's own code; traceback: all of it, empty where there is none."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
 class Unsupported(ParityError):
     """Raised by an implementation, before its first state, for what its framework cannot do."""
 

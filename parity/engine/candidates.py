@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parity.comparison.trace import hyper_from_json
 from parity.core.digest import digest_of
-from parity.core.errors import ParityError
+from parity.core.errors import TargetError
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.implementations.registry import (
@@ -86,10 +86,13 @@ def describe_plugin(target: str, logs: Path, timeout: float | None = None, pytho
         finally:
             worker.close()
     except WorkerFailed as failure:
-        raise ParityError(f"implementation {target!r} cannot be loaded: {failure.reason}") from None
+        # What it said before it went is all there is to show.
+        said = log.read_text(errors="replace") if log.exists() else ""
+        raise TargetError(f"implementation {target!r} cannot be loaded: {failure.reason}", said) from None
     if not answer["ok"]:
         reason = answer["reason"]
-        raise ParityError(reason if repr(target) in reason else f"implementation {target!r} cannot be loaded: {reason}")
+        told = reason if repr(target) in reason else f"implementation {target!r} cannot be loaded: {reason}"
+        raise TargetError(told, answer.get("traceback", ""))
     return Candidate(
         name=answer["name"],
         target=target,

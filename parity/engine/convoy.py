@@ -132,7 +132,7 @@ class Convoy:
                 self._lose(name, failure)
                 continue
             if not answer["ok"]:
-                self._fail(name, answer["kind"], answer["reason"])
+                self._fail(name, answer["kind"], answer["reason"], answer.get("traceback", ""))
             elif "step" in answer:
                 participant.quantities, participant.done = tuple(answer["quantities"]), answer["step"]
             elif MACHINE in answer:
@@ -149,7 +149,7 @@ class Convoy:
     def _worker_of(self, participant: Participant) -> Worker:
         return self._workers.get(participant.candidate.worker, python=participant.candidate.python)
 
-    def _fail(self, name: str, kind: str, reason: str) -> None:
+    def _fail(self, name: str, kind: str, reason: str, traceback: str = "") -> None:
         participant = self.members[name]
         step = 0
         if participant.asked != "start" and kind not in SKIPPING_KINDS:
@@ -157,7 +157,7 @@ class Convoy:
             reason = f"step {step}: {reason}" if step <= self._steps else f"after step {step - 1}: {reason}"
         elif participant.asked == "start" and participant.done:
             reason = f"restart after step {participant.done}: {reason}"
-        self.failures[name] = Failure(kind, reason, step)
+        self.failures[name] = Failure(kind, reason, step, traceback)
         self.alive.remove(name)
         if self._traces_kept:
             shutil.rmtree(participant.folder, ignore_errors=True)

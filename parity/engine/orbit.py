@@ -54,6 +54,7 @@ class Orbit:
         self.trusted = trusted
         self.quantities: tuple[str, ...] | None = None
         self._leg, self._last = leg, last or window.steps
+        self.states: Iterator[State] = iter(())
         self._step = leg.first - 1
         self._available = 0
         self._none: Mapping[str, list[str]] = {}
@@ -87,8 +88,10 @@ class Orbit:
         passed = WHOLE if self._hands_over else leg
         states = implementation.states(weights, self._sequence(), hyper, start, passed)
         if not isinstance(states, Iterator):
-            raise ContractBroken(f"returned a {type(states).__name__}, not a generator of parity.State")
-        self._states = states
+            raise ContractBroken(
+                f"returned a {type(states).__name__}, not a generator of parity.State: yield one after every gradient"
+            )
+        self.states = states
 
     def advance(self, until: int, none: Mapping[str, list[str]]) -> None:
         """Make every state up to a 1-based step; ContractBroken or the implementation's own exception."""
@@ -97,7 +100,7 @@ class Orbit:
         while self._step < until:
             self._available = self._step + 1
             try:
-                state = next(self._states)
+                state = next(self.states)
             except StopIteration:
                 raise ContractBroken(
                     f"yielded {self._step} states for {self.window.steps} gradients: too few"
@@ -115,7 +118,7 @@ class Orbit:
     def finish(self) -> None:
         """Let the generator run out, and save where another process goes on; ContractBroken where it yields more."""
         try:
-            next(self._states)
+            next(self.states)
         except StopIteration:
             if self._hands_over and self._leg.save is not None:
                 self._hand_over(self._leg.save)
@@ -158,6 +161,9 @@ class Orbit:
             if step > self._available:
                 raise ContractBroken(
                     f"asked for the gradient of step {step} before it yielded the state of step {step - 1}"
+                    if self._available
+                    else "asked for a gradient before it was a generator: yield a State after every gradient, and "
+                    "return nothing"
                 )
             gradients: dict[str, np.ndarray | None] = dict(self._views(self._gradients[self.window.row(step)]))
             for name in self._none.get(str(step), ()):
@@ -166,7 +172,7 @@ class Orbit:
 
     def _store(self, state: State) -> None:
         if not isinstance(state, State):
-            raise ContractBroken(f"yielded a {type(state).__name__}, not a parity.State")
+            raise ContractBroken(f"yielded a {type(state).__name__}, not a parity.State(w=..., m=..., v=...)")
         shown = tuple(quantity for quantity in QUANTITIES if getattr(state, quantity) is not None)
         if "w" not in shown:
             raise ContractBroken("yielded no weights (w is None)")
@@ -190,11 +196,12 @@ class Orbit:
                 raise ContractBroken(f"{quantity} lacks the parameter {parameter.name!r}")
             array = arrays[parameter.name]
             if not isinstance(array, np.ndarray) and not isinstance(array, np.generic):
-                raise ContractBroken(f"{quantity}[{parameter.name!r}] is a {type(array).__name__}, not a NumPy array")
+                kind = type(array)
+                mend = ": .detach().numpy() is one" if kind.__module__ == "torch" else ": numpy.asarray makes one"
+                raise ContractBroken(f"{quantity}[{parameter.name!r}] is a {kind.__name__}, not a NumPy array{mend}")
             if array.dtype != self.format.dtype:
-                raise ContractBroken(
-                    f"{quantity}[{parameter.name!r}] is {array.dtype.name}, the case runs in {self.format.name}"
-                )
+                told = f"{quantity}[{parameter.name!r}] is {array.dtype.name}, the case runs in {self.format.name}"
+                raise ContractBroken(f"{told}: {_promotion(array.dtype, self.format)}")
             if array.shape != parameter.shape:
                 raise ContractBroken(
                     f"{quantity}[{parameter.name!r}] has shape {array.shape}, the case has {parameter.shape}"
@@ -204,6 +211,16 @@ class Orbit:
     def _check_inputs(self) -> None:
         row = self.window.row(self._step)
         if not np.array_equal(self._gradients[row], self._original_gradients[row]):
-            raise ContractBroken("wrote into its gradients")
+            raise ContractBroken("wrote into its gradients: change a copy, g = g.copy()")
         if not np.array_equal(self._weights, self._original_weights):
-            raise ContractBroken("wrote into the initial weights it was given")
+            raise ContractBroken("wrote into the initial weights it was given: begin with copies of them")
+
+
+def _promotion(found: np.dtype[np.generic], format: Format) -> str:
+    """How an array may have come to another dtype, and how to mend it."""
+    if found == np.float32 and format.name == "bfloat16":
+        return "a Python float times a bfloat16 array is float32; use array.dtype.type(x), or cast with .astype"
+    if found == np.float64:
+        scalar = f"a NumPy float64 times a {format.name} array is float64"
+        return f"{scalar}; keep scalars as Python floats, or cast with .astype"
+    return "cast it with .astype"

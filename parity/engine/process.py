@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -25,6 +26,9 @@ WORKER_MODULE = "parity.engine.worker"
 START_SECONDS = 120.0
 
 _POLL = 0.05
+
+_WARNED = re.compile(r"\S+:\d+: \w*Warning: ")
+"""How Python begins a warning; nobody dies of one."""
 
 _log = logging.getLogger("parity")
 
@@ -77,7 +81,7 @@ class WorkerProcess:
         environment = worker_environment(variables)
         self.cold = "it has an interpreter of its own" if python else cold
         with log.open("ab") as errors:
-            self._log_start = errors.tell()
+            self._said = errors.tell()
             self._process = self._started(environment, errors.fileno(), python, framework, stopped)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -132,6 +136,8 @@ class WorkerProcess:
 
     def send(self, message: dict[str, Any]) -> None:
         """Put a request on its way; where the process is gone, `receive` tells after its last answers."""
+        # What it says from now on is what may tell of its death.
+        self._said = self.log.stat().st_size if self.log.exists() else 0
         with suppress(BrokenPipeError):
             self._requests.write(json.dumps(message).encode() + b"\n")
             self._requests.flush()
@@ -199,7 +205,7 @@ class WorkerProcess:
         if not self.log.exists():
             return ""
         with self.log.open("rb") as log:
-            log.seek(self._log_start)
+            log.seek(self._said)
             lines = log.read().decode(errors="replace").split("\n")
-        spoken = [line.strip() for line in lines if line.strip()]
-        return spoken[-1][:200] if spoken else ""
+        spoken = [line for line in lines if line.strip() and not line[0].isspace() and not _WARNED.match(line)]
+        return spoken[-1].strip()[:200] if spoken else ""

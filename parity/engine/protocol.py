@@ -26,7 +26,8 @@ files (`.npy`, integer bits). Requests, by their ``op``:
     -> ``{"ok": true}`` once the first `count` roots are written, as the target's framework takes them
 ``quit`` -> the worker ends
 
-A failure is ``{"ok": false, "kind": ..., "reason": one line}`` and ends that run only.
+A failure is ``{"ok": false, "kind": ..., "reason": one line}`` and ends that run only; with ``traceback``, where it
+raised.
 Kinds: ``unsupported`` and ``missing`` (the cell is SKIPPED), ``raised`` and ``contract`` (CRASHED).
 Rows: see `parity.engine.window.Window.row`.
 """

@@ -135,7 +135,10 @@ class Run(Shown):
 
 
 _RUN = TypeAdapter(Run)
-_IN_TABLE = {"cells": {"__all__": {"pairs": {"__all__": {"distances"}}}}}
+_NOT_TOLD: Any = {
+    "cells": {"__all__": {"pairs": {"__all__": {"distances"}}, "outcomes": {"__all__": {"failure": {"traceback"}}}}}
+}
+"""Distances stand in the table, tracebacks in the logs."""
 _ZEROS = "opposite_zeros"
 _ZEROS_ROWS = TypeAdapter(list[tuple[str, str, str, str, str, int]])
 
@@ -202,7 +205,7 @@ def count(planned: int, results: Sequence[CellResult], verdicts: Sequence[PairVe
 
 def write_run(run: Run, folder: Path) -> None:
     """Write run.json atomically, with its seal: without distances, but for the zeros that no column counts."""
-    told = json.loads(_RUN.dump_json(run, exclude=_IN_TABLE))
+    told = json.loads(_RUN.dump_json(run, exclude=_NOT_TOLD))
     told[_ZEROS] = [
         (*place, one.quantity, one.opposite_zeros)
         for place, pair in run.pairs().items()

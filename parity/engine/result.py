@@ -15,11 +15,15 @@ from parity.engine.protocol import SKIPPING_KINDS
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an implementation did not reach the end; kind as in the protocol, step 0 where no step was asked for."""
+    """Why an implementation did not reach the end; kind as in the protocol, step 0 where no step was asked for.
+
+    traceback: where it raised; empty where it did not, and in run.json.
+    """
 
     kind: str
     reason: str
     step: int
+    traceback: str = ""
 
     @property
     def verdict(self) -> Kind:

@@ -101,26 +101,48 @@ def _answer(operations: Mapping[str, Callable[[Message], Message]], message: Mes
     except ParityError as error:
         return {"ok": False, "kind": MISSING if isinstance(error, _Missing) else RAISED, "reason": str(error)}
     except Exception as error:
-        traceback.print_exc(file=sys.stderr)
-        return {"ok": False, "kind": RAISED, "reason": _one_line(error)}
-
-
-_INSTALLED = (Path(sys.prefix), Path(sys.base_prefix), Path(parity.__file__).parent)
-"""Where no line of a user's own stands."""
+        told = "".join(traceback.format_exception(error))
+        sys.stderr.write(told)
+        return {"ok": False, "kind": RAISED, "reason": _one_line(error), "traceback": told}
 
 
 class _Missing(ParityError):
     """What an implementation needs is not installed."""
 
 
+_INSTALLED = (Path(sys.prefix), Path(sys.base_prefix), Path(parity.__file__).parent)
+"""Where no line of a user's own stands."""
+
+_READ_ONLY = "; what it is given is read-only: change a copy, g = g.copy()"
+
+
+def _is_own(filename: str) -> bool:
+    """Whether it is a file of the user's."""
+    return not filename.startswith("<") and not any(map(Path(filename).is_relative_to, _INSTALLED))
+
+
 def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}:{error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
     # The user's own line first: what a library says of it, from deep inside, is where nobody has to look.
-    own = [frame for frame in frames if not any(map(Path(frame.filename).is_relative_to, _INSTALLED))]
+    own = [frame for frame in frames if _is_own(frame.filename)]
     shown = dict.fromkeys(f"{Path(one.filename).name}:{one.lineno}" for one in (*own[-1:], *frames[-1:]))
     where = f" ({', in '.join(shown)})" if shown else ""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}{where}"
+    mend = _READ_ONLY if isinstance(error, ValueError) and "read-only" in text else ""
+    return f"{type(error).__name__}: {text}{mend}{where}"
+
+
+def _placed(error: ContractBroken, states: object) -> ContractBroken:
+    """The same with the user's own line: that from which it was raised, or at which a generator stands."""
+    raised = [error.__traceback__, *([error.__cause__.__traceback__] if error.__cause__ else [])]
+    frames = [(one.filename, one.lineno) for each in raised for one in traceback.extract_tb(each)]
+    while (frame := getattr(states, "gi_frame", None)) is not None:
+        frames.append((frame.f_code.co_filename, frame.f_lineno))
+        states = getattr(states, "gi_yieldfrom", None)
+    own = [f" ({Path(name).name}:{line})" for name, line in frames if _is_own(name)]
+    return ContractBroken(f"{error}{own[-1] if own else ''}")
 
 
 def _describe(implementation: Implementation) -> Message:
@@ -136,19 +158,22 @@ def _describe(implementation: Implementation) -> Message:
 
 
 def _start(orbits: dict[int, Orbit], implementation: Implementation, message: Message) -> Message:
-    orbits[message["run"]] = Orbit(
-        implementation,
-        format=format_named(message["dtype"]),
-        layout=layout_from_json(message["parameters"]),
-        hyper=hyper_from_json(message["hyper"]),
-        window=Window(message["steps"], message["batch"], message["rows"]),
-        input=Path(message["input"]),
-        output=Path(message["output"]),
-        trusted=not is_plugin(message["target"]),
-        counts=message.get("counts"),
-        leg=Leg(message.get("first", 1), _folder(message.get("load")), _folder(message.get("save"))),
-        last=message.get("last"),
-    )
+    try:
+        orbits[message["run"]] = Orbit(
+            implementation,
+            format=format_named(message["dtype"]),
+            layout=layout_from_json(message["parameters"]),
+            hyper=hyper_from_json(message["hyper"]),
+            window=Window(message["steps"], message["batch"], message["rows"]),
+            input=Path(message["input"]),
+            output=Path(message["output"]),
+            trusted=not is_plugin(message["target"]),
+            counts=message.get("counts"),
+            leg=Leg(message.get("first", 1), _folder(message.get("load")), _folder(message.get("save"))),
+            last=message.get("last"),
+        )
+    except ContractBroken as error:
+        raise _placed(error, None) from error
     return {}
 
 
@@ -157,7 +182,10 @@ def _folder(path: str | None) -> Path | None:
 
 
 def _advance(orbit: Orbit, message: Message) -> Message:
-    orbit.advance(message["until"], message["none"])
+    try:
+        orbit.advance(message["until"], message["none"])
+    except ContractBroken as error:
+        raise _placed(error, orbit.states) from error
     return {"step": message["until"], "quantities": list(orbit.quantities or ())}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from parity.core.errors import NothingCompared, ParityError, UsageError
 from parity.core.hyper import Hyper
 from parity.engine.candidates import describe_plugin, shipped_candidates
 from parity.engine.plan import Candidate, Cell, Plan
+from parity.engine.result import Failure
 from parity.engine.run import Options, execute, traces_path
 from parity.explain.accounting import causes_from_ladder, causes_from_split
 from parity.explain.causes import Cause
@@ -31,6 +32,9 @@ from parity.explain.spread import spreads
 from parity.explain.standing import Standing, standing_of
 from parity.implementations.registry import check_target, shipped_implementations
 from parity.numerics.formats import FORMATS
+
+OnFailure = Callable[[str, str, Failure], None]
+"""Called with an implementation, the case and dtype, and why it did not come to its end there."""
 
 
 def explain_cell(
@@ -94,11 +98,12 @@ def explain_case(
     dtypes: Sequence[str] = (),
     output: Path | None = None,
     timeout: float | None = 300.0,
+    on_failure: OnFailure = lambda name, place, failure: None,
 ) -> tuple[Explanation, ...]:
     """Runs two implementations on a case and explains every dtype that both have.
 
-    dtypes: none for all of the case. output: where the traces stay, None for a temporary folder. NothingCompared
-    where a side does not come to its end.
+    dtypes: none for all of the case. output: where the traces stay, None for a temporary folder. on_failure: is called
+    with whoever does not come to its end; NothingCompared where there is one in every dtype.
     """
     if actual.name == expected.name:
         raise UsageError(f"{actual.name} and {expected.name} are the same implementation: there is nothing to explain")
@@ -112,14 +117,15 @@ def explain_case(
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-explain-")))
         (folder / "parts").mkdir(parents=True, exist_ok=True)
         progress = execute(Plan(cells, ()), folder, Options(timeout=timeout, keep_traces=True), lambda *_: None)
-        failed = [
-            f"{outcome.name} on {result.case} in {result.dtype}: {outcome.failure.reason}"
-            for result in progress.results
-            for outcome in result.outcomes
-            if outcome.failure is not None
-        ]
+        failed = []
+        for result in progress.results:
+            for outcome in result.outcomes:
+                if outcome.failure is not None:
+                    place = f"{result.case} in {result.dtype}"
+                    failed.append(f"{outcome.name} on {place}: {outcome.failure.reason}")
+                    on_failure(outcome.name, place, outcome.failure)
         ended = [result.dtype for result in progress.results if all(one.failure is None for one in result.outcomes)]
-        if not ended or (dtypes and failed):
+        if not ended:
             raise NothingCompared(f"nothing to explain: {failed[0] if failed else progress.stopped}")
         libraries = stack.enter_context(Libraries(timeout))
         for one in (actual, expected):

@@ -14,6 +14,9 @@ Verdict = Literal["identified", "explained", "unexplained"]
 LEFT_OUT = "left_out"
 """Entry of a residual: the probes that a target refused, with its reasons."""
 
+FAILED = "failed"
+"""Entry of a residual: the probes at which a target failed, with what happened."""
+
 LEFT_OPEN = "left_open"
 """Entry of a residual: the probes for which the arithmetic that was found claims nothing, with what differs and why."""
 
@@ -40,7 +43,8 @@ class Answer(Shown):
     rounding; with an arithmetic: bit for bit but for what is left open), unexplained (it does not). convention:
     choices of the formula by name, with the hyperparameters in force; empty where it is no Adam. arithmetic: choices
     of rounding by name, None where not bit-exact. formula: the update rule in plain text, lines parted by a line
-    break. residual: what is left, JSON values.
+    break. residual: what is left, JSON values. failure: why it could not be asked in this dtype, empty where it could.
+    tracebacks: where it raised, each once.
     """
 
     verdict: Verdict
@@ -49,6 +53,13 @@ class Answer(Shown):
     formula: str
     causes: tuple[Finding, ...]
     residual: Mapping[str, Any]
+    failure: str = ""
+    tracebacks: tuple[str, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        """Whether it is identified or explained, and no probe failed."""
+        return self.verdict != "unexplained" and FAILED not in self.residual
 
     def to_json(self) -> dict[str, Any]:
         """As `parity identify --json` writes it."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from pathlib import Path
 
 from parity.adam.step import ArraySquareRoot
-from parity.core.errors import ParityError
+from parity.core.errors import ParityError, TargetError
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
-from parity.identify.answer import LEFT_OPEN, LEFT_OUT, Answer
-from parity.identify.probes import Observation
-from parity.identify.probing import Probed, probe
+from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer
+from parity.identify.probes import MAIN, Observation
+from parity.identify.probing import Probed, not_finite, probe
 from parity.implementations.registry import shipped_implementations
 
 
@@ -23,18 +23,28 @@ def identify(
     *,
     timeout: float | None = 300.0,
     hide_moments: bool = False,
+    logs: Path | None = None,
 ) -> dict[str, Answer]:
     """Which Adam a target is, by dtype; all that it runs in where none is named.
 
-    timeout: seconds the target may take for one probe. hide_moments: as if it showed its weights only. ParityError,
-    one line, for a target that cannot be asked (see `parity.identify.probing.probe`).
+    timeout: seconds the target may take for one probe. hide_moments: as if it showed its weights only. logs: where
+    those of its processes are kept. A dtype or a probe that fails is a row of its own; ParityError, one line, where
+    none has an answer.
     """
-    probed = probe(candidate, list(dict.fromkeys(dtypes)) or candidate.dtypes, timeout, hide_moments=hide_moments)
+    wanted = list(dict.fromkeys(dtypes)) or candidate.dtypes
+    probed = probe(candidate, wanted, timeout, hide_moments=hide_moments, logs=logs)
     if not any(one.observations for one in probed.values()):
-        reasons = [refused.reason for one in probed.values() for refused in one.refused]
-        raise ParityError(f"{candidate.name}: answers no question: {reasons[0]}")
+        raise _answers_nothing(candidate.name, probed)
     with _square_root(candidate.target, timeout, asked=candidate.roots) as library:
         return {dtype: _answer(one, candidate.convention, library) for dtype, one in probed.items()}
+
+
+def _answers_nothing(name: str, probed: Mapping[str, Probed]) -> ParityError:
+    for dtype, one in probed.items():
+        if (failed := one.failed) is not None:
+            return TargetError(f"{name} in {dtype}, probe {failed.name!r}: {failed.reason}", failed.traceback)
+    first = next(refused for one in probed.values() for refused in one.refused)
+    return ParityError(f"{name}: answers no question: {first.reason}")
 
 
 def identify_observation(observation: Observation, implementation: str, timeout: float | None = 300.0) -> Answer:
@@ -57,15 +67,42 @@ def _square_root(target: str, timeout: float | None, *, asked: bool = False) -> 
 
 
 def _answer(probed: Probed, claim: str | None, library: ArraySquareRoot | None) -> Answer:
-    left_out = {one.name: one.reason for one in probed.refused}
-    residual: dict[str, Any] = {LEFT_OUT: left_out} if left_out else {}
+    reasons: dict[str, dict[str, str]] = {LEFT_OUT: {}, FAILED: {}}
+    for one in probed.refused:
+        reasons[FAILED if one.failed else LEFT_OUT][one.name] = one.reason
+    tracebacks = tuple(dict.fromkeys(one.traceback for one in probed.refused if one.traceback))
+    answer = Answer("unexplained", {}, None, "", (), {})
     if probed.unsteady is not None:
         # What differs from run to run is no answer: nothing else may be read out of it.
-        return Answer("unexplained", {}, None, "", (probed.unsteady,), residual)
-    if not probed.observations:
-        return Answer("unexplained", {}, None, "", (), residual)
-    found = _explained(probed.observations, claim, library)
-    return replace(found, residual={**found.residual, **residual})
+        answer = replace(answer, causes=(probed.unsteady,))
+    elif probed.observations:
+        answer, broken = _of_sound(probed.observations, claim, library)
+        reasons[FAILED] |= broken
+    failure = reasons[FAILED].get(MAIN, "")
+    residual = {**answer.residual, **{key: told for key, told in reasons.items() if told}}
+    return replace(answer, residual=residual, failure=failure, tracebacks=tracebacks)
+
+
+def _of_sound(
+    observations: Mapping[str, Observation], claim: str | None, library: ArraySquareRoot | None
+) -> tuple[Answer, dict[str, str]]:
+    """What explains the observations; where nothing does, those that it needs to leave out as they are no numbers."""
+    found = _explained(observations, claim, library)
+    broken = {name: told for name, one in observations.items() if (told := not_finite(one))}
+    if found.verdict != "unexplained" or not broken:
+        return found, {}
+    if MAIN in broken:
+        return Answer("unexplained", {}, None, "", (), {}), broken
+    kept = {name: one for name, one in observations.items() if name not in broken}
+    # NaN may be what its formula comes to: only what does not fit is left out.
+    for name in ("", *broken):
+        tried = {**kept, name: observations[name]} if name else kept
+        answer = _explained(tried, claim, library) if tried else found
+        if answer.verdict != "unexplained":
+            found, kept = answer, tried
+        elif not name:
+            return found, {}
+    return found, {name: told for name, told in broken.items() if name not in kept}
 
 
 def _explained(observations: Mapping[str, Observation], claim: str | None, library: ArraySquareRoot | None) -> Answer:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from parity.core.errors import ParityError
 from parity.core.state import QUANTITIES
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
-from parity.engine.protocol import GRADIENTS, MISSING, PROGRESS, RAISED, UNSUPPORTED, WEIGHTS
+from parity.engine.protocol import GRADIENTS, HUNG, MISSING, PROGRESS, UNSUPPORTED, WEIGHTS
 from parity.identify.answer import Finding
 from parity.identify.probes import MAIN, WIDE, Observation, Probe, probes
 from parity.implementations.registry import framework_of
@@ -39,10 +39,15 @@ THREADS = (
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A question that a target does not answer, and why."""
+    """A question that a target does not answer, and why.
+
+    failed: it did not say so, but raised, broke the contract, died or hung. traceback: where it raised.
+    """
 
     name: str
     reason: str
+    failed: bool = False
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +58,38 @@ class Probed:
     refused: tuple[Refused, ...] = ()
     unsteady: Finding | None = None
 
+    @property
+    def failed(self) -> Refused | None:
+        """Why nothing is known of this dtype; None where something is."""
+        return next((one for one in self.refused if one.failed and one.name == MAIN), None)
+
 
 _Shown = dict[str, Observation | Refused]
 
+LOG = "worker.log"
+"""What the first of both processes has printed, and where it raised."""
+
+PATIENCE = 2
+"""How often a target may hang in one process before the rest is no longer asked."""
+
 
 class _Broken(Exception):
-    """The target cannot be asked any further; one line says why."""
+    """The target cannot be asked at all; one line says why."""
 
 
 def probe(
-    candidate: Candidate, dtypes: Sequence[str], timeout: float | None = 300.0, *, hide_moments: bool = False
+    candidate: Candidate,
+    dtypes: Sequence[str],
+    timeout: float | None = 300.0,
+    *,
+    hide_moments: bool = False,
+    logs: Path | None = None,
 ) -> dict[str, Probed]:
     """The answers of a target to all probes, by dtype.
 
-    timeout: seconds for one probe. hide_moments: look at the weights only. ParityError, one line, where it breaks the
-    contract, dies, hangs, or raises where the plainest question is asked; what it raises at another is a refusal.
+    timeout: seconds for one probe. hide_moments: look at the weights only. logs: where those of the processes are
+    kept. Where it breaks the contract, dies, hangs or raises, that question has no answer; where it is the plainest
+    one, the dtype has none. ParityError, one line, where it cannot be asked at all.
     """
     formats = [format_named(dtype) for dtype in dtypes]
     for format in formats:
@@ -75,107 +97,134 @@ def probe(
             raise ParityError(f"{candidate.name} does not run in {format.name}; allowed: {', '.join(candidate.dtypes)}")
     plenty = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     few = 1 if plenty > 1 else 2
-    with tempfile.TemporaryDirectory(prefix="parity-identify-") as folder:
+    given_up: set[str] = set()
+    with tempfile.TemporaryDirectory(prefix="parity-identify-") as place:
+        folder = Path(place)
+        kept = logs or folder
+        leading = _Sitting(candidate, timeout, folder / "first", kept / LOG, given_up, leads=True)
+        following = _Sitting(candidate, timeout, folder / "second", kept / f"worker-{few}-threads.log", given_up,
+                          variables=dict.fromkeys(THREADS, str(few)))  # fmt: skip
         first, second = _side_by_side(
-            [
-                _Sitting(candidate, timeout, Path(folder) / "first", {}),
-                _Sitting(candidate, timeout, Path(folder) / "second", dict.fromkeys(THREADS, str(few))),
-            ],
-            [
-                {format: list(probes(format)) for format in formats},
-                {format: [one for one in probes(format) if one.name in TWICE] for format in formats},
-            ],
+            {
+                leading: {format: list(probes(format)) for format in formats},
+                following: {format: [one for one in probes(format) if one.name in TWICE] for format in formats},
+            },
         )
     return {
         format.name: _probed(first[format.name], second[format.name], (plenty, few), hide_moments) for format in formats
     }
 
 
-def _side_by_side(
-    sittings: Sequence[_Sitting], questions: Sequence[Mapping[Format, list[Probe]]]
-) -> list[dict[str, _Shown]]:
-    with ThreadPoolExecutor(len(sittings)) as threads:
-        asked = [threads.submit(one.ask, what) for one, what in zip(sittings, questions, strict=True)]
+def _side_by_side(questions: Mapping[_Sitting, Mapping[Format, list[Probe]]]) -> list[dict[str, _Shown]]:
+    with ThreadPoolExecutor(len(questions)) as threads:
+        asked = [threads.submit(sitting.ask, what) for sitting, what in questions.items()]
         try:
             return [one.result() for one in asked]
         except _Broken as error:
             raise ParityError(str(error)) from None
         finally:
             # After a failure, or Ctrl-C, nobody needs the other's answers; after success they have ended.
-            for sitting in sittings:
+            for sitting in questions:
                 sitting.stop()
 
 
 class _Sitting:
-    """One fresh process that is asked one probe after another; `stop` may be called from any thread."""
+    """A fresh process that is asked one probe after another, and another one once it has gone.
 
-    def __init__(self, candidate: Candidate, timeout: float | None, folder: Path, variables: Mapping[str, str]) -> None:
-        self._candidate, self._timeout, self._folder, self._variables = candidate, timeout, folder, variables
+    given_up: dtypes in which the plainest question has no answer; who leads says so, the other one follows. `stop` may
+    be called from any thread.
+    """
+
+    def __init__(
+        self,
+        candidate: Candidate,
+        timeout: float | None,
+        folder: Path,
+        log: Path,
+        given_up: set[str],
+        *,
+        leads: bool = False,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._candidate, self._timeout, self._folder, self._log = candidate, timeout, folder, log
+        self._given_up, self._leads, self._variables = given_up, leads, variables
         self._process: WorkerProcess | None = None
+        self._hung = 0
         self._stopped = False
-        self._lock = threading.Lock()
 
     def ask(self, questions: Mapping[Format, Sequence[Probe]]) -> dict[str, _Shown]:
-        """The answers by dtype and name of the probe; _Broken where there can be no more."""
+        """The answers by dtype and name of the probe; _Broken where there can be none."""
         try:
-            process = WorkerProcess(
-                self._candidate.name,
-                self._folder / "worker.log",
-                variables=self._variables,
-                framework=framework_of(self._candidate.worker),
-                stopped=lambda: self._stopped,
-            )
-        except WorkerFailed as failure:
-            raise _Broken(f"{self._candidate.name}: {failure.reason}") from None
-        with self._lock:
-            self._process = process
-            if self._stopped:
-                process.end()
-        try:
-            return {
-                format.name: {one.name: self._answer(process, number, one) for number, one in enumerate(asked)}
-                for format, asked in questions.items()
-            }
+            return {format.name: self._of_dtype(format.name, asked) for format, asked in questions.items()}
         finally:
-            process.close()
+            if self._process is not None:
+                self._process.close()
 
     def stop(self) -> None:
-        """End the process, if there is one, without waiting."""
-        with self._lock:
-            self._stopped = True
-            if self._process is not None:
-                self._process.end()
+        """Whatever is asked, nobody waits for the answer any longer."""
+        self._stopped = True
 
-    def _answer(self, process: WorkerProcess, number: int, probe: Probe) -> Observation | Refused:
+    def _of_dtype(self, dtype: str, asked: Sequence[Probe]) -> _Shown:
+        shown: _Shown = {}
+        for number, one in enumerate(asked):
+            if dtype in self._given_up:
+                break
+            answer = shown[one.name] = self._answer(number, one) if self._hung < PATIENCE else _given_up(one)
+            if self._leads and one.name == MAIN and isinstance(answer, Refused) and answer.failed:
+                self._given_up.add(dtype)
+        return shown
+
+    def _started(self) -> WorkerProcess:
+        if self._process is None:
+            try:
+                self._process = WorkerProcess(
+                    self._candidate.name,
+                    self._log,
+                    variables=self._variables,
+                    framework=framework_of(self._candidate.worker),
+                    stopped=lambda: self._stopped,
+                )
+            except WorkerFailed as failure:
+                raise _Broken(f"{self._candidate.name}: {failure.reason}") from None
+        return self._process
+
+    def _answer(self, number: int, probe: Probe) -> Observation | Refused:
         folder = self._folder / f"{probe.format.name}-{probe.name}"
         rows = _files(folder, probe)
         none = {str(step): sorted(names) for step, names in probe.none.items()}
         shown: list[str] = []
-        for asked, message in (
-            ("start", self._start(probe, folder)),
-            ("advance", {"until": probe.steps, "none": none}),
-            ("finish", {}),
-        ):
-            try:
-                answer = process.ask({"op": asked, "run": number, **message}, self._timeout)
-            except WorkerFailed as failure:
-                raise _Broken(f"{self._told(probe)}: {self._place(rows, asked)}{failure.reason}") from None
-            if not answer["ok"]:
-                kind, reason = answer["kind"], answer["reason"]
-                if kind == MISSING:
-                    raise _Broken(f"{self._candidate.name}: {reason}")
-                if kind == UNSUPPORTED:
-                    return Refused(probe.name, reason)
-                where = self._place(rows, asked)
-                if kind == RAISED and probe.name != MAIN:
-                    return Refused(probe.name, where + reason)
-                raise _Broken(f"{self._told(probe)}: {where}{reason}")
-            shown = answer.get("quantities", shown)
-        observation = _observation(probe, rows, shown)
+
+        def wanted_no_more() -> bool:
+            return self._stopped or (probe.format.name in self._given_up and not self._leads)
+
+        try:
+            for asked, message in (
+                ("start", self._start(probe, folder)),
+                ("advance", {"until": probe.steps, "none": none}),
+                ("finish", {}),
+            ):
+                process = self._started()
+                try:
+                    process.send({"op": asked, "run": number, **message})
+                    answer = process.receive(self._timeout, wanted_no_more)
+                except WorkerFailed as failure:
+                    self._process = None
+                    self._hung += failure.kind == HUNG
+                    return Refused(probe.name, _place(rows, asked) + failure.reason, failed=True)
+                if not answer["ok"]:
+                    if answer["kind"] == MISSING:
+                        raise _Broken(f"{self._candidate.name}: {answer['reason']}")
+                    if answer["kind"] == UNSUPPORTED:
+                        return Refused(probe.name, answer["reason"])
+                    reason = _place(rows, asked) + answer["reason"]
+                    return Refused(probe.name, reason, failed=True, traceback=answer.get("traceback", ""))
+                shown = answer.get("quantities", shown)
+            observation = _observation(probe, rows, shown)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         if _shows_its_inputs(observation):
-            raise _Broken(
-                f"{self._told(probe)}: shows what it was given as its state: every v is the gradient of its step"
-            )
+            reason = "shows what it was given as its state: every v is the gradient of its step"
+            return Refused(probe.name, reason, failed=True)
         return observation
 
     def _start(self, probe: Probe, folder: Path) -> dict[str, object]:
@@ -191,13 +240,15 @@ class _Sitting:
             "output": str(folder / "output"),
         }
 
-    def _place(self, rows: Mapping[str, np.ndarray], asked: str) -> str:
-        """Where a failure belongs: the step whose state is not stored."""
-        done = int(rows[PROGRESS][0])
-        return {"start": "", "advance": f"step {done + 1}: ", "finish": f"after step {done}: "}[asked]
 
-    def _told(self, probe: Probe) -> str:
-        return f"{self._candidate.name} in {probe.format.name}, probe {probe.name!r}"
+def _given_up(probe: Probe) -> Refused:
+    return Refused(probe.name, f"not asked any more: it hung {PATIENCE} times", failed=True)
+
+
+def _place(rows: Mapping[str, np.ndarray], asked: str) -> str:
+    """Where a failure belongs: the step whose state is not stored."""
+    done = int(rows[PROGRESS][0])
+    return {"start": "", "advance": f"step {done + 1}: ", "finish": f"after step {done}: "}[asked]
 
 
 def _files(folder: Path, probe: Probe) -> dict[str, np.ndarray]:
@@ -226,15 +277,36 @@ def _shows_its_inputs(observation: Observation) -> bool:
     return bool((gradients < 0).any()) and np.array_equal(observation.v[1:], gradients)
 
 
+def not_finite(observation: Observation) -> str:
+    """Where a weight is first NaN or inf, or a moment NaN, in words; empty where none is."""
+    found = []
+    for quantity in QUANTITIES:
+        rows = getattr(observation, quantity)
+        if rows is None:
+            continue
+        wrong = ~np.isfinite(rows) if quantity == "w" else np.isnan(rows)
+        if wrong.any():
+            step = int(np.argmax(wrong.any(axis=1)))
+            place = int(np.argmax(wrong[step]))
+            name = next(
+                one.name for one, where in observation.probe.layout.slices() if where.start <= place < where.stop
+            )
+            found.append((step, f"{quantity}[{name!r}] is {rows[step, place]:g} from step {step} on"))
+    return min(found)[1] if found else ""
+
+
 def _probed(first: _Shown, second: _Shown, threads: tuple[int, int], hide_moments: bool) -> Probed:
+    refused = tuple(one for one in first.values() if isinstance(one, Refused))
+    probed = Probed(MappingProxyType({}), refused)
+    if probed.failed is not None:
+        return probed
     unsteady = _unsteady(first, second, threads)
     observations = {
         name: replace(one, m=None, v=None, vmax=None) if hide_moments else one
         for name, one in first.items()
         if isinstance(one, Observation) and name != WIDE
     }
-    refused = tuple(one for one in first.values() if isinstance(one, Refused))
-    return Probed(MappingProxyType(observations), refused, unsteady)
+    return replace(probed, observations=MappingProxyType(observations), unsteady=unsteady)
 
 
 def _unsteady(first: _Shown, second: _Shown, threads: tuple[int, int]) -> Finding | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +24,8 @@ USER_PREFIX = "user."
 PREFIX = "recorded:"
 """What a target begins with that is followed by the folder of a recording."""
 
+_TORCH = "torch.optim.optimizer.Optimizer"
+_KERAS = "keras.src.optimizers.base_optimizer.BaseOptimizer"
 _SHIPPED_MODULES = ("numpy_", "torch_", "keras_", "tensorflow_", "tf_keras_", "optax_")
 
 
@@ -62,6 +66,8 @@ def check_target(target: str) -> None:
         return
     place, colon, attribute = target.partition("?")[0].rpartition(":")
     options_of(target)
+    if not colon and target.partition("?")[0].endswith(".py"):
+        raise ParityError(_without_attribute(target))
     if not colon:
         allowed = [*shipped_implementations(), *(USER_PREFIX + name for name in installed_plugins())]
         raise ParityError(
@@ -72,6 +78,22 @@ def check_target(target: str) -> None:
         raise ParityError(f"implementation {target!r}: {attribute!r} after the colon is no attribute name")
     if place.endswith(".py") and not Path(place).is_file():
         raise ParityError(f"implementation {target!r}: there is no file {place!r}")
+
+
+def _without_attribute(target: str) -> str:
+    """What is wrong with a target that names a file and nothing in it; reads the file, and runs nothing."""
+    path, mark, options = target.partition("?")
+    if not Path(path).is_file():
+        return f"implementation {target!r}: there is no file {path!r}; 'file.py:run' names a function in one"
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except (SyntaxError, ValueError) as error:
+        return f"implementation {target!r}: no Python ({error}); 'file.py:run' names a function in a file"
+    named = [one.name for one in tree.body if isinstance(one, ast.FunctionDef | ast.ClassDef)]
+    named += [one.id for each in tree.body if isinstance(each, ast.Assign) for one in each.targets
+              if isinstance(one, ast.Name)]  # fmt: skip
+    found = [f"{path}:{name}{mark}{options}" for name in named if not name.startswith("_")]
+    return f"implementation {target!r} names a file and nothing in it; allowed: {', '.join(found) or 'nothing'}"
 
 
 def resolve(target: str) -> Implementation:
@@ -96,7 +118,8 @@ def resolve(target: str) -> Implementation:
     try:
         value = getattr(module, attribute)
     except AttributeError:
-        names = [name for name in vars(module) if not name.startswith("_")]
+        names = [name for name, one in vars(module).items()
+                 if not name.startswith("_") and getattr(one, "__module__", "") == module.__name__]  # fmt: skip
         raise ParityError(
             f"implementation {target!r}: no attribute {attribute!r}; {nearest(attribute, names)}"
         ) from None
@@ -147,22 +170,52 @@ def _as_implementation(value: Any, name: str, target: str) -> Implementation:
     wrapped = _wrapped(value, options, USER_PREFIX + name)
     if wrapped is not None:
         return wrapped
-    if callable(value):
+    if callable(value) and not (isinstance(value, type) and not issubclass(value, Iterator)):
         _check_options(value, options, target)
+        _check_run(value, options, target)
         return Implementation(USER_PREFIX + name, value, options=options)
-    raise ParityError(
-        f"implementation {target!r} is a {type(value).__name__}; allowed: a parity.Implementation or a run function"
-    )
+    raise ParityError(f"implementation {target!r} {_mended(value, target)}")
+
+
+def _mended(value: Any, target: str) -> str:
+    """What stands in the place of a run function, and what to hand over instead."""
+    named = target.partition("?")[0].rpartition(":")[2]
+    kind = value if isinstance(value, type) else type(value)
+    kinds = _kinds_of(kind)
+    if not isinstance(value, type):
+        if _TORCH in kinds:
+            made = f"parity.wrap.torch(lambda parameters: torch.optim.{kind.__name__}(parameters))"
+            return f"is an optimizer that has its parameters already; allowed: its class, or {made}"
+        if _KERAS in kinds:
+            return f"is an optimizer; allowed: its class, or parity.wrap.keras(lambda: {kind.__name__}(...))"
+        if hasattr(value, "init") and hasattr(value, "update"):
+            return "is a transformation; allowed: a function of optax, or parity.wrap.optax(lambda hyper: ...)"
+        if isinstance(value, Iterator):
+            return "is a generator that has begun; allowed: the function that returns it"
+    made = f"{named}()" if isinstance(value, type) else named
+    what = f"is {'the class ' if isinstance(value, type) else 'a '}{kind.__name__}"
+    for name, instead in (
+        ("__call__", f"adam = {made}"),
+        ("run", f"adam = {made}.run"),
+        ("__iter__", f"def run(*given): yield from {named}(*given)"),
+    ):
+        if any(name in vars(one) for one in kind.__mro__):
+            return f"{what}; allowed: a run function, as '{instead}' makes one"
+    return f"{what}; allowed: a run function, a parity.Implementation, or an optimizer class"
+
+
+def _kinds_of(kind: type) -> set[str]:
+    return {f"{one.__module__}.{one.__name__}" for one in kind.__mro__}
 
 
 def _wrapped(value: Any, options: dict[str, Any], name: str) -> Implementation | None:
     """An optimizer class of torch or Keras, or a function of optax, as an implementation; None for all else."""
-    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in value.__mro__} if isinstance(value, type) else set()
-    if "torch.optim.optimizer.Optimizer" in kinds:
+    kinds = _kinds_of(value) if isinstance(value, type) else set()
+    if _TORCH in kinds:
         from parity.implementations import torch_
 
         return torch_.wrapped(partial(value, **options), name)
-    if "keras.src.optimizers.base_optimizer.BaseOptimizer" in kinds:
+    if _KERAS in kinds:
         from parity.implementations import keras_
 
         return keras_.wrapped(partial(value, **options), name)
@@ -171,6 +224,17 @@ def _wrapped(value: Any, options: dict[str, Any], name: str) -> Implementation |
 
         return optax_.wrapped(optax_.made_by(value, options), name)
     return None
+
+
+def _check_run(run: Any, options: dict[str, Any], target: str) -> None:
+    try:
+        inspect.signature(run).bind(None, None, None, **options)
+    except TypeError as error:
+        raise ParityError(
+            f"implementation {target!r} cannot be called as run(weights, gradients, hyper): {error}"
+        ) from None
+    except ValueError:
+        return
 
 
 def _check_options(run: Any, options: dict[str, Any], target: str) -> None:

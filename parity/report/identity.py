@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from parity.identify.answer import LEFT_OPEN, LEFT_OUT, Answer, Finding
+from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.numerics.ulp import NO_DISTANCE
 from parity.report.markup import on_screen
 
@@ -47,6 +47,8 @@ def identity_sentence(name: str, dtype: str, answer: Answer) -> str:
 
 def sentence_about(who: str, answer: Answer) -> str:
     """The same of a target without a name."""
+    if answer.failure:
+        return f"{who} fails: {answer.failure}"
     if any(cause.family == "nondeterminism" for cause in answer.causes):
         return f"{who} does not answer the same twice; nothing else can be said of it."
     if not answer.convention:
@@ -89,11 +91,18 @@ def answer_rows(answer: Answer) -> Iterator[tuple[str, str]]:
         # That it is no Adam is the sentence; what is left over has a row of its own.
         if cause is not stranger:
             yield "rounding" if cause.benign else "departs", _finding(cause)
-    for probe, reason in answer.residual.get(LEFT_OUT, {}).items():
-        yield "not asked", f"{probe}: {reason}"
+    yield from _refused("not asked", answer.residual.get(LEFT_OUT, {}))
+    if not answer.failure:
+        yield from _refused("failed", answer.residual.get(FAILED, {}))
     for place, (choice, value) in enumerate(_chosen(answer.arithmetic or {})):
         yield "" if place else "arithmetic", f"{_words(choice)}: {_value(value)}"
     yield from _compared(answer)
+
+
+def _refused(label: str, reasons: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Probes without an answer, those of one reason together."""
+    for reason in dict.fromkeys(reasons.values()):
+        yield label, f"{', '.join(probe for probe, one in reasons.items() if one == reason)}: {reason}"
 
 
 def _compared(answer: Answer) -> Iterator[tuple[str, str]]:

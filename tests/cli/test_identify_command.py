@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 import parity
-from parity.identify.answer import LEFT_OPEN, LEFT_OUT, Answer, Finding
+from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.report.identity import identity_parts, identity_sentence
 
 FAULTS = Path(__file__).parent.parent / "faults"
@@ -203,7 +203,7 @@ def test_an_epsilon_in_the_wrong_place_is_read_out_of_a_file(command, write_adam
     assert set(causes["step-count"]) == {"family", "detail", "evidence", "benign"}
     assert told["residual"][LEFT_OUT] == dict.fromkeys(("decoupled", "l2", "amsgrad"), "plain Adam only")
     assert "user.plugin in float32 is Adam with epsilon inside, with 2 departures" in err
-    assert re.search(r"^not asked +amsgrad: plain Adam only *$", err, re.M)
+    assert re.search(r"^not asked +decoupled, l2, amsgrad: plain Adam only *$", err, re.M)
 
 
 def test_what_is_not_explained_is_exit_code_1_and_says_how_much_is_left(command, write_adam):
@@ -288,17 +288,95 @@ def test_a_mistake_is_one_line(command, monkeypatch, tmp_path, arguments, code, 
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("raises", r"step 3: RuntimeError: planted \(bad_targets.py:\d+\)"),
+        ("raises", r"step 3: RuntimeError: planted \(bad_targets.py:\d+\); log: (?P<log>/\S+)"),
         ("hangs", r"step 3: no answer in 8 s \(--timeout\); the process was ended"),
-        ("mutates_gradients", "step 1: wrote into its gradients"),
-        ("promoted", r"step 1: w\['kernel'\] is float64, the case runs in float32"),
+        ("mutates_gradients", r"step 1: wrote into its gradients: change a copy, g = g.copy\(\) \(\w+.py:\d+\)"),
+        ("promoted", r"step 1: w\['kernel'\] is float64, the case runs in float32: a NumPy float64 times .*; keep .*"),
         ("views_of_inputs", "shows what it was given as its state: .*"),
     ],
 )
-def test_a_bad_target_is_one_line(command, name, told):
+def test_a_bad_target_is_one_line(command, monkeypatch, tmp_path, name, told):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     code, out, err = command("identify", f"{FAULTS / 'bad_targets.py'}:{name}", "-d", "float32", "--timeout", "8")
     assert (code, out) == (4, "")
-    assert re.fullmatch(f"parity: user.{name} in float32, probe 'main': {told}\n", err)
+    found = re.fullmatch(f"parity: user.{name} in float32, probe 'main': {told}\n", err)
+    assert found
+    # A log in which something stands is kept, and nothing else is.
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [str(path) for path in kept if path.name == "worker.log"] == list(found.groupdict().values())
+    assert bool(kept) == (name == "raises")
+
+
+def test_a_dtype_that_fails_is_a_row_and_all_others_are_answered(command, tmp_path):
+    """README's own: a Python float times a bfloat16 array is float32."""
+    readme = (Path(parity.__file__).parent.parent / "README.md").read_text()
+    (tmp_path / "my_adam.py").write_text(readme.split("`my_adam.py`:\n\n```python\n")[1].split("```")[0])
+    answer = tmp_path / "answer.json"
+    code, out, err = command("identify", f"{tmp_path / 'my_adam.py'}:run", "--json", answer)
+    assert (code, err) == (1, "")
+    for dtype in ("float64", "float32", "float16"):
+        assert f"user.my_adam in {dtype} is Adam with epsilon outside, with 3 departures, to within rounding." in out
+    told = (
+        "step 1: m['kernel'] is float32, the case runs in bfloat16: a Python float times a bfloat16 array is float32; "
+        "use array.dtype.type(x), or cast with .astype (my_adam.py:19)"
+    )
+    assert f"user.my_adam in bfloat16 fails: {told}" in " ".join(out.split())
+    dtypes = json.loads(answer.read_text())["dtypes"]
+    assert {dtype: one["verdict"] for dtype, one in dtypes.items()} == {
+        "float64": "explained", "float32": "explained", "float16": "explained", "bfloat16": "unexplained",
+    }  # fmt: skip
+    assert dtypes["bfloat16"]["residual"] == {FAILED: {"main": told}}
+    assert all(FAILED not in dtypes[dtype]["residual"] for dtype in ("float64", "float32", "float16"))
+
+
+NAN = "State({name: np.full_like(a, np.nan) for name, a in w.items()}, m, v)"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told", "words"),
+    [
+        ({"before": "if hyper.beta1 == 0.8: raise ValueError('planted')"},
+         r"step 1: ValueError: planted \(plugin.py:\d+\)", True),
+        ({"before": "if hyper.beta1 == 0.8 and t == 3: os._exit(7)"},
+         r"step 3: the worker process died \(exit status 7\)", False),
+        ({"after": "if hyper.beta1 == 0.8: state = State({name: a.T for name, a in w.items()}, m, v)"},
+         r"step 1: w\['kernel'\] has shape \(5, 7\), the case has \(7, 5\) \(plugin.py:\d+\)", False),
+        ({"after": f"if hyper.beta1 == 0.8 and t > 3: state = {NAN}"},
+         r"w\['kernel'\] is nan from step 4 on", False),
+    ],
+    ids=["raises", "dies", "other shape", "NaN"],
+)  # fmt: skip
+def test_a_probe_that_fails_is_a_row_and_all_others_are_answered(command, write_adam, lines, told, words):
+    code, out, err = command("identify", write_adam(**lines), "-d", "float32")
+    assert (code, err) == (1, "")
+    assert out.startswith("user.plugin in float32 is Adam with epsilon outside, with 3 departures, to within rounding.")
+    text = " ".join(out.split())
+    assert re.search(rf" failed other: {told} compared 128,435 elements, 0 differ", text)
+    assert ("log: " in out) == words
+
+
+def test_nan_of_the_plainest_question_fails_its_dtype_and_no_other(command, write_adam):
+    nan = "{name: a * f(np.nan) if name == 'kernel' else a for name, a in w.items()}"
+    target = write_adam(after=f"if f is np.float16 and 'kernel' in w: state = State({nan}, m, v)")
+    code, out, _ = command("identify", target, "-d", "float32", "-d", "float16")
+    assert code == 1
+    assert "user.plugin in float32 is Adam with epsilon outside, with 3 departures, to within rounding." in out
+    assert "user.plugin in float16 fails: w['kernel'] is nan from step 1 on\n" in out
+
+
+def test_a_traceback_is_shown_on_request(command, write_adam):
+    target = write_adam(before="if hyper.beta1 == 0.8: raise ValueError('planted')")
+    assert "Traceback" not in command("identify", target, "-d", "float32")[2]
+    code, out, err = command("identify", target, "-d", "float32", "--traceback")
+    assert (code, err.count("Traceback (most recent call last)")) == (1, 1)
+    assert err.endswith("ValueError: planted\n")
+    assert out.startswith("user.plugin in float32 is Adam")
+    code, out, err = command(
+        "identify", write_adam(before="raise ValueError('planted')"), "-d", "float32", "--traceback"
+    )
+    first, *_, last, line = err.splitlines()
+    assert (code, out, first, last) == (4, "", "Traceback (most recent call last):", "ValueError: planted")
+    assert line.startswith("parity: user.plugin in float32, probe 'main': step 1: ValueError: planted (plugin.py:")
 
 
 def test_a_hanging_import_is_one_line(command, tmp_path):

@@ -15,6 +15,11 @@ TIMEOUT = 6.0
 AT_3 = "if t == 3: "
 EVERY_W = "state = State(w={{name: {} for name, a in w.items()}}, m=m, v=v)"
 
+AT = r" \(NAME.py:\d+\)"
+"""The user's own line: at which its generator stands, or from which it asked."""
+
+CAST = "a NumPy float64 times a float32 array is float64; keep scalars as Python floats, or cast with .astype"
+
 # name: (lines to plant, kind, what the reason says)
 BAD = {
     "too_few": (
@@ -30,47 +35,47 @@ BAD = {
     "other_dtype": (
         {"after": AT_3 + EVERY_W.format("a.astype(np.float64)")},
         Kind.CRASHED,
-        r"step 3: w\['kernel'\] is float64, the case runs in float32",
+        rf"step 3: w\['kernel'\] is float64, the case runs in float32: {CAST}{AT}",
     ),
     "only_broadcasts": (
         {"after": EVERY_W.format("a[:1]")},
         Kind.CRASHED,
-        r"step 1: w\['kernel'\] has shape \(1, 4\), the case has \(3, 4\)",
+        rf"step 1: w\['kernel'\] has shape \(1, 4\), the case has \(3, 4\){AT}",
     ),
     "transposed": (
         {"after": EVERY_W.format("a.T")},
         Kind.CRASHED,
-        r"step 1: w\['kernel'\] has shape \(4, 3\), the case has \(3, 4\)",
+        rf"step 1: w\['kernel'\] has shape \(4, 3\), the case has \(3, 4\){AT}",
     ),
     "lacks_a_tensor": (
         {"after": AT_3 + "state = State(w=w, m={'kernel': m['kernel']}, v=v)"},
         Kind.CRASHED,
-        "step 3: m lacks the parameter 'bias'",
+        f"step 3: m lacks the parameter 'bias'{AT}",
     ),
     "has_one_more": (
         {"after": AT_3 + "state = State(w=w, m=m | {'gamma': m['bias']}, v=v)"},
         Kind.CRASHED,
-        "step 3: m has 'gamma', which is no parameter of the case",
+        f"step 3: m has 'gamma', which is no parameter of the case{AT}",
     ),
     "writes_gradients": (
         {"before": "g = gradient['kernel']\ng.flags.writeable = True\n" + AT_3 + "g[0] = 7"},
         Kind.CRASHED,
-        "step 3: wrote into its gradients",
+        rf"step 3: wrote into its gradients: change a copy, g = g.copy\(\){AT}",
     ),
     "writes_gradients_in_c": (
         {"before": AT_3 + "ctypes.memset(gradient['bias'].ctypes.data, 1, 4)"},
         Kind.CRASHED,
-        "step 3: wrote into its gradients",
+        rf"step 3: wrote into its gradients: change a copy, g = g.copy\(\){AT}",
     ),
     "writes_weights": (
         {"first": "weights['bias'].flags.writeable = True", "before": AT_3 + "weights['bias'][0] = 7"},
         Kind.CRASHED,
-        "step 3: wrote into the initial weights it was given",
+        f"step 3: wrote into the initial weights it was given: begin with copies of them{AT}",
     ),
     "writes_read_only": (
         {"before": AT_3 + "gradient['bias'][0] = 7"},
         Kind.CRASHED,
-        r"step 3: ValueError: .*read-only \(writes_read_only.py:\d+\)",
+        rf"step 3: ValueError: .*read-only; what it is given is read-only: change a copy, g = g.copy\(\){AT}",
     ),
     "raises": (
         {"before": AT_3 + "raise ValueError('planted\\nin two lines')"},
@@ -81,7 +86,7 @@ BAD = {
     "unsupported_late": (
         {"before": AT_3 + "raise Unsupported('no such kernel')"},
         Kind.CRASHED,
-        "step 3: raised Unsupported after its first state: no such kernel",
+        f"step 3: raised Unsupported after its first state: no such kernel{AT}",
     ),
     "leaves": (
         {"before": AT_3 + "sys.exit(4)"},
@@ -112,37 +117,47 @@ BAD = {
     "asks_ahead": (
         {"first": "gradients = list(gradients)"},
         Kind.CRASHED,
-        "step 1: asked for the gradient of step 2 before it yielded the state of step 1",
+        f"step 1: asked for the gradient of step 2 before it yielded the state of step 1{AT}",
     ),
     "not_a_state": (
         {"after": AT_3 + "state = (w, m, v)"},
         Kind.CRASHED,
-        "step 3: yielded a tuple, not a parity.State",
+        rf"step 3: yielded a tuple, not a parity.State\(w=..., m=..., v=...\){AT}",
     ),
     "no_weights": (
         {"after": AT_3 + "state = State(w=None, m=m)"},
         Kind.CRASHED,
-        r"step 3: yielded no weights \(w is None\)",
+        rf"step 3: yielded no weights \(w is None\){AT}",
     ),
     "hides_later": (
         {"after": AT_3 + "state = State(w=w, m=m)"},
         Kind.CRASHED,
-        "step 3: shows m, w where it showed m, v, w before",
+        f"step 3: shows m, w where it showed m, v, w before{AT}",
     ),
     "not_arrays": (
         {"after": EVERY_W.format("a.tolist()")},
         Kind.CRASHED,
-        r"step 1: w\['kernel'\] is a list, not a NumPy array",
+        rf"step 1: w\['kernel'\] is a list, not a NumPy array: numpy.asarray makes one{AT}",
     ),
     "no_dict": (
         {"after": "state = State(w=list(w.values()))"},
         Kind.CRASHED,
-        "step 1: w is a list, not a dict of arrays by parameter name",
+        f"step 1: w is a list, not a dict of arrays by parameter name{AT}",
     ),
     "returns_nothing": (
         {"swap": [("yield state", "return")], "first": "return"},
         Kind.CRASHED,
-        "returned a NoneType, not a generator of parity.State",
+        "returned a NoneType, not a generator of parity.State: yield one after every gradient",
+    ),
+    "returns_a_list": (
+        {"swap": [("yield state", "states.append(state)")], "first": "states = []", "last": "return states"},
+        Kind.CRASHED,
+        f"asked for a gradient before it was a generator: yield a State after every gradient, and return nothing{AT}",
+    ),
+    "one_live_state": (
+        {"first": "live = State({name: a.astype(float) for name, a in w.items()})", "after": "state = live"},
+        Kind.CRASHED,
+        rf"step 1: w\['kernel'\] is float64, the case runs in float32: {CAST}{AT}",
     ),
 }
 
@@ -172,7 +187,7 @@ def test_a_broken_contract_is_a_row_with_one_clear_reason(everyone, verdict_of, 
     verdict = verdict_of(everyone[0], f"user.{name}")
     assert verdict.kind is kind
     assert not verdict.as_expected
-    assert re.fullmatch(f"user.{name}: {reason}", verdict.reason)
+    assert re.fullmatch(f"user.{name}: {reason.replace('NAME', name)}", verdict.reason)
 
 
 @pytest.mark.parametrize("name", [*(f"user.{name}" for name in GOOD), "numpy.adam.hat"])

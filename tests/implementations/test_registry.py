@@ -112,21 +112,85 @@ def test_a_target_that_can_mean_nothing_is_one_line(target, told):
     assert "\n" not in str(caught.value)
 
 
+PLAIN = """\
+import numpy as np
+answer = 42
+def run(weights, gradients, hyper):
+    yield
+def narrow(weights, gradients):
+    yield
+class Called:
+    def __call__(self, weights, gradients, hyper):
+        yield
+class Method:
+    def run(self, weights, gradients, hyper):
+        yield
+class Stepwise:
+    def __init__(self, weights, gradients, hyper): ...
+    def __iter__(self): ...
+class Iterated(Stepwise):
+    def __next__(self): ...
+method = Method()
+begun = run({}, [], None)
+"""
+
+RUN_OF = "allowed: a run function, as '{}' makes one"
+
+
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("{file}:rum", "no attribute 'rum'; allowed: answer, run; did you mean 'run'?"),
-        ("{file}:answer", "is a int; allowed: a parity.Implementation or a run function"),
+        ("{file}:rum", "no attribute 'rum'; allowed: Called, Iterated, Method, Stepwise, method, narrow, run; "
+                       "did you mean 'run'?"),
+        ("{file}:answer", "is a int; allowed: a run function, a parity.Implementation, or an optimizer class"),
+        ("{file}:narrow", "cannot be called as run(weights, gradients, hyper): too many positional arguments"),
+        ("{file}:Called", "is the class Called; " + RUN_OF.format("adam = Called()")),
+        ("{file}:Method", "is the class Method; " + RUN_OF.format("adam = Method().run")),
+        ("{file}:method", "is a Method; " + RUN_OF.format("adam = method.run")),
+        ("{file}:Stepwise", "is the class Stepwise; "
+                            + RUN_OF.format("def run(*given): yield from Stepwise(*given)")),
+        ("{file}:begun", "is a generator that has begun; allowed: the function that returns it"),
+        ("{file}", "names a file and nothing in it; allowed: {file}:run, {file}:narrow, {file}:Called, {file}:Method, "
+                   "{file}:Stepwise, {file}:Iterated, {file}:answer, {file}:method, {file}:begun"),
+        ("nowhere.py", "there is no file 'nowhere.py'; 'file.py:run' names a function in one"),
         ("no_such_module:run", "there is no module 'no_such_module'"),
         ("json.no_such_part:run", "there is no module 'json.no_such_part'"),
     ],
-)
+)  # fmt: skip
 def test_a_target_that_names_nothing_of_use_is_one_line(tmp_path, target, told):
     path = tmp_path / "plain.py"
-    path.write_text("answer = 42\ndef run(weights, gradients, hyper):\n    yield\n")
+    path.write_text(PLAIN)
     with pytest.raises(ParityError) as caught:
         resolve(target.format(file=path))
-    assert str(caught.value).endswith(told)
+    assert str(caught.value).endswith(told.format(file=path))
+
+
+def test_a_class_of_generators_is_a_run_function(tmp_path):
+    path = tmp_path / "plain.py"
+    path.write_text(PLAIN)
+    assert resolve(f"{path}:Iterated").name == "user.Iterated"
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ("import torch; adam = torch.optim.Adam([torch.ones(2)])",
+         "is an optimizer that has its parameters already; allowed: its class, or "
+         "parity.wrap.torch(lambda parameters: torch.optim.Adam(parameters))"),
+        ("import keras; adam = keras.optimizers.Adam()",
+         "is an optimizer; allowed: its class, or parity.wrap.keras(lambda: Adam(...))"),
+        ("import optax; adam = optax.adam(1e-3)",
+         "is a transformation; allowed: a function of optax, or parity.wrap.optax(lambda hyper: ...)"),
+    ],
+    ids=["torch", "keras", "optax"],
+)  # fmt: skip
+def test_an_optimizer_that_is_made_already_is_one_line(tmp_path, made, told):
+    path = tmp_path / "made.py"
+    path.write_text(made)
+    with pytest.raises(ParityError) as caught:
+        resolve(f"{path}:adam")
+    assert str(caught.value) == f"implementation '{path}:adam' {told}"
 
 
 def test_a_module_that_needs_another_says_which(tmp_path):
