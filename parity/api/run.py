@@ -16,13 +16,14 @@ from parity.core.errors import ParityError, UsageError
 from parity.core.files import write_atomically
 from parity.core.version import VERSION
 from parity.engine.account import Explaining
-from parity.engine.candidates import known_names, select_candidates
+from parity.engine.candidates import asked_for, known_names, select_candidates
 from parity.engine.plan import Cell, Plan, plan_cells
 from parity.engine.power import PowerTable, read_power
 from parity.engine.record import FILE, Run, read_run, record, write_run
 from parity.engine.result import CellResult
 from parity.engine.run import PARTS, OnCell, Options, Progress, execute, part_paths
 from parity.engine.tables import CSV, PARQUET, merge_tables, write_csv
+from parity.engine.workers import LOGS
 from parity.explain.account import account
 from parity.explain.headlines import read_headlines
 from parity.explain.libraries import Libraries
@@ -30,7 +31,7 @@ from parity.numerics.formats import FORMATS, format_named
 from parity.report.markdown import render
 
 _OWN = (FILE, PARQUET, CSV, REPORT)
-_OWN_FOLDERS = (PARTS, "logs", "traces")
+_OWN_FOLDERS = (PARTS, LOGS, "traces")
 
 
 def make_plan(
@@ -45,7 +46,9 @@ def make_plan(
     wanted = [format_named(dtype).name for dtype in dtypes] or list(FORMATS)
     cases = select_cases(paths, keyword)
     whole = not keyword and all(Path(path).is_dir() for path in paths)
-    return plan_cells(cases, select_candidates(implementations, logs, timeout), wanted, known_names(), whole=whole)
+    candidates = select_candidates(implementations, logs, timeout)
+    asked = asked_for(implementations, candidates)
+    return plan_cells(cases, candidates, wanted, known_names(), whole=whole, asked=asked)
 
 
 def run(

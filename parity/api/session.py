@@ -20,12 +20,13 @@ from parity.core.errors import NothingCompared
 from parity.core.files import write_atomically
 from parity.core.version import VERSION
 from parity.engine.account import Explained, Explaining
-from parity.engine.lane import LOGS, Lane
+from parity.engine.lane import Lane
 from parity.engine.plan import Cell, Plan
 from parity.engine.power import read_power
 from parity.engine.record import Run, record
 from parity.engine.result import Account, CellResult
 from parity.engine.run import PARTS, Options, Progress, read_part
+from parity.engine.workers import LOGS
 from parity.explain.account import account
 from parity.explain.libraries import Libraries
 from parity.implementations.implementation import Implementation

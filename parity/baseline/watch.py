@@ -25,10 +25,10 @@ from parity.baseline.store import (
 from parity.core.environment import Difference, describe_environment
 from parity.core.errors import NothingCompared
 from parity.core.files import write_atomically, write_json
-from parity.engine.lane import LOGS
 from parity.engine.plan import Cell
 from parity.engine.result import CellResult
 from parity.engine.run import part_paths
+from parity.engine.workers import LOGS
 from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
 from parity.numerics.formats import format_named

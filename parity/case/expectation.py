@@ -74,7 +74,8 @@ class Expectation(BaseModel):
 
     actual, expected: names or shell patterns of implementations, alternatives parted by ``|``;
     every pair they match is compared. dtypes: where it holds. verdict: the kind that has to come
-    out, ANY for a pair that is only reported; EXPLAINED where both sides equal their twins bit for bit,
+    out, ANY for a pair that is only reported (with `rounding`: which may be no further apart than that unless it is
+    EXPLAINED); EXPLAINED where both sides equal their twins bit for bit,
     whatever they differ by; WITHIN needs budgets, one for each quantity that both sides show: `within`
     states them (w, m, v, vmax; "*" for those not named), `rounding` derives those that `within` does not
     state from what rounding can do at most (see `parity.case.budget`).
@@ -103,6 +104,8 @@ class Expectation(BaseModel):
 
     @model_validator(mode="after")
     def _budget_belongs_to_within(self) -> Expectation:
+        if self.verdict == ANY and self.within is None:
+            return self
         if (self.verdict == "WITHIN") != (self.within is not None or self.rounding is not None):
             raise ValueError("'within' and 'rounding' belong to the verdict WITHIN, and WITHIN needs one")
         return self

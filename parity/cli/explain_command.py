@@ -42,8 +42,8 @@ def command(
 ) -> int:
     """Run A and B on CASE and say why they differ.
 
-    CASE is the name of a case that comes with parity, or a case file. A and B are implementations
-    ('parity list implementations') or your own: 'file.py:run', 'module:run'.
+    CASE is the name of a case that comes with parity, a case file, or a recording. A and B are implementations
+    ('parity list implementations') or your own: 'file.py:run', 'module:run', 'torch.optim:Adam'.
 
     Exit code 0 where no bit differs or every differing bit is accounted for, 1 where not, or where a side does not
     come to its end in one dtype, 5 where in none.

@@ -116,7 +116,7 @@ def selection() -> Decorator:
     added = (
         click.argument("cases", nargs=-1, metavar="[CASE]...", type=click.Path(path_type=Path)),
         click.option("-i", "--implementation", "implementations", multiple=True, metavar="NAME",
-                     help="A name, a pattern, or your own: 'file.py:run', 'module:run'. Repeatable."),
+                     help="A name, a pattern, or your own: 'file.py:run?clip=1.0', 'torch.optim:Adam'. Repeatable."),
         click.option("-d", "--dtype", "dtypes", multiple=True, metavar="DTYPE",
                      help="float64, float32, float16 or bfloat16. Repeatable.  [all]"),
         click.option("-k", "keyword", default="", metavar="EXPR",

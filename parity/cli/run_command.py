@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @options.junit_file()
 @options.markdown_file()
 @options.json_file()
+@options.traceback()
 @options.verbosity()
 @options.color()
 def command(
@@ -46,17 +47,20 @@ def command(
     junit: Path | None,
     markdown: Path | None,
     json_file: str | None,
+    traceback: bool,
     verbose: bool,
     quiet: bool,
     color: str,
 ) -> int:
     """Run cases on implementations and compare every pair at every step.
 
-    CASE is a case file or a folder of them; none means the catalogue that comes with parity. Your
-    own Adam joins with -i and is held against numpy.adam.outside, Algorithm 1 of the paper.
+    CASE is a case file, a folder of them, or a recording; none means the catalogue that comes with parity. Your own
+    Adam joins with -i and is held against numpy.adam.outside, Algorithm 1 of the paper; a case that expects nothing
+    holds every -i against the first, and is green where all are IDENTICAL, WITHIN rounding, or EXPLAINED. What your own
+    cannot do it refuses by 'raise parity.Unsupported(...)' before its first state: SKIPPED, with that reason.
     """
     from parity.api import run as api
-    from parity.cli.console import append_markdown, console
+    from parity.cli.console import append_markdown, console, show_traceback
     from parity.cli.progress import progress
     from parity.engine.run import Options
     from parity.report.markdown import summary_lines
@@ -88,6 +92,10 @@ def command(
 
         write_junit(outcome, junit)
     append_markdown(markdown, summary_lines(outcome))
+    if traceback:
+        failures = (one.failure for cell in outcome.cells for one in cell.outcomes if one.failure is not None)
+        for text in dict.fromkeys(failure.traceback for failure in failures):
+            show_traceback(text)
     _show(outcome, output, console(color, stderr=json_file == "-"), verbose=verbose, quiet=quiet)
     return outcome.exit_code
 

@@ -36,19 +36,22 @@ def judge(
     reaches: Sequence[Reach] = (),
     one_sided: Sequence[str] = (),
     explained: bool = False,
+    unexplained: str = "",
 ) -> Verdict:
     """The verdict on a pair that ran to its end.
 
     distances: one per quantity that both sides show. moved: whether a weight ever left its initial
     value, for actual and expected. reaches: of the expected side, by which a stated budget is held to
-    mean something. one_sided: quantities that only one side shows. explained: both sides equal their twins bit for bit.
-    Without an expectation nothing but
-    IDENTICAL is as expected.
+    mean something. one_sided: quantities that only one side shows. explained: both sides equal their twins bit for bit;
+    unexplained: why nobody says so. Without an expectation nothing but IDENTICAL is as expected.
     """
     kind, reason = _kind(distances, moved, expectation, explained)
+    if kind is Kind.WITHIN and expectation is not None and expectation.verdict == ANY and _blind(reaches, expectation):
+        # A budget that an optimizer passes which never steps says of nobody that it is the same Adam.
+        kind, reason = _kind(distances, moved, expectation.model_copy(update={"within": None}), explained)
     if one_sided:
         reason += f"; not compared, as one side hides it: {', '.join(one_sided)}"
-    surprise = _surprise(kind, distances, moved, expectation)
+    surprise = _surprise(kind, distances, moved, expectation, unexplained)
     blind = _blind(reaches, expectation) if kind is Kind.WITHIN and expectation is not None else {}
     if expectation is not None and not expectation.rounding:
         # How wide a derived budget is says theory; how wide a stated one is, the author of the case.
@@ -87,22 +90,23 @@ def _kind(
         excess = _excess(distances, expectation)
         if nonfinite and not expectation.nonfinite:
             excess.insert(0, f"{nonfinite} elements are NaN or inf")
-        if excess:
-            return Kind.DIVERGED, "; ".join(excess)
         unbounded = _unbounded(differing, expectation)
-        if unbounded:
-            return (
-                Kind.DIVERGED,
-                f"rounding sets {', '.join(unbounded)} no limit here; {_measured(differing)}",
-            )
-        return Kind.WITHIN, _measured(differing)
+        if not excess and not unbounded:
+            return Kind.WITHIN, _measured(differing)
+        if expectation.verdict != ANY:
+            limitless = f"rounding sets {', '.join(unbounded)} no limit here; {_measured(differing)}"
+            return Kind.DIVERGED, "; ".join(excess) or limitless
     if explained and expectation is not None and expectation.verdict in (Kind.EXPLAINED, ANY):
         return Kind.EXPLAINED, f"{_measured(differing)}; both sides equal their twins bit for bit"
     return Kind.DIVERGED, _measured(differing)
 
 
 def _surprise(
-    kind: Kind, distances: Sequence[Distance], moved: tuple[bool, bool], expectation: Expectation | None
+    kind: Kind,
+    distances: Sequence[Distance],
+    moved: tuple[bool, bool],
+    expectation: Expectation | None,
+    unexplained: str,
 ) -> str:
     """What is not as expected, in words; empty where all is."""
     if expectation is None:
@@ -112,7 +116,9 @@ def _surprise(
         nonfinite = sum(distance.nonfinite for distance in distances)
         if nonfinite:
             return f"{nonfinite} elements are NaN or inf"
-        return "" if kind in (Kind.IDENTICAL, Kind.EXPLAINED, Kind.DIVERGED) else "a comparison was expected"
+        if kind is Kind.DIVERGED and expectation.rounding is not None:
+            return f"not explained: {unexplained}" if unexplained else "not explained"
+        return "a comparison was expected" if kind is Kind.NOT_COMPARABLE else ""
     wanted = Kind(expectation.verdict)
     if kind is not wanted and not _excused(kind, wanted, distances, expectation):
         return f"{wanted} was expected"

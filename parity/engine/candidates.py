@@ -65,6 +65,19 @@ def select_candidates(targets: Sequence[str], logs: Path, timeout: float | None 
     return (*ordered, *described)
 
 
+def asked_for(targets: Sequence[str], candidates: Sequence[Candidate]) -> list[str]:
+    """Names of what targets name, in their order; a user's own that is alone comes after the reference it joins."""
+    found = dict.fromkeys(
+        one.name
+        for target in targets
+        for one in candidates
+        if one.target == target or (not one.plugin and fnmatchcase(one.name, target))
+    )
+    names = list(found)
+    joined = len(names) == 1 and any(one.plugin for one in candidates)
+    return [REFERENCE, *names] if joined and REFERENCE not in names else names
+
+
 def under(candidate: Candidate, python: str) -> Candidate:
     """The same implementation as another interpreter has it, in a process of its own."""
     return replace(candidate, worker=f"{candidate.worker}-{digest_of(python.encode())[:8]}", python=python)

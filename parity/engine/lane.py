@@ -15,10 +15,8 @@ from parity.engine.local import LocalWorker
 from parity.engine.plan import Cell
 from parity.engine.result import CellResult
 from parity.engine.run import Options, part_paths, read_part, run_one
-from parity.engine.workers import Workers
+from parity.engine.workers import LOGS, Workers
 from parity.implementations.implementation import Implementation
-
-LOGS = "logs"
 
 
 class Lane:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -92,19 +93,23 @@ def plan_cells(
     known: Sequence[str],
     *,
     whole: bool = False,
+    asked: Sequence[str] = (),
 ) -> Plan:
     """Cells for cases x dtypes with the pairs that expectations name among the candidates.
 
     known: names of all implementations there are, selected or not; an expectation of a case that
     matches no pair of them is stale. whole: the cases are whole catalogues, so that an expectation of
-    a base file that no case comes to is stale too. NothingCompared where no pair is left.
+    a base file that no case comes to is stale too. asked: names in the order in which they were asked for, of which a
+    case without expectations holds all others against the first; none for that of the candidates. NothingCompared
+    where no pair is left.
     """
     wanted = [format_named(dtype).name for dtype in dtypes]
     names = [candidate.name for candidate in candidates]
     _check_unique("implementations", names)
     _check_unique("cases", [case.name for case in cases])
     cells = []
-    cases = [_reported(case, names) for case in cases]
+    named = {candidate.name: candidate for candidate in candidates}
+    cases = [_reported(case, [named[name] for name in asked or names]) for case in cases]
     for case in cases:
         for dtype in (dtype for dtype in FORMATS if dtype in wanted and dtype in case.dtypes):
             parties = parties_of(case, candidates, dtype)
@@ -120,13 +125,24 @@ def plan_cells(
     return Plan(tuple(cells), stale_expectations(cases, [*known, *names], whole))
 
 
-def _reported(case: Case, names: Sequence[str]) -> Case:
-    """A case without any expectation, with one: all are held against the first and reported."""
-    if case.expect or len(names) < 2:
+def _reported(case: Case, parties: Sequence[Candidate]) -> Case:
+    """A case without any expectation, with one for each: all others are held against the first and reported."""
+    if case.expect or len(parties) < 2:
         return case
-    because = "No expectation is stated: all are held against the first, and reported."
-    one = Expectation(actual="*", expected=names[0], verdict="ANY", because=because)
-    return case.model_copy(update={"expect": (one,)})
+    first, *others = parties
+    reported = (
+        Expectation(
+            actual=glob.escape(one.name),
+            expected=glob.escape(first.name),
+            # What is shipped for some dtypes only is not asked in the others; a user's own says so in a row.
+            dtypes=tuple(FORMATS) if one.plugin else one.dtypes,  # type: ignore[arg-type]
+            verdict="ANY",
+            rounding="operations",
+            because="No expectation is stated: all are held against the first, and have to be explained.",
+        )
+        for one in others
+    )
+    return case.model_copy(update={"expect": tuple(reported)})
 
 
 def parties_of(case: Case, candidates: Sequence[Candidate], dtype: str) -> tuple[Candidate, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from parity.case.case import RESTARTED
@@ -23,7 +23,7 @@ class Failure:
     kind: str
     reason: str
     step: int
-    traceback: str = ""
+    traceback: str = field(default="", compare=False, repr=False)
 
     @property
     def verdict(self) -> Kind:
@@ -179,11 +179,22 @@ def judge_pair(cell: CellResult, pair: PairResult, expectation: Expectation | No
         reaches=expected.reaches,
         one_sided=[one for one in QUANTITIES if (one in actual.quantities) != (one in expected.quantities)],
         explained=_explained(cell, pair),
+        unexplained=_unexplained(cell, pair),
     )
 
 
 def _explained(cell: CellResult, pair: PairResult) -> bool:
     """Whether both sides equal their twins; what was lost in a restart may be explained, and is no twin's."""
+    why = _why(cell, pair)
+    return not pair.actual.endswith(RESTARTED) and why is not None and why.answer == EXPLAINED
+
+
+def _unexplained(cell: CellResult, pair: PairResult) -> str:
+    """Why nobody says that both sides equal their twins."""
+    why = _why(cell, pair)
+    return cell.account.reason if why is None else why.sentence.removesuffix(".")
+
+
+def _why(cell: CellResult, pair: PairResult) -> Why | None:
     names = (pair.actual, pair.expected)
-    answers = (one.answer for one in cell.account.pairs if (one.actual, one.expected) == names)
-    return not pair.actual.endswith(RESTARTED) and EXPLAINED in answers
+    return next((one for one in cell.account.pairs if (one.actual, one.expected) == names), None)

@@ -33,7 +33,7 @@ from parity.engine.plan import Candidate, Cell, Plan
 from parity.engine.result import Account, CellResult, judge_pair
 from parity.engine.tables import check_table
 from parity.engine.window import plan_window
-from parity.engine.workers import Workers
+from parity.engine.workers import LOGS, Workers
 from parity.numerics.formats import format_named
 
 RESULT_SCHEMA = 3
@@ -152,7 +152,7 @@ def _run_lanes(
     total: int,
     explaining: Explaining | None,
 ) -> str:
-    lanes = [Workers(folder / "logs", lane) for lane in range(max(1, min(options.jobs, len(waiting))))]
+    lanes = [Workers(folder / LOGS, lane) for lane in range(max(1, min(options.jobs, len(waiting))))]
     with _one_interrupt():
         try:
             return _run_cells(waiting, done, folder, options, on_cell, total, lanes, explaining)

@@ -111,6 +111,7 @@ class _Missing(ParityError):
 
 
 _INSTALLED = (Path(sys.prefix), Path(sys.base_prefix), Path(parity.__file__).parent)
+_PACKAGES = {"site-packages", "dist-packages"}
 """Where no line of a user's own stands."""
 
 _READ_ONLY = "; what it is given is read-only: change a copy, g = g.copy()"
@@ -118,7 +119,9 @@ _READ_ONLY = "; what it is given is read-only: change a copy, g = g.copy()"
 
 def _is_own(filename: str) -> bool:
     """Whether it is a file of the user's."""
-    return not filename.startswith("<") and not any(map(Path(filename).is_relative_to, _INSTALLED))
+    path = Path(filename)
+    installed = _PACKAGES.intersection(path.parts) or any(map(path.is_relative_to, _INSTALLED))
+    return not filename.startswith("<") and not installed
 
 
 def _one_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -38,6 +39,20 @@ class Worker(Protocol):
         """End it now."""
 
 
+LOGS = "logs"
+"""Folder of a run directory in which every worker has a log."""
+
+
+def _file_name(worker: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in worker)
+
+
+def logs_of(folder: Path, worker: str) -> list[Path]:
+    """The logs that a worker has left in a run directory, those in which anything stands."""
+    found = (folder / LOGS).glob(f"{glob.escape(_file_name(worker))}-*.log")
+    return sorted(path for path in found if path.stat().st_size)
+
+
 class Workers:
     """Persistent processes by name; a process that failed is started anew when next asked for.
 
@@ -69,11 +84,9 @@ class Workers:
             if self._stopped:
                 raise WorkerFailed(INTERRUPTED, "the run was interrupted")
             if name not in self._processes:
-                file_name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
-                log = self._logs / f"{file_name}-{self._lane}.log"
                 self._processes[name] = WorkerProcess(
                     name,
-                    log,
+                    self._logs / f"{_file_name(name)}-{self._lane}.log",
                     python,
                     self._variables,
                     framework=framework_of(name),

@@ -18,6 +18,7 @@ from parity.engine.matrix import WORST_FIRST, build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import Outcome
+from parity.engine.workers import logs_of
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import on_screen
 from parity.report.reproduction import page_command
@@ -93,9 +94,20 @@ def found_table(run: Run, folder: Path, *, every: bool) -> Table:
         table.add_row(kind, told)
     if len(found) > MOST_FOUND and not every:
         table.add_row("", f"[dim]and {len(found) - MOST_FOUND:,} more in the report[/dim]")
+    for log in _logs(run, folder):
+        table.add_row("[dim]log[/dim]", on_screen(f"{log} (--traceback shows all lines of an error)"))
     table.add_row("[dim]report[/dim]", on_screen(str(folder / "report.md")))
     table.add_row("[dim]page[/dim]", on_screen(page_command(folder)))
     return table
+
+
+def _logs(run: Run, folder: Path) -> Iterator[Path]:
+    """Those of the workers in which somebody crashed."""
+    crashed = dict.fromkeys(
+        one.name for cell in run.cells for one in cell.outcomes if one.failure and one.failure.verdict is Kind.CRASHED
+    )
+    for worker in dict.fromkeys(name if name in run.workers else name.partition(".")[0] for name in crashed):
+        yield from logs_of(folder, worker)
 
 
 def _finding(finding: Finding, whole: bool) -> tuple[str, str]:

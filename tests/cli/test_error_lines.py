@@ -122,7 +122,7 @@ def test_a_case_file_that_does_not_exist_names_the_nearest(refused, write_case):
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module' (broken.py:1)"),
         ("def run(:", "SyntaxError: invalid syntax"),
         ("def rum(): ...", "no attribute 'run'; allowed: rum; did you mean 'rum'?"),
-        ("run = 3", "is a int; allowed: a parity.Implementation or a run function"),
+        ("run = 3", "is a int; allowed: a run function, a parity.Implementation, or an optimizer class"),
         ("import os; os._exit(7)", "the worker process died (exit status 7)"),
     ],
 )
