@@ -29,6 +29,8 @@ class FirstMoment(StrEnum):
     DIFFERENCE_FMA = "m = fma(g - m, c1, m)"
     LERP = "m = lerp(m, g, c1)"
     BLEND = "m = blend(m, g, c1)"
+    TWO_KERNELS = "m = b1 * m; d = c1 * g; m = m + d"
+    TWO_KERNELS_FMA = "m = b1 * m; m = fma(c1, g, m)"
 
 
 class SecondMoment(StrEnum):
@@ -43,6 +45,8 @@ class SecondMoment(StrEnum):
     AVERAGE_FMA_L2 = "without l2: v = fma(c2, g * g, b2 * v); l2: v = fma(b2, v, c2 * (g * g))"
     TWO_KERNELS_LEFT = "v = b2 * v; v = v + (c2 * g) * g"
     TWO_KERNELS_FMA_LEFT = "v = b2 * v; v = fma(c2 * g, g, v)"
+    SQUARE_TWO_KERNELS = "q = g * g; v = b2 * v; d = c2 * q; v = v + d"
+    SQUARE_TWO_KERNELS_FMA = "q = g * g; v = b2 * v; v = fma(c2, q, v)"
     DIFFERENCE = "v = v + (g * g - v) * c2"
     DIFFERENCE_FMA = "v = fma(g * g - v, c2, v)"
     DIFFERENCE_TWO_FMA = "v = fma(fma(g, g, -v), c2, v)"
@@ -93,6 +97,11 @@ class Update(StrEnum):
         with eps: w = w - (alpha * m) / (sqrt(x) + eps);
         without eps: y = 1 / sqrt(x); without eps: w = w - (alpha * m) * y
     """
+    HAT_JAX_HALF = """
+        with eps: w = w - (alpha * m) / (sqrt(x) + eps);
+        without eps: y = rsqrt(x); without eps: w = w - (alpha * m) * y
+    """
+    HAT_KERNELS = "n = alpha * m; d = sqrt(x); d = d + eps; n = n / d; w = w - n"
     INSIDE = "w = w - (lr * (m / k1)) / sqrt(x / k2 + eps)"
 
     @property
@@ -192,9 +201,11 @@ _KERAS = """
     float32 b1 = beta1 as dtype
     float32 b2 = beta2 as dtype
     float32 wd = wd as dtype
-    double eps = eps as dtype
-    double c1 = 1 - beta1 as dtype
-    double c2 = 1 - beta2 as dtype
+    working eps = eps as dtype
+    double c1 = 1 - beta1 as working
+    double c2 = 1 - beta2 as working
+    working c1 = c1 as dtype
+    working c2 = c2 as dtype
     dtype k1 = 1 - power(b1, t)
     dtype k2 = 1 - power(b2, t)
 """
@@ -230,14 +241,25 @@ class Factors(StrEnum):
         "shrink = 1 - lr * wd as working", "shrink = 1 - lr * wd as dtype"
     )
     KERAS = _KERAS + _IN_DTYPE
+    KERAS_GRAPH = KERAS.replace("working eps", "double eps").replace("as working\n", "as dtype\n")
+    KERAS_JAX = KERAS.replace("float32 b", "double b").replace("float32 wd", "double wd")
+    KERAS_JAX_GRAPH = KERAS_GRAPH.replace("float32 b", "double b").replace("float32 wd", "double wd")
+    KERAS_TORCH = (
+        (_KERAS + _IN_DTYPE)
+        .replace("float32 lr = lr as dtype", "float32 lr = lr as working")
+        .replace("float32 b", "working b")
+        .replace("float32 wd = wd as dtype", "float32 wd = wd as working")
+        .replace("sqrt(k2)", "root(k2)")
+        .replace("dtype shrink = 1 - wd * lr", "float32 shrink = 1 - wd * lr as working")
+    )
     KERAS_WIDE = (_KERAS + _IN_DTYPE).replace("    dtype ", "    working ")
     TENSORFLOW_KERNEL = (
         """
-        double lr = lr as dtype
-        double b1 = beta1 as dtype
-        double b2 = beta2 as dtype
-        double wd = wd as dtype
-        double eps = eps as dtype
+        working lr = lr as dtype
+        working b1 = beta1 as dtype
+        working b2 = beta2 as dtype
+        working wd = wd as dtype
+        working eps = eps as dtype
         dtype c1 = 1 - b1
         dtype c2 = 1 - b2
         dtype k1 = 1 - repeated(b1, t)
@@ -251,7 +273,7 @@ class Factors(StrEnum):
         float32 b1 = beta1 as dtype
         float32 b2 = beta2 as dtype
         float32 wd = wd as dtype
-        double eps = eps as dtype
+        working eps = eps as dtype
         dtype c1 = 1 - b1
         dtype c2 = 1 - b2
         dtype k1 = 1 - power(b1, t)

@@ -23,6 +23,7 @@ FUNCTIONS = {
     "power": 2,
     "repeated": 2,
     "squaring": 2,
+    "root": 1,
 }
 """Names of functions with their number of arguments.
 
@@ -31,7 +32,8 @@ maximum(a, b): NaN where either is; larger(a, b): b where a < b, else a. lerp(a,
 ``fma(x, b - a, a)``, and ``fma(x - 1, b - a, b)`` where x is 1/2 or more; blend(a, b, x): the same with a product and a
 sum in place of each fma. power(b, t): b to the power t, as the
 line's format has it; repeated(b, t): the same by t - 1 multiplications; squaring(b, t): the product of those among
-b, b^2, b^4, ... that the bits of t name. The last three are for scalars only.
+b, b^2, b^4, ... that the bits of t name; root(a): sqrt(a) by the framework's own library. The last four are
+for scalars only.
 """
 
 _OPERATORS = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.Pow: "power"}

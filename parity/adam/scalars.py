@@ -25,6 +25,9 @@ AHEAD = 64
 Scalars = Mapping[str, np.ndarray]
 """By name, each an array (steps,) of the working format."""
 
+ArraySquareRoot = Callable[[np.ndarray], np.ndarray]
+"""A library's square root: an array of one of the four formats to another of its shape and dtype."""
+
 _LINE = re.compile(r"(?P<format>\w+) (?P<name>\w+) = (?P<expression>.+?)(?: as (?P<kept>\w+))?$")
 
 
@@ -35,6 +38,7 @@ def scalars(
     lr: Sequence[float],
     counts: Sequence[int],
     format: Format,
+    library: ArraySquareRoot | None = None,
 ) -> Scalars:
     """Every factor of the steps whose step sizes are `lr` and whose t of the bias correction are `counts`.
 
@@ -42,14 +46,15 @@ def scalars(
 
     format: that of the weights. What rounding does: in float16, eps = 1e-8 is 0, so that a gradient of zero gives
     0 / 0 = NaN; in bfloat16, beta2 = 0.999 is 1 while 1 - beta2 is 0.001, so that v never decays. Neither is guarded
-    against. Without bias correction, powers of the betas are 0. Whoever asks again gets the same arrays, read-only.
+    against. Without bias correction, powers of the betas are 0. library: takes a `root`; where it is not given, it is
+    the IEEE one. Whoever asks again gets the same arrays, read-only.
     """
     if len(counts) != 1 or hyper.lr_changes or hyper.betas_change:
-        return _scalars(hyper, convention, factors, tuple(lr), tuple(counts), format)
+        return _scalars(hyper, convention, factors, tuple(lr), tuple(counts), format, library)
     # Who takes one step takes the next ones too, and all of them cost what one does.
     place = counts[0] % AHEAD
     first = counts[0] - place
-    ahead = _scalars(hyper, convention, factors, (*lr,) * AHEAD, tuple(range(first, first + AHEAD)), format)
+    ahead = _scalars(hyper, convention, factors, (*lr,) * AHEAD, tuple(range(first, first + AHEAD)), format, library)
     return {name: values[place : place + 1] for name, values in ahead.items()}
 
 
@@ -61,6 +66,7 @@ def _scalars(
     lr: tuple[float, ...],
     counts: tuple[int, ...],
     format: Format,
+    library: ArraySquareRoot | None,
 ) -> Scalars:
     formats = {**FORMATS, "double": FORMATS["float64"], "dtype": format, "working": working_format(format)}
     values = {
@@ -78,7 +84,7 @@ def _scalars(
     }
     with np.errstate(all="ignore"):
         for computes, program, keeps in _lines(factors.value):
-            arithmetic = _ScalarArithmetic(formats[computes], convention.bias_correction)
+            arithmetic = _ScalarArithmetic(formats[computes], convention.bias_correction, library)
             name, value = arithmetic.line(program, values)
             values[name] = _kept(value, formats[keeps])
         found = {name: _kept(value, formats["working"]) for name, value in values.items()}
@@ -109,8 +115,9 @@ def _kept(values: np.ndarray, format: Format) -> np.ndarray:
 class _ScalarArithmetic:
     """Operations on arrays (steps,), each rounded to a format."""
 
-    def __init__(self, format: Format, bias_correction: bool) -> None:
+    def __init__(self, format: Format, bias_correction: bool, library: ArraySquareRoot | None) -> None:
         self._format = format
+        self._root = np.sqrt if library is None else library
         self._working = working_format(format)
         self._bias_correction = bias_correction
 
@@ -135,7 +142,12 @@ class _ScalarArithmetic:
                 return np.zeros_like(bases)
             return _POWERS[operation.name](bases, exponents, self._format)
         wide = [_kept(one, self._working) for one in operands]
-        return _kept(wide[0] if operation.name == "copy" else getattr(np, operation.name)(*wide), self._format)
+        match operation.name:
+            case "copy":
+                return _kept(wide[0], self._format)
+            case "root":
+                return _kept(self._root(wide[0]), self._format)
+        return _kept(getattr(np, operation.name)(*wide), self._format)
 
 
 def _raised(bases: np.ndarray, exponents: np.ndarray, format: Format) -> np.ndarray:

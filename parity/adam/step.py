@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from parity.adam.arithmetic import Arithmetic, Setting, SquareRoot, Subnormals, 
 from parity.adam.compiler import Manner, StepCode, compiled_step, memory, step_code
 from parity.adam.convention import Convention, StepCount
 from parity.adam.interpreter import interpreted_step
-from parity.adam.scalars import Scalars, scalars
+from parity.adam.scalars import ArraySquareRoot, Scalars, scalars
 from parity.adam.stages import programs
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
@@ -24,9 +24,6 @@ from parity.numerics.threads import at_once
 
 Gradient = Mapping[str, np.ndarray | None]
 Counts = Mapping[str, int]
-
-ArraySquareRoot = Callable[[np.ndarray], np.ndarray]
-"""A library's square root: an array of one of the four formats to another of its shape and dtype."""
 
 COMPILED = 1 << 17
 """Elements of all steps together from which on a step is compiled; to interpret fewer takes less time than that."""
@@ -190,7 +187,7 @@ def _advance(
     if asks and library is None:
         raise ParityError("this arithmetic takes square roots by a framework's library, and none is given")
     stored = format_of(rows.w)
-    factors = scalars(hyper, convention, arithmetic.factors, lr, counts, stored)
+    factors = scalars(hyper, convention, arithmetic.factors, lr, counts, stored, library if asks else None)
     quantities = ("w", "m", "v", "vmax") if hyper.amsgrad else ("w", "m", "v")
     taken = [memory(np.asarray(getattr(rows, name)), stored) for name in quantities]
     given = memory(np.require(np.asarray(gradients), None, ("C", "A")), stored).view()

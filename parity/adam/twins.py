@@ -112,12 +112,16 @@ def _keras_eager() -> dict[str, Arithmetic]:
 
 
 def _keras_function() -> dict[str, Arithmetic]:
-    """The same in a graph, whose optimizer folds (w * wd) * lr to w * (wd * lr)."""
+    """The same in a graph, whose optimizer folds (w * wd) * lr to w * (wd * lr), and whose constants are NumPy's.
+
+    NumPy rounds a double to float16 at once; everybody else, and everybody to bfloat16, by way of float32.
+    """
     folded = Exceptional(decay_weights=DecayWeights.SUBTRACTED)
-    return {
+    graph = {
         name: replace(arithmetic, decay_weights=DecayWeights.SUBTRACTED_FOLDED, zero_dimensional=folded)
         for name, arithmetic in _keras_eager().items()
     }
+    return {**graph, "float16": replace(graph["float16"], factors=Factors.KERAS_GRAPH)}
 
 
 def _keras_xla() -> dict[str, Arithmetic]:
@@ -132,6 +136,7 @@ def _keras_xla() -> dict[str, Arithmetic]:
     )
     folded = replace(
         each,
+        factors=Factors.KERAS_GRAPH,
         update=Update.HAT_XLA_HALF,
         decay_weights=DecayWeights.SUBTRACTED_FOLDED,
         alone=Exceptional(decay_weights=DecayWeights.SUBTRACTED),
@@ -149,6 +154,39 @@ def _keras_xla_before_2_18() -> dict[str, Arithmetic]:
         rounding=Rounding.AT_STORE,
     )
     return {"bfloat16": wide}
+
+
+def _keras_torch() -> dict[str, Arithmetic]:
+    """keras/src/backend/torch/optimizers/torch_adam.py: operations on lists, each of which is a kernel a tensor.
+
+    In the halves a tensor of more than 32,768 elements has a tail for every thread, and nothing is claimed for those.
+    """
+    each = Arithmetic(
+        factors=Factors.KERAS_TORCH,
+        first_moment=FirstMoment.TWO_KERNELS_FMA,
+        second_moment=SecondMoment.SQUARE_TWO_KERNELS_FMA,
+        update=Update.HAT_KERNELS,
+        rounding=Rounding.EACH_KERNEL,
+        square_root=SquareRoot.LIBRARY,
+    )
+    # As in torch's own: the library's error vanishes in the rounding, and add's scalar loop rounds the product.
+    by_product = Exceptional(first_moment=FirstMoment.TWO_KERNELS, second_moment=SecondMoment.SQUARE_TWO_KERNELS)
+    half = replace(each, square_root=SquareRoot.IEEE, lanes=32, tail=by_product)
+    return {name: half if name in _HALVES else each for name in FORMATS}
+
+
+def _keras_jax_eager() -> dict[str, Arithmetic]:
+    """keras/src/backend/jax/core.py: the operations of Keras on TensorFlow, with betas and decay from doubles."""
+    own = {name: replace(one, factors=Factors.KERAS_JAX) for name, one in _keras_eager().items()}
+    return {**own, "bfloat16": _keras_eager()["bfloat16"]}
+
+
+def _keras_jax_jit() -> dict[str, Arithmetic]:
+    """What XLA makes of those, as on TensorFlow but for its reciprocal root in float16."""
+    compiled = _keras_xla()
+    own = {name: replace(one, factors=Factors.KERAS_JAX) for name, one in compiled.items()}
+    half = replace(compiled["float16"], factors=Factors.KERAS_JAX_GRAPH, update=Update.HAT_JAX_HALF)
+    return {**own, "float16": half, "bfloat16": compiled["bfloat16"]}
 
 
 def _tensorflow_kernel() -> dict[str, Arithmetic]:
@@ -287,6 +325,12 @@ _PLAIN_AROUND: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "keras.adam.eager": _claims(_HAT_ALL, _keras_eager()),
         "keras.adam.function": _claims(_HAT_ALL, _keras_function()),
         "keras.adam.xla": _compiled(_HAT_ALL, _keras_xla()),
+        "keras.adamw.eager": _claims(_HAT_ALL, _keras_eager()),
+        "keras.adamw.function": _claims(_HAT_ALL, _keras_function()),
+        "keras.adamw.xla": _compiled(_HAT_ALL, _keras_xla()),
+        "keras_torch.adam.eager": _claims(_HAT_ALL, _keras_torch()),
+        "keras_jax.adam.eager": _claims(_HAT_ALL, _keras_jax_eager()),
+        "keras_jax.adam.jit": _compiled(_HAT_ALL, _keras_jax_jit()),
         "tensorflow.adam.kernel": _claims(_HAT_ALL, _tensorflow_kernel()),
         "tf_keras.adam.legacy": _claims(_HAT_ALL, _tf_keras_legacy(), eps_for_zero=1e-7),
         "tf_keras.adam.new": _claims(_HAT_ALL, _keras_eager()),

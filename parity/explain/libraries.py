@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 
 from parity.adam.arithmetic import Arithmetic, SquareRoot
-from parity.adam.step import ArraySquareRoot
+from parity.adam.scalars import ArraySquareRoot
 from parity.core.errors import ParityError
 from parity.engine.square_root import LibrarySquareRoot
 from parity.implementations.registry import shipped_implementations

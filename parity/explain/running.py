@@ -9,8 +9,9 @@ import numpy as np
 
 from parity.adam.arithmetic import Setting, setting_of
 from parity.adam.gradients import Block, counts_in, taken
-from parity.adam.step import ArraySquareRoot, Start, free_steps
+from parity.adam.scalars import ArraySquareRoot
 from parity.adam.step import Rows as States
+from parity.adam.step import Start, free_steps
 from parity.adam.twins import Twin
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout

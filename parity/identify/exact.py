@@ -12,7 +12,8 @@ from parity.adam.arithmetic import Rounding, Setting, SquareRoot, Subnormals, pl
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
 from parity.adam.machine import Machine, known_twins
-from parity.adam.step import ArraySquareRoot, Rows, lock_step
+from parity.adam.scalars import ArraySquareRoot
+from parity.adam.step import Rows, lock_step
 from parity.adam.twins import Twin
 from parity.identify.probes import Observation
 from parity.numerics.formats import Format, format_of, to_bits

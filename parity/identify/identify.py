@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from parity.adam.step import ArraySquareRoot
+from parity.adam.scalars import ArraySquareRoot
 from parity.core.errors import ParityError, TargetError
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +18,7 @@ from parity.core.hyper import Hyper
 from parity.core.stages import END, NO_STAGES, RISE, START, ClipBy, Decay, Stages
 from parity.core.state import State
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
+from parity.implementations.jax_memory import double_enabled, jax_module
 
 Arrays = dict[str, Any]
 
@@ -70,7 +69,7 @@ def run(
     double = any(array.dtype == np.float64 for array in weights.values())
     optimizer, step_of = _step(hyper, jit, make or _optimizer)
     # Not for the whole generator: a context that is open at a yield would be open for the caller too.
-    with _double_enabled(double):
+    with double_enabled(double):
         parameters = {name: jax.device_put(np.asarray(array, order="C")) for name, array in weights.items()}
         state = optimizer.init(parameters)
         if start is not None:
@@ -83,7 +82,7 @@ def run(
                 raise Unsupported(
                     f"optax: {name!r} has no gradient at step {step}; optax takes no None, jax.grad gives zeros"
                 )
-        with _double_enabled(double):
+        with double_enabled(double):
             # device_put stands on aligned memory and copies from other; the arrays made below wait for its readers.
             given = {name: jax.device_put(np.asarray(gradient[name], order="C")) for name in weights}
             parameters, state = step_of(given, state, parameters)
@@ -132,14 +131,6 @@ def _loaded(folder: Path, like: Any) -> Any:
             for place, leaf in enumerate(leaves)
         ]
     return jax.tree.unflatten(tree, [jax.device_put(one.copy()) for one in found])
-
-
-def _double_enabled(double: bool) -> AbstractContextManager[Any]:
-    """JAX's context in which float64 is, or is not, what it says; old releases have it in another place."""
-    jax, _ = _modules()
-    home = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
-    context: AbstractContextManager[Any] = home.enable_x64(double)
-    return context
 
 
 def _moments(state: Any) -> dict[str, Arrays]:
@@ -299,8 +290,7 @@ def _schedule(rates: tuple[float, ...]) -> Callable[[Any], Any]:
 
 def _modules() -> tuple[Any, Any]:
     """The modules jax and optax."""
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    import jax
+    jax = jax_module()
     import optax
 
     return jax, optax

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from parity.core.errors import Unsupported
@@ -16,6 +14,7 @@ from parity.core.stages import NO_STAGES, Stages
 from parity.core.state import State
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg
 from parity.implementations.torch_around import Around
+from parity.implementations.torch_memory import array_of, square_root, tensor_on
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -59,7 +58,7 @@ def run(
     import torch
 
     # clone() moves the weights into torch's own allocation: in place steps never reach the input.
-    parameters = {name: _tensor(array).clone().requires_grad_() for name, array in weights.items()}
+    parameters = {name: tensor_on(array).clone().requires_grad_() for name, array in weights.items()}
     groups = grouped(parameters, hyper, leg.first)
     decoupled = hyper.decoupled and any(group["weight_decay"] for group in groups)
     try:
@@ -106,15 +105,15 @@ def _orbit(
         if quantity not in keys:
             return None
         return {
-            name: _array(optimizer.state[parameter][keys[quantity]])
+            name: array_of(optimizer.state[parameter][keys[quantity]])
             if keys[quantity] in optimizer.state.get(parameter, ())
-            else np.zeros(parameter.shape, _array(parameter).dtype)
+            else np.zeros(parameter.shape, array_of(parameter).dtype)
             for name, parameter in parameters.items()
         }
 
     owns = list(_by_group(parameters, hyper))
     for step, gradient in enumerate(gradients, start=leg.first):
-        given = [None if (array := gradient[name]) is None else _tensor(array) for name in parameters]
+        given = [None if (array := gradient[name]) is None else tensor_on(array) for name in parameters]
         around.give(step, [one.clone() if copies and one is not None else one for one in given])
         for group, own in zip(optimizer.param_groups, owns, strict=True):
             if stages.schedule is None:
@@ -122,7 +121,7 @@ def _orbit(
             if own.betas_change:
                 group["betas"] = own.betas_at(step)
         around.step(step)
-        w = {name: _array(parameter) for name, parameter in parameters.items()}
+        w = {name: array_of(parameter) for name, parameter in parameters.items()}
         yield State(w, moments("m"), moments("v"), moments("vmax"))
     if leg.save is not None:
         held = {name: parameter.detach() for name, parameter in parameters.items()}
@@ -191,7 +190,7 @@ def _run_wrapped(
     make: Callable[[list[Any]], Any],
     keys: Mapping[str, str],
 ) -> Iterator[State]:
-    parameters = {name: _tensor(array).clone().requires_grad_() for name, array in weights.items()}
+    parameters = {name: tensor_on(array).clone().requires_grad_() for name, array in weights.items()}
     owns = _by_group(parameters, hyper)
     optimizer = make([{"params": held} for held in owns.values()] if hyper.groups else list(parameters.values()))
     for group, own in zip(optimizer.param_groups, owns, strict=True):
@@ -219,45 +218,8 @@ def _begin(optimizer: Any, parameters: Mapping[str, Any], start: State) -> None:
     kept = {"exp_avg": start.m, "exp_avg_sq": start.v, "max_exp_avg_sq": start.vmax}
     for name, parameter in parameters.items():
         t = (start.steps or {}).get(name, 0)
-        moments = {key: _tensor(arrays[name]).clone() for key, arrays in kept.items() if arrays is not None}
+        moments = {key: tensor_on(arrays[name]).clone() for key, arrays in kept.items() if arrays is not None}
         optimizer.state[parameter] = {"step": torch.tensor(float(t)), **moments}
-
-
-def square_root(values: np.ndarray) -> np.ndarray:
-    """torch.sqrt on the CPU: any shape, one of the four formats, which the result has too.
-
-    Differs from: IEEE 754, by one ULP at most: float32 and float64 come from a vector library.
-    Source: aten/src/ATen/native/cpu/UnaryOpsKernel.cpp, torch 2.13.
-    """
-    import torch
-
-    return _array(torch.sqrt(_tensor(values)))
-
-
-def _tensor(array: np.ndarray) -> Any:
-    """A tensor on the memory of a C-contiguous array, read-only ones too; whoever gets it must not write."""
-    import torch
-
-    array = np.asarray(array, order="C")
-    bfloat16 = array.dtype == ml_dtypes.bfloat16
-    with warnings.catch_warnings():
-        # Adam never writes to a gradient, and weights are cloned.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        tensor = torch.from_numpy(array.view(np.int16) if bfloat16 else array)
-    return tensor.view(torch.bfloat16) if bfloat16 else tensor
-
-
-def _array(tensor: Any) -> np.ndarray:
-    """A tensor as a NumPy array on the same memory."""
-    import torch
-
-    tensor = tensor.detach()
-    array: np.ndarray
-    if tensor.dtype == torch.bfloat16:
-        array = tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    else:
-        array = tensor.numpy()
-    return array
 
 
 def _load() -> None:

@@ -28,6 +28,7 @@ def language():
         "power": lambda b, t: b**t,
         "repeated": lambda b, t: b**t,
         "squaring": lambda b, t: b**t,
+        "root": mpmath.sqrt,
     }
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import jsonschema
@@ -42,6 +43,10 @@ expected = "numpy.adam.outside"
 verdict = "DIVERGED"
 because = "It is only a test."
 """
+
+
+NOT_EVERYWHERE = ("numpy.adam.hat.store", "numpy.adam.inside.store", "keras.adamw.*", "keras_jax.adam.eager")
+"""Rows that are another one under another name or called in another way: some cases ask for them, or none."""
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -258,7 +263,7 @@ def test_shipped_cases_expect_something_of_every_implementation(case: Case) -> N
             for name in (actual, expected)
         }
         runs = {name for name, one in shipped_implementations().items() if dtype in one.dtypes}
-        assert {name for name in runs if ".hat.store" not in name and ".inside.store" not in name} <= judged
+        assert {name for name in runs if not any(fnmatchcase(name, one) for one in NOT_EVERYWHERE)} <= judged
         against = ("user.my_adam.restarted", "user.my_adam") if case.restart else ("user.my_adam", "numpy.adam.outside")
         assert case.expectation_for(*against, dtype) is not None
 

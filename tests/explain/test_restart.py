@@ -13,7 +13,8 @@ from parity.core.layout import Layout, Parameter
 from parity.explain.restart import restart_causes
 from parity.explain.running import Adam
 from parity.implementations.implementation import Leg
-from parity.implementations.torch_ import CHECKPOINT, run, square_root
+from parity.implementations.torch_ import CHECKPOINT, run
+from parity.implementations.torch_memory import square_root
 from parity.numerics.formats import FORMATS
 
 pytestmark = pytest.mark.frameworks

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -17,11 +18,19 @@ FLOAT64, FLOAT32, BFLOAT16 = (FORMATS[name].dtype for name in ("float64", "float
 
 Gradients = list[dict[str, np.ndarray | None]]
 
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+"""Of Keras in this process, which can hold no other."""
+
 each_dtype = pytest.mark.parametrize("dtype", [form.dtype for form in FORMATS.values()], ids=list(FORMATS))
 
 
 def each(rows: tuple[Implementation, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])
+
+
+def here(rows: Iterable[Implementation]) -> tuple[Implementation, ...]:
+    """Those that this process can run; those of other backends have one of their own, see test_keras_backends.py."""
+    return tuple(row for row in rows if row.options.get("backend", BACKEND) == BACKEND)
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

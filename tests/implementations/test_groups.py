@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from orbits import each, orbit
+from orbits import each, here, orbit
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
@@ -16,8 +16,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
 ]
 
-ROWS = tuple(shipped_implementations().values())
-ONE_FOR_ALL = {"keras", "tf_keras", "tensorflow"}
+ROWS = here(shipped_implementations().values())
+ONE_FOR_ALL = {"keras", "keras_torch", "keras_jax", "tf_keras", "tensorflow"}
 """Frameworks whose optimizers have one lr for all variables."""
 
 DECAYING = Hyper(lr=0.01, weight_decay=0.1, decoupled=True)
