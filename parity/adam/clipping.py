@@ -80,10 +80,10 @@ def _scaled(g: np.ndarray, n: np.ndarray, c: np.generic, asked: Clip, clipping: 
             wide = np.float64 if g.dtype.itemsize == 8 else np.float32
             inverse = (one / (wide(n) + wide(1e-6)).astype(g.dtype)).astype(g.dtype)
             scaled = g * np.minimum((wide(inverse) * wide(asked.limit)).astype(g.dtype), one)
-        case Clipping.KERAS if asked.by is ClipBy.GLOBAL_NORM:
+        case Clipping.KERAS | Clipping.KERAS_COMPILED if asked.by is ClipBy.GLOBAL_NORM:
             factor = c * np.minimum(one / n, g.dtype.type(1 / asked.limit))
             scaled = g * (factor + (n - n)).astype(g.dtype)
-        case Clipping.KERAS | Clipping.TENSORFLOW:
+        case Clipping.KERAS | Clipping.KERAS_COMPILED | Clipping.TENSORFLOW:
             scaled = (g * c).astype(g.dtype) / np.maximum(n, c)
         case Clipping.OPTAX:
             # XLA keeps the inverse of a bfloat16 in float32.

@@ -134,13 +134,15 @@ class Clipping(StrEnum):
 
     PLAIN: ``g * (c / n)`` where n > c. TORCH: ``g * min(1 / (n + 1e-6) * c, 1)``; torch/nn/utils/clip_grad.py, torch
     2.13. KERAS: ``g * (c * min(1 / n, 1 / c) + (n - n))``; keras/src/optimizers/base_optimizer.py, Keras 3.15.1; of a
-    single tensor as TENSORFLOW: ``g * c / max(n, c)``; tensorflow/python/ops/clip_ops.py, TensorFlow 2.21. OPTAX:
-    ``g * (1 / n) * c`` where not n < c, as XLA divides by a scalar; optax/transforms/_clipping.py, optax 0.2.8.
+    single tensor as TENSORFLOW. KERAS_COMPILED: the same in a graph or under XLA, where a mean is formed by a product.
+    TENSORFLOW: ``g * c / max(n, c)``; tensorflow/python/ops/clip_ops.py, TensorFlow 2.21. OPTAX: ``g * (1 / n) * c``
+    where not n < c, as XLA divides by a scalar; optax/transforms/_clipping.py, optax 0.2.8.
     """
 
     PLAIN = "plain"
     TORCH = "torch"
     KERAS = "keras"
+    KERAS_COMPILED = "keras_compiled"
     TENSORFLOW = "tensorflow"
     OPTAX = "optax"
 

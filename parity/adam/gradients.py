@@ -144,9 +144,11 @@ def _into_mean(high: np.ndarray, low: np.ndarray, row: np.ndarray, number: float
 def _added(sums: np.ndarray | None, row: np.ndarray, number: int, of: int, clipping: Clipping) -> np.ndarray:
     """The accumulated gradient after so many of a mean, as each framework forms it."""
     match clipping:
-        case Clipping.KERAS | Clipping.TENSORFLOW:
+        case Clipping.KERAS | Clipping.KERAS_COMPILED | Clipping.TENSORFLOW:
             total = row if sums is None else row + sums
-            mean: np.ndarray = (total / row.dtype.type(of)).astype(row.dtype)
+            one = row.dtype.type
+            folded = clipping is Clipping.KERAS_COMPILED
+            mean: np.ndarray = (total * one(1 / of) if folded else total / one(of)).astype(row.dtype)
             return mean if number == of else total
         case Clipping.OPTAX:
             before = np.zeros_like(row) if sums is None else sums

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, plain
+from parity.adam.average import AveragedExactly
 from parity.adam.convention import ClipFactor, Convention, Epsilon, Maximum
 from parity.adam.exact import TILE, Values, exact_code, execute, run_exactly
 from parity.adam.forms import DecayWeights, Update
@@ -115,7 +116,7 @@ def orbits(
                 _advance(*piece)
         else:
             at_once([partial(_advance, *piece) for piece in pieces])
-        yield {one: run.truth() for one, run in runs.items()}
+        yield {one: run.truth(found[0].steps) for one, run in runs.items()}
 
 
 def _in_double(block: Block) -> tuple[np.ndarray, np.ndarray]:
@@ -139,6 +140,8 @@ class _Run:
         self._kinds = np.array([list(codes).index(one) for one in owns])
         self._stops = np.cumsum([parameter.size for parameter in layout.parameters])
         self._counts = start.counts
+        average = oracle.hyper.stages.average
+        self._averaged = None if average is None else AveragedExactly(average)
         self._rows = from_double(np.stack([getattr(start.rows, name)[None].astype(np.float64) for name in names]))
 
     def pieces(self, block: Block) -> Iterator[tuple[object, ...]]:
@@ -159,9 +162,12 @@ class _Run:
                 yield (*self._rows, *factors, block.present[:, first], code.sources, code.ends,
                        code.operations, place, min(place + width, stop))  # fmt: skip
 
-    def truth(self) -> Truth:
-        """The states after the steps that were made last."""
+    def truth(self, steps: range) -> Truth:
+        """The states after the steps that were made last, of which those numbers are."""
         high, low = self._rows
+        if self._averaged is not None:
+            for place, step in enumerate(steps, start=1):
+                self._averaged.overwrite(step, DoubleDouble(high[0, place], low[0, place]))
         return Truth(*(DoubleDouble(high[place, 1:], low[place, 1:]) for place in range(len(high))))
 
 

@@ -30,7 +30,7 @@ class Twin:
     """A from-scratch Adam that is to equal an implementation bit for bit: its formula and its arithmetic.
 
     eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0. rates: how
-    lr is formed under a schedule.
+    lr is formed under a schedule. open_around: stages around the step under which nothing is claimed, and why.
     """
 
     convention: Convention
@@ -38,6 +38,7 @@ class Twin:
     eps_for_zero: float = 0.0
     open_without_eps: str = ""
     rates: Rates = Rates.DOUBLE
+    open_around: tuple[tuple[str, str], ...] = ()
 
     def in_force(self, asked: Hyper, steps: int, format: Format) -> Hyper:
         """The hyperparameters that this Adam takes on weights of a format where others are asked for."""
@@ -45,7 +46,9 @@ class Twin:
 
     def leaves_open(self, asked: Hyper) -> str:
         """Why nothing is claimed for these hyperparameters; empty where the claim holds."""
-        return "" if asked.eps or self.eps_for_zero else self.open_without_eps
+        if not (asked.eps or self.eps_for_zero) and self.open_without_eps:
+            return self.open_without_eps
+        return next((why for stage, why in self.open_around if stage in asked.stages.names), "")
 
 
 _HALVES = ("float16", "bfloat16")
@@ -288,6 +291,8 @@ _AROUND: Mapping[str, tuple[ClipFactor, Clipping, Reduction, Rates]] = MappingPr
     {
         "torch": (ClipFactor.WITH_1E_6, Clipping.TORCH, Reduction.VECTORS, Rates.TORCH),
         "keras": (ClipFactor.EXACT, Clipping.KERAS, Reduction.HALVES, Rates.KERAS),
+        "keras_torch": (ClipFactor.EXACT, Clipping.KERAS, Reduction.VECTORS, Rates.KERAS),
+        "keras_jax": (ClipFactor.EXACT, Clipping.KERAS, Reduction.IN_ORDER, Rates.KERAS),
         "tf_keras": (ClipFactor.EXACT, Clipping.KERAS, Reduction.HALVES, Rates.KERAS),
         "optax": (ClipFactor.EXACT, Clipping.OPTAX, Reduction.IN_ORDER, Rates.OPTAX),
     }
@@ -295,13 +300,52 @@ _AROUND: Mapping[str, tuple[ClipFactor, Clipping, Reduction, Rates]] = MappingPr
 """What each framework does around a step; from the first part of a name."""
 
 
+_OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+    (
+        ("optax.jit", "keras.xla", "keras_jax.jit"),
+        ("clip", "accumulate", "loss_scale"),
+        "XLA compiles what is done to a gradient together with the step, and contracts other products and sums",
+    ),
+    (
+        ("optax.plain",),
+        ("accumulate", "loss_scale"),
+        "MultiSteps and apply_if_finite choose by lax.cond, whose branches XLA compiles whole",
+    ),
+    (
+        ("optax.plain", "optax.jit", "keras.function", "keras.xla", "keras_jax.eager", "keras_jax.jit"),
+        ("schedule",),
+        "cos and pow of XLA, and of a graph of TensorFlow, are off by one ULP at some steps",
+    ),
+    (
+        ("keras.xla", "keras_jax.jit", "keras_torch.eager"),
+        ("average",),
+        "a compiled step takes the average of the weights into its arithmetic; on torch its momentum is a float32",
+    ),
+    (
+        ("keras_torch.eager", "keras_jax.eager"),
+        ("clip",),
+        "Keras's own clipping rounds the limit to float32 on torch, and divides by a scalar as XLA does on JAX",
+    ),
+)
+"""Which stages of which implementations no twin has, and why: first part and last of the name, stages, reason."""
+
+
+_HALVES_OF_EIGEN = (("clip", "TensorFlow sums up squares of halves in an order of its own"),)
+
+
 def _with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
     first, *_, variant = name.split(".")
     if first not in _AROUND:
         return twins
     factor, clipping, reduction, rates = _AROUND[first]
-    # XLA forms a square where it is added.
-    reduction = Reduction.CONTRACTED if variant in ("jit", "xla") else reduction
+    compiled = variant in ("function", "xla", "jit") or first == "keras_jax"
+    if variant in ("jit", "xla"):
+        # XLA forms a square where it is added.
+        reduction = Reduction.CONTRACTED
+    if clipping is Clipping.KERAS and compiled:
+        clipping = Clipping.KERAS_COMPILED
+    own = [(stages, why) for names, stages, why in _OPEN_AROUND if f"{first}.{variant}" in names]
+    opened = tuple((stage, why) for stages, why in own for stage in stages)
     return MappingProxyType(
         {
             dtype: replace(
@@ -309,6 +353,7 @@ def _with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
                 convention=replace(twin.convention, clip_factor=factor),
                 arithmetic=replace(twin.arithmetic, clipping=clipping, reduction=reduction),
                 rates=rates,
+                open_around=opened + (_HALVES_OF_EIGEN if first == "keras" and dtype in _HALVES else ()),
             )
             for dtype, twin in twins.items()
         }

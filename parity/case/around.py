@@ -50,10 +50,10 @@ class LossScaleTable(_Table):
 
 
 class AverageTable(_Table):
-    """momentum: share of the old average that stays; overwrite: after so many steps weights become it, 0 for never."""
+    """momentum: share of the old average that stays; overwrite: after so many steps weights become it."""
 
     momentum: Annotated[float, Field(gt=0, lt=1)]
-    overwrite: Annotated[int, Field(ge=0)] = 0
+    overwrite: Count
 
 
 class StagesTable(_Table):
@@ -75,6 +75,8 @@ class StagesTable(_Table):
     def _one_counter(self) -> StagesTable:
         if self.loss_scale and (self.schedule or self.accumulate > 1):
             raise ValueError("loss_scale goes with neither schedule nor accumulate: who counts a step left out differs")
+        if self.average and (self.loss_scale or self.accumulate > 1):
+            raise ValueError("average goes with neither loss_scale nor accumulate: who counts its steps differs")
         return self
 
     def stages(self) -> Stages:

@@ -227,6 +227,9 @@ def _leave_out_what_is_usual(told: dict[str, Any], parameter: CaseParameter) -> 
     tables = [(told["weights"], parameter.weights)]
     if parameter.hyper is None:
         del told["hyper"]
+    for key in ("nan_steps", "inf_steps"):
+        if not getattr(parameter.gradients, key):
+            del told["gradients"][key]
     if parameter.start is None:
         del told["start"]
     else:

@@ -106,6 +106,9 @@ def fill_gradients(
             _round(table.recording().gradients(parameter.name, step).astype(np.float64), format, bits)
         else:
             _fill_blocks(table, case.seed, index, step, parameter.shape, format, bits, threads)
+        broken = table.not_finite(step)
+        if broken is not None and bits.size and parameter.name not in absent:
+            _round(np.array([broken]), format, bits[:1])
     return tuple(absent)
 
 

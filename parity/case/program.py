@@ -30,6 +30,12 @@ class _Table(BaseModel):
 class _Gradients(_Table):
     none_steps: tuple[Step, ...] = Field((), description="Steps (from 1) at which the gradient is None.")
     none_every: Step | None = Field(None, description="The gradient is None at every k-th step.")
+    nan_steps: tuple[Step, ...] = Field((), description="Steps at which its first element is NaN.")
+    inf_steps: tuple[Step, ...] = Field((), description="Steps at which its first element is inf.")
+
+    def not_finite(self, step: int) -> float | None:
+        """What its first element is at this 1-based step, NaN or inf; None for a number."""
+        return math.nan if step in self.nan_steps else math.inf if step in self.inf_steps else None
 
     def is_none(self, step: int) -> bool:
         """Whether there is no gradient at this 1-based step."""

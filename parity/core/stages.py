@@ -95,12 +95,11 @@ class LossScale:
 class Average:
     """A running average a of the weights after every step, ``a = momentum * a + (1 - momentum) * w``.
 
-    It begins as the weights after the first step. overwrite: after every so many steps weights are replaced by it; 0
-    for never.
+    It begins as the weights after the first step. overwrite: after every so many steps weights are replaced by it.
     """
 
     momentum: float
-    overwrite: int = 0
+    overwrite: int
 
 
 @dataclass(frozen=True, slots=True)

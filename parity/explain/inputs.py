@@ -64,6 +64,10 @@ class Inputs:
         layout = self.layout
         names = [parameter.name for parameter in layout.parameters]
         height = max(1, BLOCK // layout.size)
+        average = self.case.stages.average
+        if average is not None:
+            # Weights are overwritten at the end of a block.
+            height = average.overwrite if average.overwrite <= height else 1
         end = last + 1
         for first in range(1, end, height):
             steps = range(first, min(first + height, end))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.adam.arithmetic import Setting, setting_of
+from parity.adam.average import Averaged
 from parity.adam.gradients import Block, counts_in, taken
 from parity.adam.scalars import ArraySquareRoot
 from parity.adam.step import Rows as States
@@ -43,8 +44,13 @@ def taken_by(adam: Adam, blocks: Iterable[Block], layout: Layout) -> Iterator[Bl
 def free_run(
     adam: Adam, start: Start, layout: Layout, blocks: Iterable[Block], recount: Recount | None = None
 ) -> Iterator[tuple[Block, Rows]]:
-    """The orbit, block by block, in the dtype of its start; recount: what a wrong counter makes of t."""
+    """The orbit, block by block, in the dtype of its start; where weights are averaged, blocks end where they are.
+
+    recount: what a wrong counter makes of t.
+    """
     w = start.rows.w
+    average = adam.hyper.stages.average
+    averaged = None if average is None else Averaged(average)
     blocks = taken_by(adam, blocks, layout)
     now: Rows = {name: getattr(start.rows, name) for name in ("w", "m", "v", *(("vmax",) * adam.hyper.amsgrad))}
     counts = start.counts
@@ -67,6 +73,9 @@ def free_run(
             latest = np.cumsum(present)
             for name, row in held.items():
                 rows[name][:, place] = np.vstack([row, made[name]])[latest]
+        if averaged is not None:
+            for step, row in zip(block.steps, rows["w"], strict=True):
+                averaged.overwrite(step, row)
         now = {name: row[-1] for name, row in rows.items()}
         yield block, rows
 

@@ -79,7 +79,8 @@ class Implementation:
         given: dict[str, Any] = dict(self.options)
         asked = hyper.stages.names
         # Whoever asks `hyper` for the lr of every step knows of a schedule what there is to know.
-        if set(asked) - {"schedule"} or (asked and _takes(self.run, "stages")):
+        knows = self.framework == "user" and set(asked) <= {"schedule"} and not _takes(self.run, "stages")
+        if asked and not knows:
             given["stages"] = hyper.stages
         if start is not None:
             given["start"] = start

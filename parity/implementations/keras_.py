@@ -14,6 +14,7 @@ import numpy as np
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
+from parity.core.stages import NO_STAGES, Stages
 from parity.core.state import State
 from parity.implementations.implementation import (
     WHOLE,
@@ -25,6 +26,7 @@ from parity.implementations.implementation import (
     one_count,
     shared_decay,
 )
+from parity.implementations.keras_around import arguments, begin_scale, scaled, times_scale
 from parity.implementations.keras_backend import BACKENDS, JAX, TENSORFLOW, TORCH, Apply, Backend, present
 from parity.implementations.keras_restart import load, save
 from parity.implementations.torch_memory import square_root
@@ -39,6 +41,7 @@ def run(
     hyper: Hyper,
     start: State | None = None,
     leg: Leg = WHOLE,
+    stages: Stages = NO_STAGES,
     *,
     backend: str = TENSORFLOW.name,
     variant: str = "eager",
@@ -97,6 +100,8 @@ def run(
         weight_decay=decay if optimizer == "AdamW" else decay or None,
         decays=decays,
         amsgrad=hyper.amsgrad,
+        stages=stages,
+        lr=hyper.lr if stages.schedule is not None and not isinstance(hyper.lr, tuple) else 0.0,
     )
     idle = _idle_loops(configuration)
     loop = idle.pop() if idle else _build(configuration)
@@ -104,11 +109,11 @@ def run(
         with loop.context():
             _begin(loop, weights, start)
             if leg.load is not None:
-                load(loop.optimizer, loop.variables, leg.load)
+                load(loop.outer, loop.variables, leg.load)
         yield from _orbit(loop, weights, gradients, hyper, leg.first)
         if leg.save is not None:
             with loop.context():
-                save(loop.optimizer, loop.variables, leg.save, model=variant != "eager")
+                save(loop.outer, loop.variables, leg.save, model=variant != "eager")
     finally:
         # Also when the generator is abandoned: a loop goes back whatever its state, for every run resets it.
         if 4 * sum(array.nbytes for array in weights.values()) <= _KEPT_BYTES:
@@ -123,6 +128,7 @@ def _begin(loop: _Loop, weights: dict[str, np.ndarray], start: State | None, *, 
         variable.assign(np.array(array))
     for variable in () if fresh else optimizer.variables:
         variable.assign(np.zeros(variable.shape, variable.dtype))
+    begin_scale(loop.outer, loop.stages.loss_scale)
     if start is None:
         return
     optimizer.iterations.assign(one_count(start, loop.backend.framework))
@@ -150,8 +156,10 @@ def _orbit(
             )
         with loop.context(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
-            optimizer.learning_rate = hyper.lr_at(step)
-            loop.apply([None if array is None else on.tensor(name, array, staging) for name, array in arrays.items()])
+            if loop.stages.schedule is None:
+                optimizer.learning_rate = hyper.lr_at(step)
+            tensors = [None if array is None else on.tensor(name, array, staging) for name, array in arrays.items()]
+            loop.apply(times_scale(on.keras(), loop.outer, tensors, loop.stages.loss_scale))
         m, v, vmax = (
             show(getattr(optimizer, key))
             if hasattr(optimizer, key) and (hyper.amsgrad or key != "_velocity_hats")
@@ -176,16 +184,23 @@ class _Configuration:
     weight_decay: float | None
     decays: tuple[bool, ...]
     amsgrad: bool
+    stages: Stages
+    lr: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """An optimizer, the variables it was built on, and its `apply` as the variant calls it."""
+    """An optimizer, the variables it was built on, and its `apply` as the variant calls it.
+
+    outer: what is applied, the optimizer or what it is wrapped in.
+    """
 
     backend: Backend
     variables: list[Any]
     optimizer: Any
     apply: Apply
+    outer: Any
+    stages: Stages = NO_STAGES
 
     def context(self) -> AbstractContextManager[Any]:
         """In which its variables are made, read into and stepped.
@@ -215,10 +230,14 @@ def _build(configuration: _Configuration) -> _Loop:
             epsilon=configuration.eps,
             amsgrad=configuration.amsgrad,
             weight_decay=configuration.weight_decay,
+            **arguments(keras, on.framework, configuration.stages, configuration.lr),
         )
         exclude_from_decay(optimizer, variables, configuration.decays)
-        optimizer.build(variables)
-    return _Loop(on, variables, optimizer, on.steps[configuration.variant](optimizer, variables))
+        outer = scaled(keras, on.framework, optimizer, configuration.stages.loss_scale,
+                       jitted=configuration.variant == "jit")  # fmt: skip
+        outer.build(variables)
+    apply = on.steps[configuration.variant](outer, variables)
+    return _Loop(on, variables, optimizer, apply, outer, configuration.stages)
 
 
 def wrapped(make: Callable[[], Any], name: str) -> Implementation:
@@ -266,7 +285,7 @@ def _run_wrapped(
                      for place, array in enumerate(weights.values())]  # fmt: skip
         exclude_from_decay(optimizer, variables, decays)
         optimizer.build(variables)
-        loop = _Loop(on, variables, optimizer, optimizer.apply)
+        loop = _Loop(on, variables, optimizer, optimizer.apply, optimizer)
         _begin(loop, weights, start, fresh=True)
     yield from _orbit(loop, weights, gradients, hyper, 1)
 

@@ -33,7 +33,7 @@ def run(
     globally (Keras, optax). vmax is shown under AMSGrad. start: moments and counts to begin with. stages: as
     `parity.core.stages` has them, norms in double, everything else rounded operation by operation.
     """
-    counted, initial_state, step_in_place, taken_one_by_one = _load()
+    averaged, counted, initial_state, step_in_place, taken_one_by_one = _load()
 
     count = StepCount.PER_PARAMETER if epsilon is Epsilon.OUTSIDE else StepCount.GLOBAL
     convention = Convention(epsilon, step_count=count)
@@ -43,20 +43,24 @@ def run(
     if start is not None:
         m, v, vmax = ({name: np.array(one) for name, one in (arrays or {}).items()} for arrays in start[1:4])
         state, counts = state._replace(m=m, v=v, vmax=vmax if hyper.amsgrad else None), dict(start.steps or counts)
+    averages = {} if stages.average is None else {name: averaged(stages.average) for name in weights}
     given = taken_one_by_one(gradients, weights, stages, arithmetic) if stages.change_gradients else gradients
     for t, gradient in enumerate(given, start=1):
         if gradient is not None:
             counts = counted(counts, gradient, convention)
             step_in_place(state, gradient, hyper, convention, arithmetic, t, counts)
+        for name, one in averages.items():
+            one.overwrite(t, state.w[name])
         yield state._replace(steps=counts)
 
 
-def _load() -> tuple[Any, Any, Any, Any]:
+def _load() -> tuple[Any, Any, Any, Any, Any]:
     # The compiler takes a second to load, and the list of implementations needs none.
+    from parity.adam.average import Averaged
     from parity.adam.gradients import taken_one_by_one
     from parity.adam.step import counted, initial_state, step_in_place
 
-    return counted, initial_state, step_in_place, taken_one_by_one
+    return Averaged, counted, initial_state, step_in_place, taken_one_by_one
 
 
 def _row(epsilon: Epsilon, rounding: Rounding, suffix: str, dtypes: tuple[str, ...]) -> Implementation:

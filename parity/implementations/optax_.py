@@ -204,7 +204,7 @@ def _with_stages(transformation: Any, stages: Stages) -> Any:
         if stages.loss_scale.initial != 1:
             raise Unsupported("optax: it has no loss scale; apply_if_finite leaves steps out, as initial = 1 does")
         transformation = optax.apply_if_finite(transformation, max_consecutive_errors=1 << 30)
-    if stages.average is not None and stages.average.overwrite:
+    if stages.average is not None:
         raise Unsupported("optax: nothing in it overwrites weights by their average")
     return transformation
 

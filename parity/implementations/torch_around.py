@@ -14,10 +14,10 @@ class Around:
     loss scale: `torch.amp.GradScaler("cpu")`. accumulate: gradients of a loss that is divided by their number are added
     up in `grad`. clip: `torch.nn.utils.clip_grad_value_`, `clip_grad_norm_` of all parameters, or of each alone, after
     `unscale_`. schedule: `CosineAnnealingLR`, `OneCycleLR` (which leaves the betas alone), `LambdaLR`, stepped after
-    every update. average: `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`.
+    every update.
     Raises Unsupported for weights overwritten by their average, which torch leaves to the user.
     Source: torch/amp/grad_scaler.py, torch/nn/utils/clip_grad.py, torch/optim/lr_scheduler.py,
-    torch/optim/swa_utils.py, torch 2.13.
+    torch 2.13.
     """
 
     def __init__(self, optimizer: Any, parameters: list[Any], stages: Stages) -> None:
@@ -36,7 +36,7 @@ class Around:
             self._scaler = torch.amp.GradScaler("cpu", scale.initial, scale.growth, scale.backoff, scale.interval)
         if stages.schedule is not None:
             self._scheduler = _scheduler(optimizer, stages.schedule)
-        if stages.average is not None and stages.average.overwrite:
+        if stages.average is not None:
             raise Unsupported("torch: AveragedModel never overwrites the weights that it averages")
 
     def give(self, step: int, gradients: list[Any]) -> None:
