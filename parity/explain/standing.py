@@ -107,7 +107,7 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
         hyper = twin.in_force(trace.hyper, trace.steps, trace.format)
         adam = Adam(hyper, twin, root if twin.arithmetic.square_root is SquareRoot.LIBRARY else None)
         if not residual(trace, inputs, adam, GLANCE).differing:
-            broken = 0 if held is None else held.residual.differing
+            broken = 0 if held is None or held.left_open else held.residual.differing
             left = residual(trace, inputs, adam)
             found = Standing(trace, name, machine, Source.FOUND, adam, left, like, broken)
             if found.known:

@@ -52,6 +52,7 @@ NOT_EVERYWHERE = ("numpy.adam.hat.store", "numpy.adam.inside.store", "keras.adam
 def pairs() -> list[tuple[str, str]]:
     names = list(shipped_implementations())
     across = [(actual, expected) for actual in names for expected in names if actual != expected]
+    across += [("user.plugin", name) for name in names]
     return across + [(name + RESTARTED, name) for name in (*names, "user.plugin")]
 
 
@@ -104,7 +105,7 @@ MISTAKES = [
     ('"bell"', '"bel"', "gradients.kind: 'bel' is not allowed; allowed: bell, constant, decades, flipping, recorded, "
      "rows, uniform, zero; did you mean 'bell'?"),
     ('kind = "bell", ', "", "gradients.kind: this key is missing; allowed: bell, constant,"),
-    ("scale = 0.1", "scael = 0.1", "gradients: unknown key 'scael'; allowed: kind, none_every, none_steps, scale; did"),
+    ("scale = 0.1", "scael = 0.1", "gradients: unknown key 'scael'; allowed: inf_steps, kind, nan_steps, none_every, none_steps, scale; did"),
     ("scale = 0.1", "scale = 0", "gradients.scale: 0 is not allowed: input should be greater than 0"),
     ("scale = 0.1", "scale = 1, none_steps = [0]", "gradients.none_steps.0: 0 is not allowed: input should be greater"),
     ('{ kind = "bell", scale = 0.1 }', '{ kind = "uniform", low = 1, high = 1 }',
@@ -118,7 +119,7 @@ MISTAKES = [
     ("shape = [2, 3]", 'shape = [1]\n[[parameters]]\nname = "kernel"\nshape = [1]',
      "parameters: the name 'kernel' is given 2 times"),
     ("shape = [2, 3]", 'shape = [1]\ngradients = { kind = "bell", scale = 1, rows = 2 }',
-     "parameters.0.gradients: unknown key 'rows'; allowed: kind, none_every, none_steps, scale"),
+     "parameters.0.gradients: unknown key 'rows'; allowed: inf_steps, kind, nan_steps, none_every, none_steps, scale"),
     ('"DIVERGED"', '"DIVERGD"', "expect.0.verdict: 'DIVERGD' is not allowed; allowed: ANY, CRASHED, DIVERGED, EXPLAINED, IDENTICAL, "
      "NOT_COMPARABLE, SKIPPED, WITHIN; did you mean 'DIVERGED'?"),
     ('"DIVERGED"', '"WITHIN"', "expect.0: 'within' and 'rounding' belong to the verdict WITHIN, and WITHIN needs one"),
