@@ -103,6 +103,11 @@ class Arithmetic:
     threads: int = 1
     grain: int = 0
 
+    @property
+    def asks_library(self) -> bool:
+        """Whether it takes square roots by a framework's library, of elements or of scalars."""
+        return self.square_root is SquareRoot.LIBRARY or "root(" in self.factors
+
 
 def plain(epsilon: Epsilon, rounding: Rounding = Rounding.EACH_OPERATION) -> Arithmetic:
     """The from-scratch Adam as the paper writes it: factors formed in double and rounded once, to the

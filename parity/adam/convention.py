@@ -61,7 +61,8 @@ class Convention:
 
     epsilon: where eps stands. bias_correction: whether m and v are divided by 1 - beta^t; where it
     is False both divisors are 1. step_count: what t counts. maximum: what AMSGrad keeps. clip_factor: what
-    gradients are clipped by.
+    gradients are clipped by. lazy_rows: whether a row (along the first axis) keeps w, m and v where its gradient is 0
+    throughout; torch's SparseAdam sees no such row.
 
     One choice is not a field, because all frameworks agree: a parameter without a gradient keeps w, m, v and vmax,
     undecayed. Weight decay is asked for by `Hyper`.
@@ -72,3 +73,4 @@ class Convention:
     step_count: StepCount = StepCount.GLOBAL
     maximum: Maximum = Maximum.BEFORE_CORRECTION
     clip_factor: ClipFactor = ClipFactor.EXACT
+    lazy_rows: bool = False

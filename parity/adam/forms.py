@@ -3,7 +3,8 @@
 All forms of an enumeration are the same function of real numbers (those of `Update`, for one epsilon placement).
 Arrays: w, m, v, vmax, the gradient g, and x, which is vmax under AMSGrad and v elsewhere. Scalars: lr, eps, wd
 (weight_decay); b1, b2: betas of the moments; c1, c2: 1 - beta; k1, k2: 1 - beta^t; i1, i2: 1 / k; r2: sqrt(k2);
-step: -lr / k1; alpha: lr * r2 / k1; back: -lr; decay: lr * wd; shrink: 1 - lr * wd. Lines that begin with
+step: -lr / k1; alpha: lr * r2 / k1; back: -lr; decay: lr * wd; shrink: 1 - lr * wd; divisor: r2 * step; shift and
+wide_shift: eps / step. Lines that begin with
 ``decoupled:``, ``l2:``, ``without l2:`` or ``amsgrad:`` belong to the form only where that is asked for, those with
 ``given:`` or ``formed:`` where the gradient is as it was given or its elements were changed before the step, those with
 ``with eps:`` or ``without eps:`` where eps, rounded, is another number than 0 or not.
@@ -64,6 +65,8 @@ class Update(StrEnum):
 
     OUTSIDE = "w = w - (lr * (m / k1)) / (sqrt(x / k2) + eps)"
     OUTSIDE_TORCH = "d = sqrt(x); d = d / r2; d = d + eps; w = w + (step * m) / d"
+    OUTSIDE_TORCH_TENSORS = "d = sqrt(x); d = d / divisor; d = d + shift; w = w + m / d"
+    OUTSIDE_TORCH_TENSORS_WIDE = "d = sqrt(x); w = w + m / (d / divisor + wide_shift)"
     OUTSIDE_RECIPROCALS = """
         h = v * i2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
         u = (m * i1) / (sqrt(h) + eps); decoupled: u = u + wd * w; w = w + back * u
@@ -93,6 +96,7 @@ class Update(StrEnum):
         decoupled: u = u + wd * w; w = w + back * u
     """
     HAT = "w = w - (alpha * m) / (sqrt(x) + eps)"
+    HAT_QUOTIENT_FIRST = "w = w - alpha * (m / (sqrt(x) + eps))"
     HAT_XLA_HALF = """
         with eps: w = w - (alpha * m) / (sqrt(x) + eps);
         without eps: y = 1 / sqrt(x); without eps: w = w - (alpha * m) * y
@@ -224,6 +228,30 @@ _IN_DTYPE = """
 """
 
 
+_TENSORS = """
+    float32 k1 = 1 - power(beta1, t)
+    float32 k2 = 1 - power(beta2, t)
+    float32 step = -((1 / k1) * lr)
+    float32 divisor = {root}(k2) * step
+    float32 wide_shift = (1 / step) * eps
+    float32 shift = (1 / step) * eps as dtype
+"""
+
+_KEPT_IN_DOUBLE = ("double k1 =", "double k2 =", "double step =")
+
+
+def _without_tensors(text: str) -> str:
+    """Factors without those that are formed in tensors."""
+    return "\n".join(line for line in text.splitlines() if not line.strip().startswith(_KEPT_IN_DOUBLE))
+
+
+_DERIVED = """
+    working divisor = r2 * step
+    working wide_shift = eps / step
+    working shift = eps / step
+"""
+
+
 class Factors(StrEnum):
     """The scalars of a step, from lr, beta1, beta2, eps and weight_decay, which are doubles, and t.
 
@@ -242,6 +270,12 @@ class Factors(StrEnum):
     TORCH_FOREACH = TORCH_KERNELS.replace("b2 = beta2 as working", "b2 = beta2 as dtype").replace(
         "shrink = 1 - lr * wd as working", "shrink = 1 - lr * wd as dtype"
     )
+    TORCH_TENSORS = _TENSORS.format(root="root") + _without_tensors(TORCH_KERNELS)
+    TORCH_COMPILED = _TENSORS.format(root="sqrt") + _without_tensors(IN_WORKING_FORMAT)
+    TORCH_TENSOR_LR = "float32 lr = lr" + TORCH_KERNELS.replace(
+        "double step = -(lr / (1 - power(beta1, t))) as working", "float32 step = -(lr / k1)"
+    ).replace("double shrink = 1 - lr * wd as working", "float32 shrink = 1 - lr * wd")
+    TORCH_FUSED_TENSOR_LR = "float32 lr = lr" + IN_WORKING_FORMAT
     KERAS = _KERAS + _IN_DTYPE
     KERAS_GRAPH = KERAS.replace("working eps", "double eps").replace("as working\n", "as dtype\n")
     KERAS_JAX = KERAS.replace("float32 b", "double b").replace("float32 wd", "double wd")
@@ -301,3 +335,8 @@ class Factors(StrEnum):
     )
     OPTAX_WIDE_INVERSE = OPTAX.replace("dtype i1", "working i1").replace("dtype i2", "working i2")
     OPTAX_SQUARING = OPTAX.replace("power(", "squaring(")
+
+    @property
+    def whole(self) -> str:
+        """With the scalars of which it says nothing."""
+        return self.value if "divisor" in self.value else self.value + _DERIVED

@@ -32,6 +32,16 @@ class Block(NamedTuple):
     low: np.ndarray | None = None
 
 
+def idle_elements(gradients: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Mask (steps, size) of the elements in rows along the first axis whose gradient is 0 throughout.
+
+    gradients: (steps, size) of a tensor of that shape.
+    """
+    rows = gradients.reshape(len(gradients), shape[0] if shape else 1, -1) if gradients.size else gradients[..., None]
+    idle: np.ndarray = np.broadcast_to((rows == 0).all(axis=2, keepdims=True), rows.shape).reshape(gradients.shape)
+    return idle
+
+
 def counts_in(block: Block, before: np.ndarray, convention: Convention) -> np.ndarray:
     """The t of every parameter's bias correction, (steps, parameters); `before`: (parameters,) at the step before."""
     counted = block.present

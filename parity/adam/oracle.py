@@ -16,7 +16,7 @@ from parity.adam.average import AveragedExactly
 from parity.adam.convention import ClipFactor, Convention, Epsilon, Maximum
 from parity.adam.exact import TILE, Values, exact_code, execute, run_exactly
 from parity.adam.forms import DecayWeights, Update
-from parity.adam.gradients import Block, counts_in, taken_exactly
+from parity.adam.gradients import Block, counts_in, idle_elements, taken_exactly
 from parity.adam.kernels import Program, compiled
 from parity.adam.scalars import scalars
 from parity.adam.stages import programs
@@ -132,7 +132,7 @@ class _Run:
 
     def __init__(self, oracle: Oracle, start: Start, layout: Layout, format: Format) -> None:
         names = ("w", "m", "v", "vmax") if oracle.hyper.amsgrad else ("w", "m", "v")
-        self._convention, self._format = oracle.convention, format
+        self._convention, self._format, self._layout = oracle.convention, format, layout
         owns = [replace(oracle, hyper=oracle.hyper.of(one.name)) for one in layout.parameters]
         codes = {one: _Code(one.programs(format), names) for one in dict.fromkeys(owns)}
         self._owns = [(one, codes[one]) for one in owns]
@@ -152,6 +152,7 @@ class _Run:
         counts = counts_in(block, self._counts, self._convention)
         self._counts = counts[-1]
         alike = np.vstack([counts, block.present, self._kinds])
+        idle = self._idle(block)
         firsts = [0, *(np.flatnonzero((alike[:, 1:] != alike[:, :-1]).any(axis=0)) + 1)]
         for first, last in zip(firsts, [*firsts[1:], counts.shape[1]], strict=True):
             oracle, code = self._owns[first]
@@ -159,8 +160,14 @@ class _Run:
             start, stop = self._stops[first - 1] if first else 0, self._stops[last - 1]
             width = max(TILE, -(-(stop - start) // (TILE * (os.cpu_count() or 1))) * TILE)
             for place in range(start, stop, width):
-                yield (*self._rows, *factors, block.present[:, first], code.sources, code.ends,
+                yield (*self._rows, *factors, block.present[:, first], idle, code.sources, code.ends,
                        code.operations, place, min(place + width, stop))  # fmt: skip
+
+    def _idle(self, block: Block) -> np.ndarray:
+        """Mask (steps, size) of the elements that stay as they are; (0, 0) where none does."""
+        if not self._convention.lazy_rows:
+            return np.zeros((0, 0), bool)
+        return np.hstack([idle_elements(block.gradients[:, place], one.shape) for one, place in self._layout.slices()])
 
     def truth(self, steps: range) -> Truth:
         """The states after the steps that were made last, of which those numbers are."""
@@ -209,6 +216,7 @@ def _advance(
     factors_high: np.ndarray,
     factors_low: np.ndarray,
     present: np.ndarray,
+    idle: np.ndarray,
     sources: np.ndarray,
     ends: np.ndarray,
     operations: np.ndarray,
@@ -244,6 +252,10 @@ def _advance(
                         work_high[row, i],
                         work_low[row, i],
                     )
+            for i in range(left, left + width if idle.size else left):
+                if idle[step, i]:
+                    for place in range(ends.size):
+                        high[place, step + 1, i], low[place, step + 1, i] = high[place, step, i], low[place, step, i]
 
 
 def scalars_of(oracle: Oracle, lr: Sequence[float], counts: Sequence[int], format: Format) -> Values:

@@ -49,6 +49,7 @@ def scalars(
     against. Without bias correction, powers of the betas are 0. library: takes a `root`; where it is not given, it is
     the IEEE one. Whoever asks again gets the same arrays, read-only.
     """
+    library = library if "root(" in factors.value else None
     if len(counts) != 1 or hyper.lr_changes or hyper.betas_change:
         return _scalars(hyper, convention, factors, tuple(lr), tuple(counts), format, library)
     # Who takes one step takes the next ones too, and all of them cost what one does.
@@ -83,7 +84,7 @@ def _scalars(
         },
     }
     with np.errstate(all="ignore"):
-        for computes, program, keeps in _lines(factors.value):
+        for computes, program, keeps in _lines(factors.whole):
             arithmetic = _ScalarArithmetic(formats[computes], convention.bias_correction, library)
             name, value = arithmetic.line(program, values)
             values[name] = _kept(value, formats[keeps])

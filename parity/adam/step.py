@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from parity.adam.arithmetic import Arithmetic, Setting, SquareRoot, Subnormals, parts, working_format
 from parity.adam.compiler import Manner, StepCode, compiled_step, memory, step_code
 from parity.adam.convention import Convention, StepCount
+from parity.adam.gradients import idle_elements
 from parity.adam.interpreter import interpreted_step
 from parity.adam.scalars import ArraySquareRoot, Scalars, scalars
 from parity.adam.stages import programs
@@ -183,11 +185,14 @@ def _advance(
     carries: bool,
 ) -> None:
     """Overwrites rows (steps, size) by the states after them; carries: each row begins as the one before ends."""
-    asks = arithmetic.square_root is SquareRoot.LIBRARY
-    if asks and library is None:
+    if arithmetic.asks_library and library is None:
         raise ParityError("this arithmetic takes square roots by a framework's library, and none is given")
+    if convention.lazy_rows:
+        _advance_lazily(rows, gradients, hyper, convention, arithmetic, lr, counts, library, setting, carries)
+        return
+    asks = arithmetic.square_root is SquareRoot.LIBRARY
     stored = format_of(rows.w)
-    factors = scalars(hyper, convention, arithmetic.factors, lr, counts, stored, library if asks else None)
+    factors = scalars(hyper, convention, arithmetic.factors, lr, counts, stored, library)
     quantities = ("w", "m", "v", "vmax") if hyper.amsgrad else ("w", "m", "v")
     taken = [memory(np.asarray(getattr(rows, name)), stored) for name in quantities]
     given = memory(np.require(np.asarray(gradients), None, ("C", "A")), stored).view()
@@ -203,6 +208,35 @@ def _advance(
             _in_blocks(code.run, (*taken, given), columns, carries, place)
         else:
             _with_library(code, code.radicands, taken, given, columns, carries, place, library)
+
+
+def _advance_lazily(
+    rows: Rows,
+    gradients: np.ndarray,
+    hyper: Hyper,
+    convention: Convention,
+    arithmetic: Arithmetic,
+    lr: Sequence[float],
+    counts: Sequence[int],
+    library: ArraySquareRoot | None,
+    setting: Setting,
+    carries: bool,
+) -> None:
+    """As `_advance`, and rows without a gradient stay as they are."""
+    moves = replace(convention, lazy_rows=False)
+    idle = idle_elements(gradients, setting.shape)
+    arrays = [one for one in rows if one is not None]
+    steps = len(gradients)
+    for each in [slice(step, step + 1) for step in range(steps)] if carries else [slice(0, steps)]:
+        if carries and each.start:
+            for one in arrays:
+                one[each] = one[each.start - 1]
+        before = [one[each].copy() for one in arrays]
+        now = Rows(*(None if one is None else one[each] for one in rows))  # type: ignore[arg-type]
+        own = hyper.over(range(each.start + 1, each.stop + 1))
+        _advance(now, gradients[each], own, moves, arithmetic, lr[each], counts[each], library, setting, carries=False)
+        for one, kept in zip(arrays, before, strict=True):
+            np.copyto(one[each], kept, where=idle[each])
 
 
 def _with_library(

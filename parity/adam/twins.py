@@ -78,7 +78,7 @@ def _torch_kernels() -> dict[str, Arithmetic]:
 
 def _torch_foreach() -> dict[str, Arithmetic]:
     """_multi_tensor_adam: the same kernels; _foreach_mul_ rounds its factor to the dtype."""
-    return {name: replace(arithmetic, factors=Factors.TORCH_FOREACH) for name, arithmetic in _torch_kernels().items()}
+    return _with_factors(_torch_kernels(), Factors.TORCH_FOREACH)
 
 
 def _torch_fused() -> dict[str, Arithmetic]:
@@ -99,6 +99,52 @@ def _torch_fused() -> dict[str, Arithmetic]:
         )
         for name, format in FORMATS.items()
     }
+
+
+def _torch_differentiable() -> dict[str, Arithmetic]:
+    """_single_tensor_adam with differentiable: the same kernels, beta**t and lr / (1 - beta1**t) in float32 tensors.
+
+    A 0-d tensor takes the dtype of its 0-d divisor, so that a half is divided in float32.
+    """
+    return {
+        name: replace(
+            arithmetic,
+            factors=Factors.TORCH_TENSORS,
+            update=Update.OUTSIDE_TORCH_TENSORS,
+            zero_dimensional=Exceptional(update=Update.OUTSIDE_TORCH_TENSORS_WIDE),
+        )
+        for name, arithmetic in _torch_kernels().items()
+    }
+
+
+def _torch_compiled() -> dict[str, Arithmetic]:
+    """What TorchInductor makes of the differentiable step: one loop, float32 inside for halves, no library's root."""
+    each = Arithmetic(
+        factors=Factors.TORCH_COMPILED,
+        first_moment=FirstMoment.BLEND,
+        second_moment=SecondMoment.AVERAGE_FMA_NEW,
+        update=Update.OUTSIDE_TORCH_TENSORS_WIDE,
+        rounding=Rounding.AT_STORE,
+    )
+    return dict.fromkeys(FORMATS, each)
+
+
+def _torch_sparse() -> dict[str, Arithmetic]:
+    """torch/optim/_functional.py, sparse_adam: every operation on the values of the rows is a kernel."""
+    return {
+        name: Arithmetic(
+            factors=Factors.TORCH_KERNELS,
+            first_moment=FirstMoment.DIFFERENCE,
+            second_moment=SecondMoment.DIFFERENCE,
+            update=Update.HAT_QUOTIENT_FIRST,
+            square_root=arithmetic.square_root,
+        )
+        for name, arithmetic in _torch_kernels().items()
+    }
+
+
+def _with_factors(arithmetics: Mapping[str, Arithmetic], factors: Factors) -> dict[str, Arithmetic]:
+    return {name: replace(arithmetic, factors=factors) for name, arithmetic in arithmetics.items()}
 
 
 def _keras_eager() -> dict[str, Arithmetic]:
@@ -257,6 +303,7 @@ def _optax_before_0_1_4() -> dict[str, Arithmetic]:
 _OPTAX_ALL = Convention(Epsilon.OUTSIDE, maximum=Maximum.AFTER_CORRECTION)
 _HAT_ALL = Convention(Epsilon.HAT)
 _OUTSIDE_EACH = Convention(Epsilon.OUTSIDE, step_count=StepCount.PER_PARAMETER)
+_HAT_LAZY = Convention(Epsilon.HAT, step_count=StepCount.PER_PARAMETER, lazy_rows=True)
 
 
 def _claims(
@@ -367,6 +414,16 @@ _PLAIN_AROUND: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "torch.adam.forloop": _claims(_OUTSIDE_EACH, _torch_kernels()),
         "torch.adam.foreach": _claims(_OUTSIDE_EACH, _torch_foreach()),
         "torch.adam.fused": _claims(_OUTSIDE_EACH, _torch_fused()),
+        "torch.adam.differentiable": _claims(_OUTSIDE_EACH, _torch_differentiable()),
+        "torch.adam.tensor_lr": _claims(_OUTSIDE_EACH, _with_factors(_torch_kernels(), Factors.TORCH_TENSOR_LR)),
+        "torch.adam.tensor_lr.fused": _claims(
+            _OUTSIDE_EACH, _with_factors(_torch_fused(), Factors.TORCH_FUSED_TENSOR_LR)
+        ),
+        "torch.adam.compiled": _claims(_OUTSIDE_EACH, _torch_compiled()),
+        "torch.adam.sparse": _claims(_HAT_LAZY, _torch_sparse()),
+        "torch.adamw.forloop": _claims(_OUTSIDE_EACH, _torch_kernels()),
+        "torch.adamw.foreach": _claims(_OUTSIDE_EACH, _torch_foreach()),
+        "torch.adamw.fused": _claims(_OUTSIDE_EACH, _torch_fused()),
         "keras.adam.eager": _claims(_HAT_ALL, _keras_eager()),
         "keras.adam.function": _claims(_HAT_ALL, _keras_function()),
         "keras.adam.xla": _compiled(_HAT_ALL, _keras_xla()),
@@ -381,6 +438,8 @@ _PLAIN_AROUND: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "tf_keras.adam.new": _claims(_HAT_ALL, _keras_eager()),
         "optax.adam.plain": _claims(_OPTAX_ALL, _optax_plain()),
         "optax.adam.jit": _compiled(_OPTAX_ALL, _optax_jit()),
+        "optax.adamw.plain": _claims(_OPTAX_ALL, _optax_plain()),
+        "optax.adamw.jit": _compiled(_OPTAX_ALL, _optax_jit()),
     }
 )
 

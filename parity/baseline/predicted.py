@@ -79,6 +79,7 @@ def _twin(told: dict[str, Any]) -> Twin:
             StepCount(convention["step_count"]),
             Maximum(convention["maximum"]),
             ClipFactor(convention.get("clip_factor", ClipFactor.EXACT)),
+            bool(convention.get("lazy_rows", False)),
         ),
         Arithmetic(
             _form(Factors, arithmetic["factors"]),

@@ -58,7 +58,7 @@ def _choices(expected: Adam) -> Iterator[tuple[str, Callable[[Adam], Adam]]]:
     yield "hyperparameters", lambda adam: replace(adam, hyper=expected.hyper)
     yield "epsilon", lambda adam: _placed(adam, expected)
     yield "amsgrad", lambda adam: _with_maximum(adam, expected)
-    for name in ("bias_correction", "step_count", "clip_factor"):
+    for name in ("bias_correction", "step_count", "clip_factor", "lazy_rows"):
         value = getattr(target.convention, name)
         yield name, lambda adam, name=name, value=value: _with_convention(adam, **{name: value})  # type: ignore[misc]
     for name in _OWN_RUNG:
@@ -109,7 +109,7 @@ def _with_arithmetic(adam: Adam, expected: Adam, **values: object) -> Adam:
         return adam
     if inside and "update" in values:
         values["decay_weights"] = expected.twin.arithmetic.decay_weights
-    library = expected.library if "square_root" in values else adam.library
+    library = expected.library if "square_root" in values else adam.library or expected.library
     arithmetic = replace(adam.twin.arithmetic, **values)  # type: ignore[arg-type]
     return replace(adam, twin=replace(adam.twin, arithmetic=arithmetic), library=library)
 
@@ -174,6 +174,9 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
             family = Family.OPERATION_ORDER
         case "reduction":
             family = Family.OPERATION_ORDER
+        case "lazy_rows":
+            detail = "stand still" if other.convention.lazy_rows else "move on by their moments"
+            return Family.SPARSE_ROWS, f"rows whose gradient is 0 {detail}"
         case "factors":
             return _factors_told(before, after, format, steps)
         case "amsgrad":
@@ -242,7 +245,7 @@ def _factors_told(before: Adam, after: Adam, format: Format, steps: int) -> tupl
 
 def _formed(factors: Factors) -> dict[str, str]:
     """The line that forms each scalar, the last one where there are several."""
-    lines = filter(None, map(str.strip, factors.splitlines()))
+    lines = filter(None, map(str.strip, factors.whole.splitlines()))
     return {line.split()[1]: line for line in lines}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 
-from parity.adam.arithmetic import Arithmetic, SquareRoot
+from parity.adam.arithmetic import Arithmetic
 from parity.adam.scalars import ArraySquareRoot
 from parity.core.errors import ParityError
 from parity.engine.square_root import LibrarySquareRoot
@@ -59,7 +59,7 @@ class Libraries:
 
     def for_twin(self, implementation: str, arithmetic: Arithmetic) -> ArraySquareRoot | None:
         """What an arithmetic that an implementation claims needs; ParityError where its framework offers none."""
-        if arithmetic.square_root is SquareRoot.IEEE:
+        if not arithmetic.asks_library:
             return None
         root = self.of(implementation)
         if root is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
+from parity.adam.arithmetic import Arithmetic, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
 from parity.adam.machine import Machine, known_twins, machine_of, twin_on, twins_on
@@ -105,7 +105,7 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
     root = libraries.of(name)
     for like, twin in itertools.chain(_candidates(dtype, machine, asked=root is not None), _search(trace, inputs)):
         hyper = twin.in_force(trace.hyper, trace.steps, trace.format)
-        adam = Adam(hyper, twin, root if twin.arithmetic.square_root is SquareRoot.LIBRARY else None)
+        adam = Adam(hyper, twin, root if twin.arithmetic.asks_library else None)
         if not residual(trace, inputs, adam, GLANCE).differing:
             broken = 0 if held is None or held.left_open else held.residual.differing
             left = residual(trace, inputs, adam)
@@ -168,5 +168,5 @@ def _fits(trace: Trace, inputs: Inputs, arithmetic: Arithmetic, quantity: str) -
 def _candidates(dtype: str, machine: Machine, *, asked: bool) -> Iterator[tuple[str, Twin]]:
     """Every known twin of the dtype, and whose it is; asked: also those that ask for a framework's square root."""
     for name, twin in known_twins(dtype, machine):
-        if asked or twin.arithmetic.square_root is SquareRoot.IEEE:
+        if asked or not twin.arithmetic.asks_library:
             yield name, twin

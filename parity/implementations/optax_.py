@@ -239,9 +239,19 @@ def _optimizer(hyper: Hyper) -> Any:
         maximum, scale = _newer("scale_by_amsgrad"), _newer("scale_by_learning_rate")
         return optax.chain(maximum(**betas), optax.add_decayed_weights(decay), scale(rate))
     if decay and hyper.decoupled:
-        return optax.adamw(rate, **betas, weight_decay=decay)
+        return _adamw(hyper)
     adam = (_newer("amsgrad") if hyper.amsgrad else optax.adam)(rate, **betas)
     return optax.chain(optax.add_decayed_weights(decay), adam) if decay else adam
+
+
+def _adamw(hyper: Hyper) -> Any:
+    """optax.adamw for these hyperparameters, Unsupported where it cannot have them."""
+    if hyper.amsgrad or (hyper.weight_decay and not hyper.decoupled):
+        raise Unsupported(f"optax.adamw has no {'AMSGrad' if hyper.amsgrad else 'L2, its weight decay is decoupled'}")
+    _, optax = _modules()
+    rate = _schedule(hyper.lr) if isinstance(hyper.lr, tuple) else hyper.lr
+    beta1, beta2 = constant_betas(hyper, "optax")
+    return optax.adamw(rate, b1=beta1, b2=beta2, eps=hyper.eps, weight_decay=hyper.weight_decay)
 
 
 def wrapped(make: Callable[[Hyper], Any], name: str) -> Implementation:
@@ -296,18 +306,23 @@ def _modules() -> tuple[Any, Any]:
     return jax, optax
 
 
-def _variant(name: str, jit: bool) -> Implementation:
+def _variant(name: str, jit: bool, **options: Any) -> Implementation:
     return Implementation(
-        name=f"optax.adam.{name}",
+        name=f"optax.{name}",
         run=run,
         framework="jax",
         needs=("jax", "optax"),
-        options=MappingProxyType({"jit": jit}),
+        options=MappingProxyType({"jit": jit, **options}),
         convention="outside",
-        defaults=Hyper(eps=1e-8),
-        representative=jit,
+        defaults=Hyper(eps=1e-8, weight_decay=1e-4, decoupled=True) if options else Hyper(eps=1e-8),
+        representative=name == "adam.jit",
         load=_modules,
     )
 
 
-IMPLEMENTATIONS: tuple[Implementation, ...] = (_variant("plain", jit=False), _variant("jit", jit=True))
+IMPLEMENTATIONS: tuple[Implementation, ...] = (
+    _variant("adam.plain", jit=False),
+    _variant("adam.jit", jit=True),
+    _variant("adamw.plain", jit=False, make=_adamw),
+    _variant("adamw.jit", jit=True, make=_adamw),
+)

@@ -1,7 +1,9 @@
-"""torch.optim.Adam and AdamW on the CPU: the for-loop, the foreach and the fused variant."""
+"""torch.optim.Adam and AdamW on the CPU: for-loop, foreach, fused, differentiable, lr as a tensor, and compiled."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -30,8 +32,10 @@ def run(
     leg: Leg = WHOLE,
     stages: Stages = NO_STAGES,
     *,
-    foreach: bool | None = None,
-    fused: bool | None = None,
+    adamw: bool = False,
+    tensor_lr: bool = False,
+    compiled: bool = False,
+    **options: bool,
 ) -> Iterator[State]:
     """The orbit of torch.optim.Adam, or of AdamW where the weight decay is decoupled.
 
@@ -48,7 +52,12 @@ def run(
     OneCycleLR does. A parameter whose gradient is None keeps w (no decay), m, v and its t; torch
     creates m and v at the first gradient, until then they are shown as zeros. start: is put into
     `optimizer.state`. leg: parameters and `optimizer.state_dict()` by `torch.save`, `torch.load` and
-    `load_state_dict`.
+    `load_state_dict`. adamw: AdamW, whatever the decay; there is no L2 in it. options: of the optimizer.
+    differentiable: beta**t, its complement and its root are float32 tensors, as are ``1 / (1 - beta1**t) * lr`` and eps
+    over that, which are put into the denominator; without a graph, as nothing here requires one. tensor_lr: lr is a
+    float32 tensor, which is filled anew before every step, as LR schedulers do. compiled: by torch.compile, once for
+    each set of tensors that have a gradient; it needs a C++ compiler, and lr and betas that stay what they are. A
+    float64 parameter of shape () stands still there: torch 2.13 drops what is done to such a tensor in place.
     Raises Unsupported, before the first state, with torch's own words for what it rejects.
     Source: torch/optim/adam.py, torch/optim/adamw.py, aten/src/ATen/native/cpu/FusedAdamKernel.cpp,
     torch 2.13.
@@ -58,20 +67,32 @@ def run(
     import torch
 
     # clone() moves the weights into torch's own allocation: in place steps never reach the input.
-    parameters = {name: tensor_on(array).clone().requires_grad_() for name, array in weights.items()}
+    graph = not options.get("differentiable", False)
+    parameters = {name: tensor_on(array).clone().requires_grad_(graph) for name, array in weights.items()}
     groups = grouped(parameters, hyper, leg.first)
-    decoupled = hyper.decoupled and any(group["weight_decay"] for group in groups)
+    decays = any(group["weight_decay"] for group in groups)
+    if adamw and decays and not hyper.decoupled:
+        raise Unsupported("torch.optim.AdamW: its weight decay is decoupled, it has no L2")
+    lr: Any = hyper.lr_at(1)
+    if tensor_lr:
+        lr = torch.tensor(lr)
+        groups = [{**group, "lr": torch.tensor(group["lr"])} for group in groups]
     try:
-        optimizer = (torch.optim.AdamW if decoupled else torch.optim.Adam)(
+        optimizer = (torch.optim.AdamW if adamw or (hyper.decoupled and decays) else torch.optim.Adam)(
             groups,
-            amsgrad=hyper.amsgrad,
+            lr,
+            hyper.betas_at(leg.first),
+            hyper.eps,
+            hyper.weight_decay,
+            hyper.amsgrad,
             maximize=stages.maximize,
-            foreach=foreach,
-            fused=fused,
+            **options,
         )
-    except (ValueError, RuntimeError) as error:
+    # What stands in groups is not looked at; an older release has a TypeError for options that it does not know.
+    except (ValueError, RuntimeError, TypeError) as error:
         raise Unsupported(f"torch {torch.__version__}: {error}") from error
-
+    if compiled:
+        _compile(optimizer, hyper)
     yield from _orbit(optimizer, parameters, gradients, hyper, start, leg, _kept(MOMENTS, hyper.amsgrad), stages)
 
 
@@ -86,8 +107,12 @@ def _orbit(
     stages: Stages = NO_STAGES,
     *,
     copies: bool = False,
+    tensor: Callable[[np.ndarray], Any] = tensor_on,
 ) -> Iterator[State]:
-    """keys: under which name the state has m, v and vmax. copies: the optimizer may write to its gradients."""
+    """keys: under which name the state has m, v and vmax. copies: the optimizer may write to its gradients.
+
+    tensor: makes of a gradient what it is given; dense, and on the memory of the array, where omitted.
+    """
     import torch
 
     around = Around(optimizer, list(parameters.values()), stages)
@@ -113,10 +138,12 @@ def _orbit(
 
     owns = list(_by_group(parameters, hyper))
     for step, gradient in enumerate(gradients, start=leg.first):
-        given = [None if (array := gradient[name]) is None else tensor_on(array) for name in parameters]
+        given = [None if (array := gradient[name]) is None else tensor(array) for name in parameters]
         around.give(step, [one.clone() if copies and one is not None else one for one in given])
         for group, own in zip(optimizer.param_groups, owns, strict=True):
-            if stages.schedule is None:
+            if stages.schedule is None and torch.is_tensor(group["lr"]):
+                group["lr"].fill_(own.lr_at(step))
+            elif stages.schedule is None:
                 group["lr"] = own.lr_at(step)
             if own.betas_change:
                 group["betas"] = own.betas_at(step)
@@ -127,6 +154,24 @@ def _orbit(
         held = {name: parameter.detach() for name, parameter in parameters.items()}
         kept = {"parameters": held, "optimizer": optimizer.state_dict(), "around": around.kept()}
         torch.save(kept, leg.save / CHECKPOINT)
+
+
+def _compile(optimizer: Any, hyper: Hyper) -> None:
+    """Put torch.compile around the optimizer's step; Unsupported where that cannot be, or would be done at every step.
+
+    Of all that was compiled before in this process nothing is kept: after eight times torch gives up without a word.
+    """
+    import torch
+
+    if not hasattr(torch, "compile"):
+        raise Unsupported(f"torch {torch.__version__}: it has no torch.compile")
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise Unsupported(f"torch.compile needs a C++ compiler, and there is no {compiler!r} here")
+    if hyper.lr_changes or hyper.betas_change:
+        raise Unsupported("torch.compile: an lr or betas that change would be compiled anew at every step")
+    torch._dynamo.reset()
+    optimizer.step = torch.compile(optimizer.step)
 
 
 def _by_group(parameters: Mapping[str, Any], hyper: Hyper) -> dict[Hyper, list[Any]]:
@@ -219,7 +264,8 @@ def _begin(optimizer: Any, parameters: Mapping[str, Any], start: State) -> None:
     for name, parameter in parameters.items():
         t = (start.steps or {}).get(name, 0)
         moments = {key: tensor_on(arrays[name]).clone() for key, arrays in kept.items() if arrays is not None}
-        optimizer.state[parameter] = {"step": torch.tensor(float(t)), **moments}
+        count = t if isinstance(optimizer, torch.optim.SparseAdam) else torch.tensor(float(t))
+        optimizer.state[parameter] = {"step": count, **moments}
 
 
 def _load() -> None:
@@ -229,21 +275,28 @@ def _load() -> None:
 
 def _variant(name: str, **options: bool) -> Implementation:
     return Implementation(
-        name=f"torch.adam.{name}",
+        name=f"torch.{name}",
         run=run,
         framework="torch",
         needs=("torch",),
         options=MappingProxyType(options),
         convention="outside",
-        defaults=Hyper(eps=1e-8),
+        defaults=Hyper(eps=1e-8, weight_decay=0.01, decoupled=True) if "adamw" in options else Hyper(eps=1e-8),
         square_root=square_root,
-        representative=name == "forloop",
+        representative=name == "adam.forloop",
         load=_load,
     )
 
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
-    _variant("forloop", foreach=False, fused=False),
-    _variant("foreach", foreach=True, fused=False),
-    _variant("fused", foreach=False, fused=True),
+    _variant("adam.forloop", foreach=False, fused=False),
+    _variant("adam.foreach", foreach=True, fused=False),
+    _variant("adam.fused", foreach=False, fused=True),
+    _variant("adam.differentiable", differentiable=True),
+    _variant("adam.tensor_lr", tensor_lr=True),
+    _variant("adam.tensor_lr.fused", tensor_lr=True, fused=True),
+    _variant("adam.compiled", compiled=True),
+    _variant("adamw.forloop", adamw=True, foreach=False, fused=False),
+    _variant("adamw.foreach", adamw=True, foreach=True, fused=False),
+    _variant("adamw.fused", adamw=True, foreach=False, fused=True),
 )

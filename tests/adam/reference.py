@@ -53,7 +53,7 @@ def slow_step(state, g, hyper, convention, arithmetic, lr, count, library, setti
     """The arrays (size,) after one step, by name; state: those before it."""
     after = {name: array.copy() for name, array in state.items()}
     stored = format_of(g)
-    factors = scalars(hyper, convention, arithmetic.factors, [lr], [count], stored)
+    factors = scalars(hyper, convention, arithmetic.factors, [lr], [count], stored, library)
     factors = {name: value[0] for name, value in factors.items()}
     with np.errstate(all="ignore"):
         for place, stages in parts(arithmetic, setting):

@@ -66,6 +66,9 @@ def factors(hyper, t):
             "eps": mpmath.mpf(hyper.eps),
             "wd": mpmath.mpf(hyper.weight_decay),
             "shrink": 1 - lr * mpmath.mpf(hyper.weight_decay),
+            "divisor": -lr / k1 * mpmath.sqrt(k2),
+            "shift": -mpmath.mpf(hyper.eps) / lr * k1,
+            "wide_shift": -mpmath.mpf(hyper.eps) / lr * k1,
         }
 
 
@@ -110,7 +113,7 @@ def test_factors_are_those_of_the_formula(form, hyper, t):
         "t": t,
     }
     with mpmath.workdps(60):
-        found = run(form, {name: mpmath.mpf(x) for name, x in asked.items()})
+        found = run(form.whole, {name: mpmath.mpf(x) for name, x in asked.items()})
         for name, expected in factors(hyper, t).items():
             assert abs(found[name] - expected) < EXACT, name
 

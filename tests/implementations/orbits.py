@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -24,8 +24,12 @@ BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 each_dtype = pytest.mark.parametrize("dtype", [form.dtype for form in FORMATS.values()], ids=list(FORMATS))
 
 
-def each(rows: tuple[Implementation, ...]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])
+def each(rows: Sequence[Implementation]) -> pytest.MarkDecorator:
+    """Of what torch compiles for seconds, only `make test-all` asks everything."""
+    marks = {row.name: [pytest.mark.exhaustive] for row in rows if row.name == "torch.adam.compiled"}
+    return pytest.mark.parametrize(
+        "row", [pytest.param(row, marks=marks.get(row.name, ()), id=row.name) for row in rows]
+    )
 
 
 def here(rows: Iterable[Implementation]) -> tuple[Implementation, ...]:

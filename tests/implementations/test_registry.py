@@ -39,14 +39,19 @@ def test_names_are_those_of_the_design():
     names = set(shipped_implementations())
     assert names >= {
         *(f"numpy.adam.{variant}" for variant in ("outside", "hat", "inside")),
-        *(f"torch.adam.{variant}" for variant in ("forloop", "foreach", "fused")),
+        *(
+            f"torch.adam.{variant}"
+            for variant in ("forloop", "foreach", "fused", "differentiable", "compiled", "sparse")
+        ),
+        *(f"torch.adam.tensor_lr{variant}" for variant in ("", ".fused")),
+        *(f"torch.adamw.{variant}" for variant in ("forloop", "foreach", "fused")),
         *(f"keras.adam.{variant}" for variant in ("eager", "function", "xla")),
         *(f"keras.adamw.{variant}" for variant in ("eager", "function", "xla")),
         "keras_torch.adam.eager",
         *(f"keras_jax.adam.{variant}" for variant in ("eager", "jit")),
         "tensorflow.adam.kernel",
         *(f"tf_keras.adam.{variant}" for variant in ("legacy", "new")),
-        *(f"optax.adam.{variant}" for variant in ("plain", "jit")),
+        *(f"optax.{kind}.{variant}" for kind in ("adam", "adamw") for variant in ("plain", "jit")),
     }
     assert all(name == one.name for name, one in shipped_implementations().items())
 
