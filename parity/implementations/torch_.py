@@ -73,6 +73,8 @@ def run(
     decays = any(group["weight_decay"] for group in groups)
     if adamw and decays and not hyper.decoupled:
         raise Unsupported("torch.optim.AdamW: its weight decay is decoupled, it has no L2")
+    if stages.maximize:
+        options["maximize"] = True
     lr: Any = hyper.lr_at(1)
     if tensor_lr:
         lr = torch.tensor(lr)
@@ -85,7 +87,6 @@ def run(
             hyper.eps,
             hyper.weight_decay,
             hyper.amsgrad,
-            maximize=stages.maximize,
             **options,
         )
     # What stands in groups is not looked at; an older release has a TypeError for options that it does not know.

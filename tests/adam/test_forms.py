@@ -36,9 +36,9 @@ def run(text, names):
     """The values of all names after a program; names of a line that says `double x = ...` too."""
     names = {**language(), **names}
     for line in filter(None, map(str.strip, text.replace(";", "\n").splitlines())):
-        if line.startswith(("decoupled:", "amsgrad:", "l2:", "without eps:")):
+        if line.startswith(("decoupled:", "amsgrad:", "l2:", "without eps:", "formed:")):
             continue
-        line = line.removeprefix("without l2: ").removeprefix("with eps: ")
+        line = line.removeprefix("without l2: ").removeprefix("with eps: ").removeprefix("given: ")
         target, expression = re.sub(r"^\w+ (?=\w+ =)| as \w+$", "", line).split(" = ")
         names[target] = eval(expression, {}, names)
     return names
