@@ -141,7 +141,7 @@ def _unequal(actual: np.ndarray | None, expected: np.ndarray | None) -> int:
 def _candidates(shown: Mapping[str, Observation], library: ArraySquareRoot | None) -> Iterator[Twin]:
     format = next(iter(shown.values())).probe.format
     for _, twin in known_twins(format.name, Machine()):
-        if library is not None or twin.arithmetic.square_root is SquareRoot.IEEE:
+        if library is not None or not twin.arithmetic.asks_library:
             yield twin
     yield from _combined(shown, library, format)
 
@@ -164,6 +164,8 @@ def _combined(shown: Mapping[str, Observation], library: ArraySquareRoot | None,
     roots = tuple(SquareRoot) if library is not None else (SquareRoot.IEEE,)
     for factors, rounding, subnormals in _manners(format):
         base = replace(plain(Epsilon.OUTSIDE, rounding), factors=factors, subnormals=subnormals)
+        if base.asks_library and library is None:
+            continue
         starts = [Twin(Convention(Epsilon.OUTSIDE), base)]
         if decays:
             starts = list(_choices(starts[0], "decay_gradient", DecayGradient))

@@ -45,7 +45,10 @@ because = "It is only a test."
 """
 
 
-NOT_EVERYWHERE = ("numpy.adam.hat.store", "numpy.adam.inside.store", "keras.adamw.*", "keras_jax.adam.eager")
+NOT_EVERYWHERE = (
+    "numpy.adam.hat.store", "numpy.adam.inside.store", "*.adamw.*", "keras_jax.adam.eager",
+    "torch.adam.differentiable", "torch.adam.tensor_lr*", "torch.adam.compiled", "torch.adam.sparse",
+)  # fmt: skip
 """Rows that are another one under another name or called in another way: some cases ask for them, or none."""
 
 
