@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -268,6 +268,8 @@ def corrections(format: Format) -> Iterator[Correction]:
     for kept in sorted(FORMATS.values(), key=lambda one: -one.precision):
         if kept.name != "float64":
             yield from _rounded(kept, format)
+    if format.name == "float64":
+        yield from _steps_in_float32(format)
 
 
 def _formulas() -> Iterator[Correction]:
@@ -377,6 +379,29 @@ def _rounded(kept: Format, format: Format) -> Iterator[Correction]:
     for kind, family, detail, betas, power in kinds if kept.precision > 11 else [*kinds[1:], kinds[0]]:
         # A power of one in a format of few bits: 1 - beta^t is 0 and no weight ever moves.
         yield Correction(f"{kind} in {name}", family, detail, text.format(betas), both(power), own)
+
+
+def _steps_in_float32(format: Format) -> Iterator[Correction]:
+    """lr over c1 as a float32 tensor beside float64 weights, as torch has it where lr is one: c1 is lr over that."""
+    single = FORMATS["float32"]
+    orders: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+        "lr / c1": lambda lr, c1: cast(cast(lr, single) / cast(c1, single), single),
+        "(1 / c1) * lr": lambda lr, c1: cast(cast(1 / cast(c1, single), single) * cast(lr, single), single),
+    }
+    formed = next(one for one in _rounded(single, format) if one.family == "beta-power")
+    for base, of_powers in ((PAPER, ""), (formed, f", and {formed.detail}")):
+        for order, step in orders.items():
+
+            def divisors(moves: Moves, t: np.ndarray, base: Correction = base, step: Any = step) -> Divisors:
+                c1, c2 = base.divisors(moves, t)
+                # 1 - beta^t is a float32 as well, where beta^t is one.
+                c2 = c2 if base is PAPER else cast(c2, single)
+                return moves.lr / step(moves.lr, c1), c2
+
+            family = "beta-power" if base is formed else "hyperparameter-rounding"
+            detail = f"{order.replace('c1', '(1 - beta1^t)')} is kept in float32{of_powers}"
+            text = f"c1 = lr / float32({order}), {base.text}"
+            yield Correction(f"{base.name}, {order} in float32", family, detail, text, divisors)
 
 
 def _product(beta: np.ndarray, t: np.ndarray, format: Format) -> np.ndarray:

@@ -202,6 +202,8 @@ def decays(moves: Moves, rule: Rule, format: Format) -> Iterator[Decay]:
     for kept in smaller_formats(format):
         for by in (scale.lr, lr):
             yield Decay(f"in {kept.name}", "w = w - lr * weight_decay * w", by * cast(decay, kept))
+        complement = cast(1 - cast(cast(lr, kept) * cast(decay, kept), kept), kept)
+        yield Decay(f"factor in {kept.name}", "w = w * (1 - lr * weight_decay)", 1 - complement)
     yield Decay("complement", "w = lr * weight_decay * w", 1 - lr * decay)
     yield Decay("first corrected", "w = w - lr / c1 * weight_decay * w", by_m * decay)
 
@@ -239,6 +241,9 @@ def decay_departure(decoupled: bool, coupling: tuple[float, str], decay: Decay) 
         return None
     if decoupled and not inside and decay.name.startswith("in "):
         return Finding("hyperparameter-rounding", f"weight_decay is kept {decay.name}", evidence)
+    if decoupled and not inside and decay.name.startswith("factor "):
+        told = f"1 - lr * weight_decay is kept {decay.name.removeprefix('factor ')}"
+        return Finding("hyperparameter-rounding", told, evidence)
     if not inside and not outside:
         detail = "there is no decay, or its factor rounds to 1"
     elif decoupled and inside:
