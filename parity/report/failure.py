@@ -87,6 +87,9 @@ def _causes(families: tuple[tuple[str, float | None], ...]) -> str:
 def complaints(answers: Mapping[str, Answer], wanted: Mapping[str, object], *, exact: bool) -> Iterator[str]:
     """One line for every choice that is not as wanted, by dtype. exact: bit for bit, or it is none."""
     for dtype, answer in answers.items():
+        if answer.failure:
+            yield f"{dtype}: it fails: {answer.failure}"
+            continue
         if answer.verdict == "unexplained":
             yield f"{dtype}: it is not explained"
         elif exact and answer.verdict != "identified":

@@ -227,6 +227,19 @@ def test_unknown(parity):
     result.stdout.fnmatch_lines(["E*convention 'epsilom' is unknown*did you mean 'epsilon'*"])
 
 
+def test_a_dtype_in_which_it_fails_says_so_and_the_other_is_asked(adam, suite):
+    adam(before="if gradient['kernel'].dtype == 'f2': raise ValueError('no halves')")
+    told = r"float16: it fails: step 1: ValueError: no halves \(mine.py:\d+\)"
+    result = suite(
+        f"""
+def test_named(parity):
+    with pytest.raises(AssertionError, match=r"^{told}\\n[^\\n]+ in float32 is Adam"):
+        parity.assert_identified("mine:mine", dtype=["float32", "float16"], epsilon="outside")
+"""
+    )
+    result.assert_outcomes(passed=1)
+
+
 @pytest.mark.frameworks
 def test_against_a_framework(adam, suite):
     adam()
