@@ -143,6 +143,22 @@ def test_a_probe_that_fails_takes_no_other_down(planted, lines, told):
             assert found.observations[name].w.tobytes() == one.w.tobytes(), name
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("np.float32(1) / np.float32(0)", ""),
+        ("sys.stderr.write('out of memory\\n')\n    np.float32(1) / np.float32(0)", ": out of memory"),
+    ],
+)
+def test_nobody_dies_of_a_warning(planted, lines, words):
+    """What a process said last is what it died of, but for warnings, and for what it said before it was asked."""
+    before = (
+        f"if hyper.eps == 1e-8: sys.stderr.write('of another question\\n')\nif t == 2 and hyper.eps == 0:\n    {lines}"
+    )
+    found = probe(planted(before=f"{before}\n    os._exit(5)"), ["float32"])["float32"]
+    assert [one.reason for one in found.refused] == [f"step 2: the worker process died (exit status 5){words}"]
+
+
 def test_a_dtype_that_fails_takes_no_other_down(planted):
     found = probe(planted(first="if w and next(iter(w.values())).dtype == 'f4': os._exit(5)"), ["float32", "float16"])
     assert found["float32"].failed.reason == "step 1: the worker process died (exit status 5)"
