@@ -81,6 +81,8 @@ class Arithmetic:
     tensor, one for every `grain` elements that it has or has begun, those of every thread's part. only: a tensor that
     is the only one of its optimizer. alone: the only element of a tensor; zero_dimensional: that of a tensor of shape
     (). The later wins. clipping, reduction: of what is done to gradients before the step.
+    decays_by_zero: where no decay is asked for, the decoupled one is computed all the same, which makes 0 of -0 and NaN
+    of inf.
     """
 
     factors: Factors
@@ -102,6 +104,7 @@ class Arithmetic:
     reduction: Reduction = Reduction.EXACT
     threads: int = 1
     grain: int = 0
+    decays_by_zero: bool = False
 
     @property
     def asks_library(self) -> bool:

@@ -175,6 +175,8 @@ _UNFUSED: Mapping[StrEnum, StrEnum] = MappingProxyType(
         FirstMoment.AVERAGE_FMA_NEW: FirstMoment.AVERAGE,
         FirstMoment.AVERAGE_FMA_OLD: FirstMoment.AVERAGE,
         FirstMoment.AVERAGE_FMA_L2: FirstMoment.AVERAGE,
+        FirstMoment.TWO_KERNELS_FMA: FirstMoment.TWO_KERNELS,
+        SecondMoment.SQUARE_TWO_KERNELS_FMA: SecondMoment.SQUARE_TWO_KERNELS,
         SecondMoment.AVERAGE_FMA_NEW: SecondMoment.AVERAGE,
         SecondMoment.AVERAGE_FMA_OLD: SecondMoment.AVERAGE,
         SecondMoment.AVERAGE_FMA_L2: SecondMoment.AVERAGE,

@@ -19,8 +19,10 @@ def programs(arithmetic: Arithmetic, hyper: Hyper, has_eps: bool) -> tuple[Progr
     has_eps: whether eps is not 0 once it is rounded.
     """
     texts: list[str] = []
-    if hyper.weight_decay != 0:
-        texts.append(arithmetic.decay_weights if hyper.decoupled else arithmetic.decay_gradient)
+    if hyper.weight_decay != 0 and not hyper.decoupled:
+        texts.append(arithmetic.decay_gradient)
+    elif hyper.weight_decay != 0 or arithmetic.decays_by_zero:
+        texts.append(arithmetic.decay_weights)
     texts += [arithmetic.first_moment, arithmetic.second_moment]
     if hyper.amsgrad and "vmax" not in arithmetic.update:
         texts.append(arithmetic.maximum)

@@ -205,11 +205,13 @@ def _keras_xla_before_2_18() -> dict[str, Arithmetic]:
     return {"bfloat16": wide}
 
 
-def _keras_torch() -> dict[str, Arithmetic]:
-    """keras/src/backend/torch/optimizers/torch_adam.py: operations on lists, each of which is a kernel a tensor.
+def _by_zero(arithmetics: Mapping[str, Arithmetic]) -> dict[str, Arithmetic]:
+    """keras/src/optimizers/adamw.py: an Adam that decays always."""
+    return {name: replace(arithmetic, decays_by_zero=True) for name, arithmetic in arithmetics.items()}
 
-    In the halves a tensor of more than 32,768 elements has a tail for every thread, and nothing is claimed for those.
-    """
+
+def _keras_torch() -> dict[str, Arithmetic]:
+    """keras/src/backend/torch/optimizers/torch_adam.py: operations on lists, each of which is a kernel a tensor."""
     each = Arithmetic(
         factors=Factors.KERAS_TORCH,
         first_moment=FirstMoment.TWO_KERNELS_FMA,
@@ -220,7 +222,7 @@ def _keras_torch() -> dict[str, Arithmetic]:
     )
     # As in torch's own: the library's error vanishes in the rounding, and add's scalar loop rounds the product.
     by_product = Exceptional(first_moment=FirstMoment.TWO_KERNELS, second_moment=SecondMoment.SQUARE_TWO_KERNELS)
-    half = replace(each, square_root=SquareRoot.IEEE, lanes=32, tail=by_product)
+    half = replace(each, square_root=SquareRoot.IEEE, lanes=32, tail=by_product, grain=1 << 15)
     return {name: half if name in _HALVES else each for name in FORMATS}
 
 
@@ -427,9 +429,9 @@ _PLAIN_AROUND: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "keras.adam.eager": _claims(_HAT_ALL, _keras_eager()),
         "keras.adam.function": _claims(_HAT_ALL, _keras_function()),
         "keras.adam.xla": _compiled(_HAT_ALL, _keras_xla()),
-        "keras.adamw.eager": _claims(_HAT_ALL, _keras_eager()),
-        "keras.adamw.function": _claims(_HAT_ALL, _keras_function()),
-        "keras.adamw.xla": _compiled(_HAT_ALL, _keras_xla()),
+        "keras.adamw.eager": _claims(_HAT_ALL, _by_zero(_keras_eager())),
+        "keras.adamw.function": _claims(_HAT_ALL, _by_zero(_keras_function())),
+        "keras.adamw.xla": _compiled(_HAT_ALL, _by_zero(_keras_xla())),
         "keras_torch.adam.eager": _claims(_HAT_ALL, _keras_torch()),
         "keras_jax.adam.eager": _claims(_HAT_ALL, _keras_jax_eager()),
         "keras_jax.adam.jit": _compiled(_HAT_ALL, _keras_jax_jit()),

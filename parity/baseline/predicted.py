@@ -98,6 +98,7 @@ def _twin(told: dict[str, Any]) -> Twin:
             **{name: _exceptional(arithmetic[name]) for name in _PLACES},
             threads=int(arithmetic.get("threads", 1)),
             grain=int(arithmetic.get("grain", 0)),
+            decays_by_zero=bool(arithmetic.get("decays_by_zero", False)),
         ),
         float(told["eps_for_zero"]),
         str(told["open_without_eps"]),

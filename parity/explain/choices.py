@@ -22,7 +22,8 @@ from parity.explain.running import Adam
 from parity.numerics.formats import Format
 
 _OWN_RUNG = ("factors", "first_moment", "second_moment", "decay_gradient", "decay_weights", "maximum", "update",
-             "rounding", "square_root", "subnormals", "clipping", "reduction")  # fmt: skip
+             "rounding", "square_root", "subnormals", "clipping", "reduction",
+             "decays_by_zero")  # fmt: skip
 _POWERS = frozenset({"k1", "k2", "i1", "i2", "r2", "step", "alpha"})
 """Scalars that are made of powers of beta."""
 
@@ -187,6 +188,11 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
             left, right = (" ".join(str(getattr(side.arithmetic, choice)).split()) for side in (one, other))
             shown = _apart(left, right)
             return form_family(left, right), f"{shown[0] or 'in the update'} -> {shown[1] or 'in the update'}"
+        case "decays_by_zero":
+            return (
+                Family.WEIGHT_DECAY,
+                "by 0, which makes NaN of infinite weights, on one side only",
+            )
         case "rounding":
             family = Family.ROUNDING
         case "square_root":
