@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parity.baseline.environments.pins import beside, is_exact, normal, parse_pins
+from parity.core.errors import ParityError
 
 
 def parsed(*pins):
@@ -19,6 +20,13 @@ def test_they_have_one_spelling():
     ]
     (marked,) = parsed("jax[ci, b] == 1 ; python_version > '3'")
     assert normal(marked) == 'jax[b,ci]==1; python_version > "3"'
+
+
+@pytest.mark.parametrize("beneath", ["tensorflow-cpu==2.21.0", "torch==2.13.0", "jax==0.10.2"])
+def test_keras_may_stand_on_any_of_its_three(beneath):
+    assert len(parsed("keras==3.15.1", beneath)) == 2
+    with pytest.raises(ParityError, match=r", torch for keras_torch\.\*, jax for keras_jax\.\*$"):
+        parsed("keras==3.15.1", "numpy")
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ KNOWN = tuple(canonicalize_name(package) for package in PACKAGES)
 def parse_pins(pins: Sequence[str], flag: str) -> tuple[Requirement, ...]:
     """The requirements that pins state, sorted by name; ParityError, naming the flag, where one cannot be installed.
 
-    Each is a package with releases, as ``keras==3.3.3``; a package is named once. Keras needs TensorFlow beside it,
-    as it brings no backend and the adapters have no other.
+    Each is a package with releases, as ``keras==3.3.3``; a package is named once. Keras needs TensorFlow, torch or JAX
+    beside it, as it brings no backend.
     """
     if not pins:
         raise ParityError(f"{flag}: no pin is given; for instance 'keras==3.3.3'")
@@ -45,10 +45,10 @@ def parse_pins(pins: Sequence[str], flag: str) -> tuple[Requirement, ...]:
         if name in found:
             raise ParityError(f"{flag}: {name} is pinned twice, {str(found[name])!r} and {pin!r}; name it once")
         found[name] = requirement
-    if "keras" in found and not found.keys() & set(TENSORFLOWS):
+    if "keras" in found and not found.keys() & {*TENSORFLOWS, "torch", "jax"}:
         raise ParityError(
             f"{flag} {str(found['keras'])!r}: keras brings no TensorFlow, which keras.adam.* runs on; "
-            "add a release of it, as --with 'tensorflow-cpu==2.21.0'"
+            "add a release of it, as --with 'tensorflow-cpu==2.21.0', torch for keras_torch.*, jax for keras_jax.*"
         )
     return tuple(found[name] for name in sorted(found))
 
