@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.case.case import Case
+from parity.case.case import DEFAULT, Case
 from parity.case.gradients import fill_gradients, fill_start, fill_weights
 from parity.comparison.distance import Distance, fold
 from parity.comparison.divergence import Label, Measured, label_metrics, to_table
@@ -270,4 +270,18 @@ class _Attempt:
             ),
             rows=rows,
             environments=self.convoy.environments,
+            stages=tuple(_stages(self.case)),
         )
+
+
+def _stages(case: Case) -> Iterator[str]:
+    """What stands around the step: stages, those of a kind with it; groups, and of what if of decay alone; defaults."""
+    stages = case.stages.stages()
+    kinds = {"clip": stages.clip and stages.clip.by, "schedule": stages.schedule and stages.schedule.decay}
+    for name in stages.names:
+        yield f"{name}.{kinds[name]}" if kinds.get(name) else name
+    own = {name for parameter in case.parameters if parameter.hyper for name in parameter.hyper.told()}
+    if own:
+        yield "groups.weight_decay" if own == {"weight_decay"} else "groups"
+    if DEFAULT in dict(case.hyper).values():
+        yield "defaults"

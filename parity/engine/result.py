@@ -136,7 +136,7 @@ class CellResult:
     """Everything a cell leaves but its table.
 
     key: digest of what determines it; a cell with the same key need not be run again. compared:
-    elements times steps over all pairs and quantities.
+    elements times steps over all pairs and quantities. stages: what stands around the step in its case, by name.
     """
 
     key: str
@@ -151,6 +151,7 @@ class CellResult:
     rows: int
     environments: dict[str, dict[str, object]]
     account: Account = Account()
+    stages: tuple[str, ...] = ()
 
     def outcome(self, name: str) -> Outcome:
         """That of an implementation by name."""

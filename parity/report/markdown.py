@@ -26,9 +26,10 @@ from parity.explain.explanation import Explanation
 from parity.explain.headlines import Headlines
 from parity.explain.ladder import Rung
 from parity.numerics.formats import FORMATS
-from parity.report import changes
+from parity.report import around, changes
 from parity.report.figures import choice_text, entry_lines, number_text, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import escape, table
+from parity.report.panels.around import around as stages_of
 from parity.report.panels.changes import Changes
 from parity.report.plots import plot
 from parity.report.plots.plot import Plots, Section
@@ -215,6 +216,7 @@ def render(run: Run, chosen: Headlines = NO_HEADLINES, plots: Plots = NO_PLOTS, 
         plot.titled(plots, Section.DIFFERENCE),
         _why(run, chosen, plots),
         plot.titled(plots, Section.EPSILON),
+        around.section(stages_of(run)),
         _cases(run),
         changes.section(changed),
         _environment(run),

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parity.report import figures, reproduction
+from parity.report import around, figures, reproduction
 from parity.report.html import changing, explained, wording
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(wording=wording, explained=explained, reproduction=reproduction)
-    environment.globals.update(changing=changing)
+    environment.globals.update(changing=changing, around=around)
     environment.filters.update(
         breakable=_breakable,
         ulp=figures.ulp_text,

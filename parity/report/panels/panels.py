@@ -14,6 +14,7 @@ from parity.engine.result import PairResult, Why
 from parity.explain.causes import BENIGN, Family
 from parity.explain.explanation import Answer
 from parity.explain.headlines import DTYPES
+from parity.report.panels.around import NO_STAGES, Around, around
 from parity.report.panels.changes import Changes
 from parity.report.panels.maps import Accuracy, EpsilonMap, HeatMap, accuracy, epsilon_maps, heat_map
 from parity.report.panels.side_by_side import UNCOMPARED
@@ -164,7 +165,10 @@ def _size(case: str, pair: PairResult) -> Size:
 
 @dataclass(frozen=True, slots=True)
 class Panels:
-    """What a page shows, section by section; views: by pair; changes: of documents that are shown with the run."""
+    """What a page shows, section by section.
+
+    views: by pair; changes: of documents that are shown with the run; around: of what stands around the step.
+    """
 
     conclusions: tuple[Conclusion, ...]
     heat: HeatMap
@@ -172,9 +176,10 @@ class Panels:
     epsilon: tuple[EpsilonMap, ...]
     accuracy: Accuracy
     changes: tuple[Changes, ...] = ()
+    around: Around = NO_STAGES
 
 
 def read_panels(run: Run, folder: Path, changes: tuple[Changes, ...] = ()) -> Panels:
     """From a run and its directory; ParityError where a file of it is missing, altered or of another schema."""
     views = read_views(run, folder)
-    return Panels(conclusions(run, views), heat_map(run), views, epsilon_maps(), accuracy(run), changes)
+    return Panels(conclusions(run, views), heat_map(run), views, epsilon_maps(), accuracy(run), changes, around(run))
