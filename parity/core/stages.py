@@ -45,6 +45,11 @@ class Clip:
     by: ClipBy
     limit: float
 
+    @property
+    def by_norm(self) -> bool:
+        """Whether it is a norm that is held."""
+        return self.by is not ClipBy.VALUE
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:

@@ -76,12 +76,15 @@ def _formula(actual: Standing, expected: Standing, shares: Mapping[Term, float])
     if not share:
         return
     one, other = actual.adam.twin.convention, expected.adam.twin.convention
+    clip = actual.trace.hyper.stages.clip
     if one.epsilon is not other.epsilon:
         yield Cause(Family.EPSILON_PLACEMENT, f"{one.epsilon} -> {other.epsilon}", share)
     elif one.bias_correction is not other.bias_correction:
         yield Cause(Family.BIAS_CORRECTION, "on one side only", share)
     elif one.maximum is not other.maximum and actual.trace.hyper.amsgrad:
         yield Cause(Family.AMSGRAD, f"maximum {one.maximum} -> {other.maximum}", share)
+    elif one.clip_factor is not other.clip_factor and clip and clip.by_norm:
+        yield Cause(Family.GRADIENT_CLIP, f"limit / norm {one.clip_factor} -> {other.clip_factor}", share)
     else:
         yield Cause(Family.STEP_COUNT, f"{one.step_count} -> {other.step_count}", share)
 

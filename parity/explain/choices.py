@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
 from parity.adam.convention import ClipFactor, Convention, Maximum
-from parity.adam.forms import DecayWeights, Factors, Update
+from parity.adam.forms import Clipping, DecayWeights, Factors, Update
 from parity.adam.kernels import Program
 from parity.adam.oracle import Oracle
 from parity.adam.scalars import Scalars, scalars
@@ -26,6 +26,8 @@ _OWN_RUNG = ("factors", "first_moment", "second_moment", "decay_gradient", "deca
              "decays_by_zero")  # fmt: skip
 _POWERS = frozenset({"k1", "k2", "i1", "i2", "r2", "step", "alpha"})
 """Scalars that are made of powers of beta."""
+_ROUNDED = 4 * float(np.finfo(np.float32).eps)
+"""Part of the largest lr up to which two schedules are one that is computed in float32, or in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
             told = f"limit / norm {_words(one.convention.clip_factor)} -> {_words(other.convention.clip_factor)}"
             return Family.GRADIENT_CLIP, told
         case "clipping":
-            family = Family.OPERATION_ORDER
+            family = _clipping_family(before, after)
         case "reduction":
             family = Family.OPERATION_ORDER
         case "lazy_rows":
@@ -205,6 +207,13 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
     return family, f"{_words(left)} -> {_words(right)}"
 
 
+def _clipping_family(before: Adam, after: Adam) -> Family:
+    """Another formula where a norm is held and one side alone adds 1e-6 to it."""
+    clip = after.hyper.stages.clip
+    added = {one.twin.arithmetic.clipping is Clipping.TORCH for one in (before, after)}
+    return Family.GRADIENT_CLIP if clip and clip.by_norm and len(added) == 2 else Family.OPERATION_ORDER
+
+
 def _apart(left: str, right: str) -> tuple[str, str]:
     """Two forms without the lines that they share; as they are where nothing would be left of one."""
     lines, others = ([line.strip() for line in form.split(";")] for form in (left, right))
@@ -223,7 +232,9 @@ def _values_told(before: Hyper, after: Hyper) -> tuple[Family, str]:
     if "lr" in differing and isinstance(before.lr, tuple) and isinstance(after.lr, tuple):
         apart = [abs(one - other) for one, other in zip(before.lr, after.lr, strict=True)]
         step = apart.index(max(apart))
-        return Family.SCHEDULE, f"lr of step {step + 1} {before.lr[step]:.9g} -> {after.lr[step]:.9g}"
+        rounded = max(apart) <= _ROUNDED * max(*before.lr, *after.lr)
+        family = Family.HYPERPARAMETER_ROUNDING if rounded else Family.SCHEDULE
+        return family, f"lr of step {step + 1} {before.lr[step]:.9g} -> {after.lr[step]:.9g}"
     told = ", ".join(f"{name} {_number(getattr(before, name))} -> {_number(getattr(after, name))}"
                      for name in differing)  # fmt: skip
     return (Family.EPSILON_VALUE if differing == ["eps"] else Family.HYPERPARAMETER_VALUE), told

@@ -111,3 +111,39 @@ def test_from_torch_to_the_paper(traced, tmp_path, dtype):
     assert not families & {Family.EPSILON_PLACEMENT, Family.STEP_COUNT, Family.UNEXPLAINED}
     assert sum(cause.share for cause in found.causes) == pytest.approx(1)
     assert found.sentence.startswith("the same Adam, rounded differently; every differing bit is accounted for by")
+
+
+EXPONENTIAL = {"schedule": {"decay": "exponential", "steps": 12, "rate": 0.5}}
+BY_NORM = {"clip": {"by": "global_norm", "limit": 0.1}}
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize(
+    ("actual", "stages", "named"),
+    [
+        ("torch.adam.forloop", BY_NORM, Family.GRADIENT_CLIP),
+        ("torch.adam.forloop", {"clip": {"by": "value", "limit": 0.1}}, None),
+        ("torch.adam.forloop", {"schedule": {"decay": "one_cycle", "steps": 12}}, Family.SCHEDULE),
+        ("optax.adam.jit", EXPONENTIAL, Family.HYPERPARAMETER_ROUNDING),
+    ],
+)
+def test_what_is_done_otherwise_around_the_step_is_named_and_its_rounding_is_none_of_it(traced, actual, stages, named):
+    pair = (actual, "numpy.adam.outside")
+    one = [{"name": "kernel", "shape": [7, 5]}]
+    inputs, traces = traced(*pair, dtype="float64", parameters=one, steps=12, stages=stages)
+    found = explain_traces(*(traces[name].folder for name in pair), inputs.case)
+    assert found.answer is Answer.EXPLAINED
+    shares = {cause.family: cause.share for cause in found.causes}
+    around = {Family.GRADIENT_CLIP, Family.SCHEDULE, Family.STEP_COUNT, Family.HYPERPARAMETER_ROUNDING}
+    assert around & {*shares} == ({named} - {None})
+    assert named is None or shares[named] > 0.99
+
+
+@pytest.mark.frameworks
+def test_the_formula_of_a_pair_without_a_ladder_is_that_of_the_norm(run_small):
+    everything = {"actual": "*", "expected": "*", "verdict": "DIVERGED", "because": "Only its causes are looked at."}
+    run = run_small("torch.adam.foreach", "numpy.adam.outside", dtypes=["float64"], stages=BY_NORM, expect=[everything])
+    (why,) = run.cells[0].account.pairs
+    assert why.answer == Answer.EXPLAINED
+    assert why.families[0][0] == Family.GRADIENT_CLIP
+    assert Family.STEP_COUNT not in dict(why.families)
