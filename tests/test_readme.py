@@ -47,7 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             match = re.search(rf"`(\w+\.toml)`:\n\n```toml\n{re.escape(text)}", README)
             if name or match:
                 (place / (name or match[1])).write_text(text, encoding="utf-8")  # type: ignore[index]
-    assert {path.name for path in place.iterdir()} == {"my_adam.py", "my_case.toml", "test_my_adam.py"}
+    shown = {"my_adam.py", "my_case.toml", "my_training.toml", "test_my_adam.py"}
+    assert {path.name for path in place.iterdir()} == shown
     shutil.copytree(ROOT / "examples", place / "examples")
     return place
 
