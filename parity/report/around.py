@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from parity.explain.causes import Family
 from parity.explain.explanation import sentence_of
 from parity.explain.headlines import FIRST
-from parity.report.figures import steps_text
+from parity.report.figures import number_text, steps_text
 from parity.report.markup import escape, table
 from parity.report.panels.around import FROM_SCRATCH, Absent, Around, Beside, Extent, Ground, Stage
 
@@ -27,7 +27,7 @@ TITLES = {
     Ground.ROUNDING: "The same everywhere, rounded differently",
     Ground.EPSILON: "The same everywhere, but for where epsilon stands",
     Ground.FORMULA: "Not the same everywhere",
-    Ground.UNEXPLAINED: "Not the same everywhere, and not all of it is explained",
+    Ground.UNEXPLAINED: "Not all that differs is explained",
 }
 
 SYMBOLS = {Ground.EQUAL: "=", Ground.ROUNDING: "≈", Ground.EPSILON: "≈", Ground.FORMULA: "≠", Ground.UNEXPLAINED: "≠"}
@@ -62,7 +62,9 @@ def _short(found: Around, name: str, other: str) -> str:
 
 def size(extent: Extent) -> str:
     """The difference of the weights, in units of lr."""
-    return "NaN/inf" if extent.lr == math.inf else steps_text(extent.lr)
+    if extent.lr < math.inf:
+        return steps_text(extent.lr)
+    return f"{number_text(extent.absolute)} where lr is 0" if extent.absolute < math.inf else "NaN/inf"
 
 
 def why(extent: Extent) -> str:
@@ -122,7 +124,7 @@ def _stage(stage: Stage) -> str:
     lines = [
         *(f"- {escape(line)}" for line in differences(stage)),
         *(f"- *Skipped:* {escape(absent(one))}" for one in stage.absent),
-        *(f"- *{' and '.join(one.between)}:* {escape(one.text)} {escape(one.fact)}" for one in stage.advice),
+        *(f"- *{' and '.join(one.between)}:* {one.text} {one.fact}" for one in stage.advice),
     ]
     cases = ", ".join(map(escape, stage.cases))
     return f"### {escape(stage.title)}\n\n{title(stage)} ({cases}).\n\n" + "\n".join(lines)

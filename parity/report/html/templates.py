@@ -56,6 +56,7 @@ def templates() -> Environment:
     environment.globals.update(changing=changing, around=around)
     environment.filters.update(
         breakable=_breakable,
+        coded=_coded,
         ulp=figures.ulp_text,
         lr=figures.steps_text,
         number=figures.number_text,
@@ -69,3 +70,12 @@ def _breakable(name: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[.])", name))
+
+
+def _coded(text: str) -> Markup:
+    """Text with code between backticks."""
+    from markupsafe import Markup, escape
+
+    parts = (Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+             for place, part in enumerate(text.split("`")))  # fmt: skip
+    return Markup("").join(parts)

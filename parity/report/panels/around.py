@@ -59,13 +59,14 @@ class Ground(IntEnum):
 class Extent:
     """A pair in one dtype over the cases of a stage: the worst ground, then the largest difference, and its case.
 
-    lr: of w, in units of lr; inf where NaN or inf stands on one side. families: those that are more than arithmetic,
-    the largest first.
+    lr: of w, in units of lr, inf where lr is 0; absolute: inf where NaN or inf stands on one side. families: those that
+    are more than arithmetic, the largest first.
     """
 
     dtype: str
     case: str
     lr: float
+    absolute: float
     ground: Ground
     families: tuple[str, ...]
 
@@ -202,7 +203,7 @@ def _extent(cell: CellResult, actual: str, expected: str) -> Extent:
     pair = next(one for one in cell.pairs if (one.actual, one.expected) == (actual, expected))
     why = next((one for one in cell.account.pairs if (one.actual, one.expected) == (actual, expected)), None)
     families = () if why is None else tuple(_more_than_arithmetic(why))
-    return Extent(cell.dtype, cell.case, _largest(pair), _ground(pair, why, families), families)
+    return Extent(cell.dtype, cell.case, *_largest(pair), _ground(pair, why, families), families)
 
 
 def _ground(pair: PairResult, why: Why | None, families: Sequence[str]) -> Ground:
@@ -225,10 +226,11 @@ def _more_than_arithmetic(why: Why) -> Iterator[str]:
             yield family
 
 
-def _largest(pair: PairResult) -> float:
-    worst = None if pair.weights is None else pair.weights.worst_max_steps
-    value = 0.0 if worst is None else float(worst.value)
-    return math.inf if math.isnan(value) else value
+def _largest(pair: PairResult) -> tuple[float, float]:
+    """Of w, in units of lr and as it is."""
+    found = () if pair.weights is None else (pair.weights.worst_max_steps, pair.weights.worst_max_abs)
+    lr, absolute = (0.0 if one is None else float(one.value) for one in found or (None, None))
+    return (math.inf if math.isnan(lr) else lr), (math.inf if math.isnan(absolute) else absolute)
 
 
 def _absent(cells: Sequence[CellResult], sides: Iterable[str]) -> Iterator[Absent]:
@@ -240,7 +242,8 @@ def _absent(cells: Sequence[CellResult], sides: Iterable[str]) -> Iterator[Absen
         for cell in cells:
             failure = next((one.failure for one in cell.outcomes if one.name == name), None)
             if failure is not None and failure.verdict is Kind.SKIPPED:
-                reasons.setdefault(failure.reason.removeprefix(f"{name}: "), set()).add(cell.dtype)
+                reason = failure.reason.removeprefix(f"{name}: ").removeprefix(f"{name.partition('.')[0]}: ")
+                reasons.setdefault(reason, set()).add(cell.dtype)
         for reason, here in reasons.items():
             where = () if here == dtypes else tuple(dtype for dtype in DTYPES if dtype in here)
             found.setdefault((reason, where), []).append(name)
