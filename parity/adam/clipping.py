@@ -94,6 +94,9 @@ def _scaled(g: np.ndarray, n: np.ndarray, c: np.generic, asked: Clip, clipping: 
     return scaled.astype(g.dtype)
 
 
+_IN_VECTORS = (Reduction.VECTORS, Reduction.UNFUSED_VECTORS)
+
+
 def _norm(tensors: Sequence[np.ndarray], reduction: Reduction) -> np.ndarray:
     """The Euclidean norm of tensors, flat, in their dtype: ()."""
     dtype = tensors[0].dtype
@@ -104,7 +107,7 @@ def _norm(tensors: Sequence[np.ndarray], reduction: Reduction) -> np.ndarray:
             wide = one.astype(np.float64)
             exact = _exact_squares(wide, np.zeros_like(wide), *exact)
         return np.asarray(np.sqrt(exact[0])).astype(dtype)
-    if reduction is Reduction.VECTORS:
+    if reduction in _IN_VECTORS:
         # The norm of all is that of the norms of each, which are kept in the dtype.
         norms = np.array([np.sqrt(_sum_of_squares(one.astype(working), reduction)) for one in tensors]).astype(dtype)
         return np.asarray(np.sqrt(_sum_of_squares(norms.astype(working), reduction))).astype(dtype)
@@ -123,8 +126,8 @@ def _widened(x: np.ndarray, working: np.dtype[Any], reduction: Reduction) -> np.
 
 def _sum_of_squares(values: np.ndarray, reduction: Reduction) -> float:
     lanes = 32 // values.dtype.itemsize
-    if reduction is Reduction.VECTORS:
-        return float(_in_vectors(values, lanes))
+    if reduction in _IN_VECTORS:
+        return float(_in_vectors(values, lanes, reduction is Reduction.VECTORS))
     if reduction is Reduction.CONTRACTED:
         return float(_contracted(values, values.dtype.type(0)))
     return _summed(values, reduction)
@@ -151,8 +154,8 @@ def _contracted(values: np.ndarray, total: Any) -> Any:
 
 
 @compiled
-def _in_vectors(values: np.ndarray, lanes: int) -> Any:
-    """A sum of squares in `lanes` sums side by side."""
+def _in_vectors(values: np.ndarray, lanes: int, fuses: bool) -> Any:
+    """A sum of squares in `lanes` sums side by side; fuses: the last ones of the rest are added by fma."""
     whole = values.size - values.size % lanes
     sums = np.zeros(lanes, values.dtype)
     for i in range(whole):
@@ -160,7 +163,7 @@ def _in_vectors(values: np.ndarray, lanes: int) -> Any:
         sums[i % lanes] = sums[i % lanes] + square
     total = _in_order(sums)
     rest = values.size - whole
-    fours = whole + (rest - rest % 4 if lanes == 8 else 0)
+    fours = whole + (rest - rest % 4 if lanes == 8 else 0) if fuses else values.size
     for i in range(whole, fours):
         square = values[i] * values[i]
         total = total + square

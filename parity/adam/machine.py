@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from parity.adam.arithmetic import Arithmetic, Exceptional
-from parity.adam.forms import DecayGradient, DecayWeights, FirstMoment, SecondMoment, Update
+from parity.adam.forms import DecayGradient, DecayWeights, FirstMoment, Reduction, SecondMoment, Update
 from parity.adam.twins import EARLIER, TWINS, Twin
+from parity.numerics.formats import Format, format_named
 
 
 class Engine(StrEnum):
@@ -131,7 +132,7 @@ def unconfirmed(implementation: str, machine: Machine) -> str:
 def twin_on(implementation: str, dtype: str, machine: Machine) -> Twin | None:
     """What an implementation claims to be on a machine; None where it claims nothing."""
     twin = TWINS.get(implementation, {}).get(dtype)
-    return None if twin is None else _on(twin, implementation, machine)
+    return None if twin is None else _on(twin, implementation, dtype, machine)
 
 
 def twins_on(implementation: str, dtype: str, machine: Machine) -> tuple[Twin, ...]:
@@ -147,7 +148,7 @@ def known_twins(dtype: str, machine: Machine) -> Iterator[tuple[str, Twin]]:
     for where in (machine, *_others(machine)):
         for name, twins in (*TWINS.items(), *EARLIER.items()):
             twin = twins.get(dtype)
-            twin = None if twin is None else _on(twin, name, where)
+            twin = None if twin is None else _on(twin, name, dtype, where)
             if twin is not None and twin not in seen:
                 seen.add(twin)
                 yield name, twin
@@ -159,10 +160,10 @@ def _others(machine: Machine) -> list[Machine]:
     return [replace(machine, architecture="x86_64", sets=one) for one in sets]
 
 
-def _on(twin: Twin, implementation: str, machine: Machine) -> Twin:
+def _on(twin: Twin, implementation: str, dtype: str, machine: Machine) -> Twin:
     engine, arithmetic = engine_of(implementation), twin.arithmetic
     if machine.architecture == "x86_64" and machine.sets.get(engine) in WITHOUT_FMA.get(engine, ()):
-        arithmetic = without_fma(arithmetic)
+        arithmetic = without_fma(arithmetic, format_named(dtype))
     if arithmetic.grain:
         arithmetic = replace(arithmetic, threads=machine.threads)
     return replace(twin, arithmetic=arithmetic)
@@ -175,14 +176,15 @@ _UNFUSED: Mapping[StrEnum, StrEnum] = MappingProxyType(
         FirstMoment.AVERAGE_FMA_NEW: FirstMoment.AVERAGE,
         FirstMoment.AVERAGE_FMA_OLD: FirstMoment.AVERAGE,
         FirstMoment.AVERAGE_FMA_L2: FirstMoment.AVERAGE,
+        FirstMoment.AVERAGE_FMA_FORMED: FirstMoment.AVERAGE,
         FirstMoment.TWO_KERNELS_FMA: FirstMoment.TWO_KERNELS,
-        SecondMoment.SQUARE_TWO_KERNELS_FMA: SecondMoment.SQUARE_TWO_KERNELS,
         SecondMoment.AVERAGE_FMA_NEW: SecondMoment.AVERAGE,
         SecondMoment.AVERAGE_FMA_OLD: SecondMoment.AVERAGE,
         SecondMoment.AVERAGE_FMA_L2: SecondMoment.AVERAGE,
         SecondMoment.AVERAGE_FMA_LEFT: SecondMoment.AVERAGE_LEFT,
         SecondMoment.AVERAGE_FMA_OLD_LEFT: SecondMoment.AVERAGE_LEFT,
         SecondMoment.TWO_KERNELS_FMA_LEFT: SecondMoment.TWO_KERNELS_LEFT,
+        SecondMoment.SQUARE_TWO_KERNELS_FMA: SecondMoment.SQUARE_TWO_KERNELS,
         SecondMoment.DIFFERENCE_FMA: SecondMoment.DIFFERENCE,
         SecondMoment.DIFFERENCE_TWO_FMA: SecondMoment.DIFFERENCE,
         Update.OUTSIDE_RECIPROCALS_FMA: Update.OUTSIDE_RECIPROCALS,
@@ -196,14 +198,29 @@ _UNFUSED: Mapping[StrEnum, StrEnum] = MappingProxyType(
 """Forms that contract, and what their kernels compute where they cannot."""
 
 
-def without_fma(arithmetic: Arithmetic) -> Arithmetic:
+_UNFUSED_REDUCTION = {one: one for one in Reduction} | {
+    Reduction.VECTORS: Reduction.UNFUSED_VECTORS,
+    Reduction.CONTRACTED: Reduction.IN_ORDER,
+}
+
+
+def without_fma(arithmetic: Arithmetic, stored: Format) -> Arithmetic:
     """The same kernels where the processor has no fused multiply-add: a tail is then computed as all the rest.
 
     Source: aten/src/ATen/cpu/vec/vec_base.h, torch 2.13; XLA under ``--xla_cpu_max_isa=AVX``, JAX 0.10.2.
     """
     places = {name: replace(getattr(arithmetic, name), **_unfused(getattr(arithmetic, name)))
               for name in ("only", "alone", "zero_dimensional")}  # fmt: skip
-    return replace(arithmetic, **_unfused(arithmetic), **places, lanes=1, grain=0, tail=Exceptional())
+    return replace(
+        arithmetic,
+        **_unfused(arithmetic),
+        **places,
+        # Squares of halves are exact in float32, in which they are summed up, so that fma and sum are one.
+        reduction=arithmetic.reduction if stored.dtype.itemsize < 4 else _UNFUSED_REDUCTION[arithmetic.reduction],
+        lanes=1,
+        grain=0,
+        tail=Exceptional(),
+    )
 
 
 def _unfused(forms: Arithmetic | Exceptional) -> dict[str, Any]:

@@ -69,7 +69,13 @@ def test_what_claims_nothing_is_not_unconfirmed():
 
 
 def test_every_implementation_has_the_engine_of_its_framework():
-    engines = {"numpy": Engine.NUMPY, "torch": Engine.TORCH, "jax": Engine.XLA}
+    engines = {
+        "numpy": Engine.NUMPY,
+        "torch": Engine.TORCH,
+        "keras_torch": Engine.TORCH,
+        "jax": Engine.XLA,
+        "keras_jax": Engine.XLA,
+    }
     for name, one in shipped_implementations().items():
         expected = Engine.XLA if name.endswith(".xla") else engines.get(one.framework, Engine.TENSORFLOW)
         assert engine_of(name) is expected

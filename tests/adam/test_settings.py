@@ -12,8 +12,8 @@ from parity.implementations.registry import shipped_implementations
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400)]
 
-TORCH = ("torch.*", "numpy.adam.outside")
-XLA = ("optax.*", "keras.adam.xla", "numpy.adam.hat")
+TORCH = ("torch.*", "keras_torch.*", "numpy.adam.outside")
+XLA = ("optax.*", "keras_jax.*", "keras.*.xla", "numpy.adam.hat")
 TENSORFLOW = ("keras.*", "tensorflow.*", "tf_keras.*", "numpy.adam.hat")
 
 SETTINGS = {
@@ -50,13 +50,23 @@ LONG = [{"name": "a", "shape": [70001]}, {"name": "b", "shape": [70013]}]
 
 HYPER = {"lr": 0.01, "eps": 1e-4}
 CASES = {
-    "plain": {"parameters": TAILS, "steps": 20},
+    "plain": {"parameters": TAILS, "steps": 20, "hyper": HYPER},
     "small-betas": {"parameters": TAILS[:2], "steps": 12, "hyper": {**HYPER, "beta1": 0.4, "beta2": 0.3}},
     "l2": {"parameters": TAILS, "steps": 12, "hyper": {**HYPER, "weight_decay": 0.1}},
     "decoupled": {"parameters": TAILS, "steps": 12, "hyper": {**HYPER, "weight_decay": 0.1, "decoupled": True}},
     "one-tensor": {"parameters": TAILS[:1], "steps": 12, "hyper": {**HYPER, "amsgrad": True}},
     "threads": {"parameters": LONG, "steps": 2, "hyper": {**HYPER, "weight_decay": 0.1}},
 }
+CLIPPED = {
+    f"clip-{by}": {"parameters": TAILS, "steps": 6, "hyper": HYPER, "stages": {"clip": {"by": by, "limit": 0.05}}}
+    for by in ("norm", "global_norm")
+}
+"""Of torch, whose norms are sums over whole tensors."""
+
+
+def cases_under(setting):
+    """The cases that are asked under a setting, with their keys."""
+    return {**CASES, **CLIPPED} if SETTINGS[setting] is TORCH else CASES
 
 
 def held_under(setting, implementations, cases, folder, keyword=""):
@@ -79,9 +89,10 @@ ALL = [pytest.param(one, marks=[] if one in WITH_OTHER_BITS else pytest.mark.exh
 def settled(request, tmp_path_factory, case_text):
     """Small cases in four dtypes, under a setting."""
     folder = tmp_path_factory.mktemp("setting")
-    for name, keys in CASES.items():
+    asked = cases_under(request.param)
+    for name, keys in asked.items():
         (folder / f"{name}.toml").write_text(case_text(dtypes=DTYPES, expect=None, **keys))
-    cases = [folder / f"{name}.toml" for name in CASES]
+    cases = [folder / f"{name}.toml" for name in asked]
     run, held = held_under(request.param, SETTINGS[request.param], cases, folder / "run")
     return request.param, run, held
 
@@ -102,7 +113,7 @@ def test_every_claim_holds_under_every_setting(settled):
     assert len(names) > 3
     # Keras's Adam has no L2.
     lacks = {"l2", "threads"} if SETTINGS[setting] is TENSORFLOW else set()
-    assert asked == (set(DTYPES), set(CASES) - lacks)
+    assert asked == (set(DTYPES), set(cases_under(setting)) - lacks)
 
 
 def test_the_frameworks_say_what_is_in_force(settled):
