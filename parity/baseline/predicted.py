@@ -18,6 +18,7 @@ from parity.adam.forms import (
     Factors,
     FirstMoment,
     Largest,
+    Rates,
     Reduction,
     SecondMoment,
     Update,
@@ -102,6 +103,7 @@ def _twin(told: dict[str, Any]) -> Twin:
         ),
         float(told["eps_for_zero"]),
         str(told["open_without_eps"]),
+        Rates(told.get("rates", Rates.DOUBLE)),
     )
 
 
