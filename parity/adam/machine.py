@@ -85,7 +85,7 @@ CONFIRMED: Mapping[tuple[str, str], Mapping[str, tuple[str, ...]]] = MappingProx
             Engine.NUMPY: (),
             Engine.TORCH: ("DEFAULT", "AVX2", "AVX512"),
             Engine.TENSORFLOW: (),
-            Engine.XLA: ("SSE4_2", "AVX", "AVX2", "AVX512", "AVX512_VNNI", "AVX512_BF16"),
+            Engine.XLA: ("AVX", "AVX2", "AVX512", "AVX512_BF16"),
         },
     }
 )
