@@ -63,10 +63,13 @@ CLIPPED = {
 }
 """Of torch, whose norms are sums over whole tensors."""
 
+SHARED = {"threads-without-decay": {"parameters": LONG, "steps": 2, "hyper": HYPER}}
+"""Of Keras on torch, which has no L2, and a tail in both moments."""
+
 
 def cases_under(setting):
     """The cases that are asked under a setting, with their keys."""
-    return {**CASES, **CLIPPED} if SETTINGS[setting] is TORCH else CASES
+    return {**CASES, **CLIPPED, **SHARED} if SETTINGS[setting] is TORCH else CASES
 
 
 def held_under(setting, implementations, cases, folder, keyword=""):
