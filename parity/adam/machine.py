@@ -59,15 +59,21 @@ def machine_of(environment: Mapping[str, Any]) -> Machine:
 
 
 class Claim(NamedTuple):
-    """Implementations of a pattern of names, whose kernels they run, and the releases that were confirmed."""
+    """Implementations of a pattern of names, whose kernels they run, and the releases that were confirmed.
+
+    sets: instruction sets, where they were confirmed on fewer than others of their engine.
+    """
 
     pattern: str
     engine: Engine
     releases: Mapping[str, str]
+    sets: tuple[str, ...] = ()
 
 
 CLAIMS = (
     Claim("numpy.*", Engine.NUMPY, {}),
+    # The C++ compiler has a say in it too.
+    Claim("torch.*.compiled", Engine.TORCH, {"torch": "2.13"}, ("AVX512",)),
     Claim("torch.*", Engine.TORCH, {"torch": "2.13"}),
     Claim("keras_torch.*", Engine.TORCH, {"torch": "2.13", "keras": "3.15"}),
     Claim("keras_jax.*", Engine.XLA, {"jaxlib": "0.10", "keras": "3.15"}),
@@ -119,7 +125,7 @@ def unconfirmed(implementation: str, machine: Machine) -> str:
         seen = ", ".join(f"{architecture} of {vendor}" for architecture, vendor in CONFIRMED)
         here = f"{machine.architecture or 'an unknown architecture'} of {machine.vendor or 'an unknown vendor'}"
         return f"confirmed on {seen}; nobody has seen {here}"
-    known = sets[claim.engine]
+    known = claim.sets or sets[claim.engine]
     if known and (here := machine.sets.get(claim.engine, "an unknown instruction set")) not in known:
         return f"confirmed with {claim.engine} on {', '.join(known)}; nobody has seen {here}"
     for package, release in claim.releases.items():

@@ -7,7 +7,7 @@ import pytest
 import parity
 from parity.adam.machine import Engine, engine_of
 from parity.case.catalogue import select_cases
-from parity.engine.findings import Topic
+from parity.engine.findings import Severity, Topic
 from parity.implementations.registry import shipped_implementations
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400)]
@@ -105,12 +105,14 @@ def test_every_claim_holds_under_every_setting(settled):
     broken = [
         f"{cell.case} {cell.dtype} {one.implementation} on {one.machine}: {one.broken} of {one.compared}"
         for cell, one in held
-        if one.broken
+        if one.broken and not one.unconfirmed
     ]
     assert broken == []
+    # What was confirmed on fewer instruction sets than the rest of its framework says so.
+    held = [(cell, one) for cell, one in held if not one.unconfirmed]
     assert {one.source for _, one in held} == {"claimed"}
     assert not [one for cell, one in held if one.differing]
-    assert not [one for one in run.findings if one.topic is Topic.CLAIM]
+    assert not [one for one in run.findings if one.topic is Topic.CLAIM and one.severity is Severity.ALARM]
     names = {one.implementation for _, one in held}
     asked = {cell.dtype for cell, _ in held}, {cell.case for cell, _ in held}
     assert len(names) > 3
@@ -136,5 +138,7 @@ def test_every_claim_holds_on_the_whole_catalogue(setting, tmp_path):
         "numpy.adam.hat.store",
         "numpy.adam.inside.store",
     }
-    assert [(cell.case, cell.dtype, one.implementation) for cell, one in held if one.broken] == []
+    assert [
+        (cell.case, cell.dtype, one.implementation) for cell, one in held if one.broken and not one.unconfirmed
+    ] == []
     assert run.exit_code == 0
