@@ -36,7 +36,7 @@ def clip(
             in_order = sorted(places, key=lambda place: by_name[place.start])
         norm = _norm([row[place] for place in in_order], reduction)
         for place in places:
-            out[place] = _scaled(row[place], norm, number(asked.limit), asked, clipping)
+            out[place] = _scaled(row[place], norm, number(asked.limit), asked, clipping, len(places))
     return out
 
 
@@ -46,7 +46,8 @@ def clip_exactly(
     """The same in (nearly) exact arithmetic; row (size,) and result are double-doubles."""
     high, low = row.high.copy(), row.low.copy()
     if asked.by is ClipBy.VALUE:
-        outside = np.abs(high) > asked.limit
+        size = np.abs(high)
+        outside = (size > asked.limit) | ((size == asked.limit) & (low * np.sign(high) > 0))
         high[outside], low[outside] = np.copysign(asked.limit, high[outside]), 0.0
         return DoubleDouble(high, low)
     added = 1e-6 if factor is ClipFactor.WITH_1E_6 else 0.0
@@ -55,7 +56,7 @@ def clip_exactly(
         for place in places:
             total = _exact_squares(high[place], low[place], *total)
         norm = _root_and(*total, added)
-        if not norm[0] <= asked.limit:
+        if not norm <= (asked.limit, 0.0):
             for place in places:
                 _scale_exactly(high[place], low[place], asked.limit, *norm)
     return DoubleDouble(high, low)
@@ -72,7 +73,7 @@ def _together(layout: Layout, present: np.ndarray, by: ClipBy) -> Iterator[list[
         yield from ([place] for place in places)
 
 
-def _scaled(g: np.ndarray, n: np.ndarray, c: np.generic, asked: Clip, clipping: Clipping) -> np.ndarray:
+def _scaled(g: np.ndarray, n: np.ndarray, c: np.generic, asked: Clip, clipping: Clipping, tensors: int) -> np.ndarray:
     one, scaled = g.dtype.type(1), g
     match clipping:
         case Clipping.TORCH:
@@ -85,12 +86,14 @@ def _scaled(g: np.ndarray, n: np.ndarray, c: np.generic, asked: Clip, clipping: 
             scaled = g * (factor + (n - n)).astype(g.dtype)
         case Clipping.KERAS | Clipping.KERAS_COMPILED | Clipping.TENSORFLOW:
             scaled = (g * c).astype(g.dtype) / np.maximum(n, c)
-        case Clipping.OPTAX:
+        case Clipping.OPTAX | Clipping.OPTAX_COMPILED:
             # XLA keeps the inverse of a bfloat16 in float32.
             inverse = np.float32(1) / np.float32(n) if format_of(g).name == "bfloat16" else one / n
-            scaled = g if n < c else (g * inverse).astype(g.dtype) * c
+            shared = clipping is Clipping.OPTAX_COMPILED and tensors > 1
+            quotient = g / n if g.size == 1 or shared else g * inverse
+            scaled = g if n < c else quotient.astype(g.dtype) * c
         case _:
-            scaled = g * (c / n) if n > c else g
+            scaled = g if n <= c else g * (c / n)
     return scaled.astype(g.dtype)
 
 

@@ -6,7 +6,9 @@ Arrays: w, m, v, vmax, the gradient g, and x, which is vmax under AMSGrad and v 
 step: -lr / k1; alpha: lr * r2 / k1; back: -lr; decay: lr * wd; shrink: 1 - lr * wd; divisor: r2 * step; shift and
 wide_shift: eps / step. Lines that begin with
 ``decoupled:``, ``l2:``, ``without l2:`` or ``amsgrad:`` belong to the form only where that is asked for, those with
-``given:`` or ``formed:`` where the gradient is as it was given or its elements were changed before the step, those with
+``given:`` or ``formed:`` where the gradient is as it was given or its elements were changed before the step (``kept:``
+or ``changed:``: also by L2 decay or a norm; ``unclipped:`` or ``clipped:``: by those or a limit), ``together:`` or
+``apart:`` where nothing or a loss scale stands between update and weights, those with
 ``with eps:`` or ``without eps:`` where eps, rounded, is another number than 0 or not.
 `Clipping`, `Reduction` and `Rates`, what is done around a step, are words.
 """
@@ -26,6 +28,7 @@ class FirstMoment(StrEnum):
     AVERAGE_FMA_OLD = "m = fma(b1, m, c1 * g)"
     AVERAGE_FMA_L2 = "without l2: m = fma(c1, g, b1 * m); l2: m = fma(b1, m, c1 * g)"
     AVERAGE_FMA_FORMED = "given: m = fma(c1, g, b1 * m); formed: m = fma(b1, m, c1 * g)"
+    AVERAGE_FMA_L2_FORMED = "kept: m = fma(c1, g, b1 * m); changed: m = fma(b1, m, c1 * g)"
     DIFFERENCE = "m = m + (g - m) * c1"
     DIFFERENCE_FMA = "m = fma(g - m, c1, m)"
     LERP = "m = lerp(m, g, c1)"
@@ -44,6 +47,7 @@ class SecondMoment(StrEnum):
     AVERAGE_FMA_OLD = "v = fma(b2, v, c2 * (g * g))"
     AVERAGE_FMA_OLD_LEFT = "v = fma(b2, v, (c2 * g) * g)"
     AVERAGE_FMA_L2 = "without l2: v = fma(c2, g * g, b2 * v); l2: v = fma(b2, v, c2 * (g * g))"
+    AVERAGE_FMA_CLIPPED = "unclipped: v = fma(c2, g * g, b2 * v); clipped: v = fma(b2, v, c2 * (g * g))"
     TWO_KERNELS_LEFT = "v = b2 * v; v = v + (c2 * g) * g"
     TWO_KERNELS_FMA_LEFT = "v = b2 * v; v = fma(c2 * g, g, v)"
     SQUARE_TWO_KERNELS = "q = g * g; v = b2 * v; d = c2 * q; v = v + d"
@@ -73,7 +77,8 @@ class Update(StrEnum):
     """
     OUTSIDE_RECIPROCALS_FMA = """
         h = v * i2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
-        u = (m * i1) / (sqrt(h) + eps); decoupled: u = fma(wd, w, u); w = fma(back, u, w)
+        u = (m * i1) / (sqrt(h) + eps); decoupled: u = fma(wd, w, u);
+        together: w = fma(back, u, w); apart: w = w + back * u
     """
     OUTSIDE_QUOTIENTS = """
         h = v / k2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
@@ -81,7 +86,8 @@ class Update(StrEnum):
     """
     OUTSIDE_QUOTIENTS_FMA = """
         h = v / k2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
-        u = m / (k1 * (sqrt(h) + eps)); decoupled: u = fma(wd, w, u); w = fma(back, u, w)
+        u = m / (k1 * (sqrt(h) + eps)); decoupled: u = fma(wd, w, u);
+        together: w = fma(back, u, w); apart: w = w + back * u
     """
     OUTSIDE_XLA_HALF = """
         h = v * i2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
@@ -136,11 +142,12 @@ class DecayWeights(StrEnum):
 class Clipping(StrEnum):
     """How a gradient g whose tensor or tensors have the norm n is scaled to a limit c, each operation rounded.
 
-    PLAIN: ``g * (c / n)`` where n > c. TORCH: ``g * min(1 / (n + 1e-6) * c, 1)``; torch/nn/utils/clip_grad.py, torch
-    2.13. KERAS: ``g * (c * min(1 / n, 1 / c) + (n - n))``; keras/src/optimizers/base_optimizer.py, Keras 3.15.1; of a
-    single tensor as TENSORFLOW. KERAS_COMPILED: the same in a graph or under XLA, where a mean is formed by a product.
-    TENSORFLOW: ``g * c / max(n, c)``; tensorflow/python/ops/clip_ops.py, TensorFlow 2.21. OPTAX: ``g * (1 / n) * c``
-    where not n < c, as XLA divides by a scalar; optax/transforms/_clipping.py, optax 0.2.8.
+    PLAIN: ``g * (c / n)`` where not n <= c. TORCH: ``g * min(1 / (n + 1e-6) * c, 1)``; torch/nn/utils/clip_grad.py,
+    torch 2.13. KERAS: ``g * (c * min(1 / n, 1 / c) + (n - n))``; keras/src/optimizers/base_optimizer.py, Keras 3.15.1;
+    of a single tensor as TENSORFLOW. KERAS_COMPILED: the same in a graph or under XLA, where a mean is formed by a
+    product. TENSORFLOW: ``g * c / max(n, c)``; tensorflow/python/ops/clip_ops.py, TensorFlow 2.21. OPTAX:
+    ``g * (1 / n) * c`` where not n < c, as XLA divides by a scalar, or ``g / n * c`` of a single element;
+    optax/transforms/_clipping.py, optax 0.2.8. OPTAX_COMPILED: the quotient also where several tensors share the norm.
     """
 
     PLAIN = "plain"
@@ -149,6 +156,7 @@ class Clipping(StrEnum):
     KERAS_COMPILED = "keras_compiled"
     TENSORFLOW = "tensorflow"
     OPTAX = "optax"
+    OPTAX_COMPILED = "optax_compiled"
 
 
 class Reduction(StrEnum):
@@ -174,7 +182,7 @@ class Rates(StrEnum):
 
     DOUBLE: as they stand. TORCH: cosine decay from the lr before, and up again past its end; one cycle with phases that
     end a step earlier; else DOUBLE. KERAS: in float32, of the number of batches. OPTAX: in float32, and all but
-    exponential decay in double for float64 weights.
+    exponential decay in double for float64 weights; XLA's own cosine is now and then an ULP from the rounded one.
     """
 
     DOUBLE = "double"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -64,8 +65,9 @@ def taken(
     if not stages.change_gradients:
         yield from blocks
         return
-    scaling = None if stages.loss_scale is None else _Scaling(stages.loss_scale)
+    scaling = None if stages.loss_scale is None else _Scaling(stages.loss_scale, clipping)
     sums: np.ndarray | None = None
+    given = np.zeros(len(layout.parameters), bool)
     for block in blocks:
         rows, present = block.gradients.copy(), block.present.copy()
         updates = np.ones(len(block.steps), bool)
@@ -78,7 +80,9 @@ def taken(
                     number = (step - 1) % stages.accumulate + 1
                     sums = _added(sums if number > 1 else None, row, number, stages.accumulate, clipping)
                     updates[place], row = number == stages.accumulate, sums
-                if stages.clip is not None:
+                    given = present[place] | (given & (number > 1))
+                    present[place] = given
+                if stages.clip is not None and updates[place]:
                     row = clip(row, present[place], layout, stages.clip, clipping, reduction)
                 rows[place] = -row if stages.maximize else row
         present &= updates[:, None]
@@ -118,10 +122,11 @@ def taken_exactly(blocks: Iterable[Block], layout: Layout, stages: Stages, facto
     if not stages.change_gradients:
         yield from blocks
         return
-    scaling = None if stages.loss_scale is None else _Scaling(stages.loss_scale)
-    mean = from_double(np.zeros(layout.size))
+    scaling = None if stages.loss_scale is None else _Scaling(stages.loss_scale, Clipping.PLAIN)
+    mean, given = from_double(np.zeros(layout.size)), np.zeros(len(layout.parameters), bool)
     for block in blocks:
         high, low = np.zeros((2, *block.gradients.shape))
+        present = block.present.copy()
         updates = np.ones(len(block.steps), bool)
         for place, step in enumerate(block.steps):
             row = block.gradients[place]
@@ -130,13 +135,15 @@ def taken_exactly(blocks: Iterable[Block], layout: Layout, stages: Stages, facto
                     updates[place] = scaling.unscaled(row)[1]
             number = (step - 1) % stages.accumulate + 1
             updates[place] &= number == stages.accumulate
+            given = present[place] | (given & (number > 1))
+            present[place] = given
             _into_mean(*mean, row.astype(np.float64), float(number))
             high[place], low[place] = mean
             if stages.clip is not None and updates[place]:
-                high[place], low[place] = clip_exactly(mean, block.present[place], layout, stages.clip, factor)
+                high[place], low[place] = clip_exactly(mean, given, layout, stages.clip, factor)
         if stages.maximize:
             high, low = -high, -low
-        yield block._replace(gradients=high, present=block.present & updates[:, None], updates=updates, low=low)
+        yield block._replace(gradients=high, present=present & updates[:, None], updates=updates, low=low)
 
 
 @compiled
@@ -155,15 +162,18 @@ def _added(sums: np.ndarray | None, row: np.ndarray, number: int, of: int, clipp
     """The accumulated gradient after so many of a mean, as each framework forms it."""
     match clipping:
         case Clipping.KERAS | Clipping.KERAS_COMPILED | Clipping.TENSORFLOW:
-            total = row if sums is None else row + sums
+            # Not the row itself, which is written to.
+            total = row.copy() if sums is None else row + sums
             one = row.dtype.type
             folded = clipping is Clipping.KERAS_COMPILED
             mean: np.ndarray = (total * one(1 / of) if folded else total / one(of)).astype(row.dtype)
             return mean if number == of else total
-        case Clipping.OPTAX:
-            before = np.zeros_like(row) if sums is None else sums
-            moved: np.ndarray = (before + (row - before) / row.dtype.type(number)).astype(row.dtype)
-            return moved
+        case Clipping.OPTAX | Clipping.OPTAX_COMPILED:
+            # The mean is kept in float32, whatever the dtype of the gradients; only the last is used as it is formed.
+            before: np.ndarray = np.zeros(row.shape, np.float32) if sums is None else sums
+            wide = row.astype(np.float64 if row.dtype.itemsize == 8 else np.float32)
+            moved: np.ndarray = before + (wide - before) / wide.dtype.type(number)
+            return moved.astype(row.dtype if number == of else np.float32)
         case _:
             # As the gradient of a loss that is divided by their number.
             part: np.ndarray = (row / row.dtype.type(of)).astype(row.dtype)
@@ -173,18 +183,24 @@ def _added(sums: np.ndarray | None, row: np.ndarray, number: int, of: int, clipp
 class _Scaling:
     """A loss scale on its way."""
 
-    def __init__(self, table: LossScale) -> None:
-        self._table, self._scale, self._good = table, table.initial, 0
+    def __init__(self, table: LossScale, clipping: Clipping) -> None:
+        # GradScaler keeps its scale, and the inverse of it, in float32.
+        self._number: type[np.generic] | None = np.float32 if clipping is Clipping.TORCH else None
+        self._table, self._scale, self._good = table, self._kept(table.initial), 0
 
     def unscaled(self, row: np.ndarray) -> tuple[np.ndarray, bool]:
         """Gradients as they are after the scale, and whether all are finite; then the scale of the next step."""
-        scale = row.dtype.type(self._scale)
-        back: np.ndarray = ((row * scale).astype(row.dtype) * row.dtype.type(1 / self._scale)).astype(row.dtype)
+        number, table = self._number or row.dtype.type, self._table
+        scaled = (row * row.dtype.type(self._scale)).astype(row.dtype)
+        back: np.ndarray = (scaled * np.asarray(number(1 / self._scale))).astype(row.dtype)
         finite = bool(np.isfinite(back).all())
-        table = self._table
         self._good = self._good + 1 if finite else 0
         if not finite:
-            self._scale *= table.backoff
+            self._scale = self._kept(self._scale * table.backoff)
         elif self._good == table.interval:
-            self._scale, self._good = self._scale * table.growth, 0
+            grown = self._kept(self._scale * table.growth)
+            self._scale, self._good = grown if math.isfinite(grown) else self._scale, 0
         return back, finite
+
+    def _kept(self, scale: float) -> float:
+        return scale if self._number is None else float(self._number(scale))

@@ -48,7 +48,10 @@ def _rates(schedule: Schedule, lr: float, updates: int, rates: Rates, wide: bool
     if rates is Rates.OPTAX and schedule.decay is Decay.ONE_CYCLE:
         number = np.float64 if wide else np.float32
         return tuple(_piecewise(lr, schedule.steps, update, number) for update in range(updates))
-    if rates is Rates.KERAS or (rates is Rates.OPTAX and not (cosine and wide)):
+    if rates is Rates.OPTAX and cosine:
+        number = np.float64 if wide else np.float32
+        return tuple(_cosine_decay(schedule, lr, update, number) for update in range(updates))
+    if rates is Rates.KERAS or rates is Rates.OPTAX:
         return tuple(float(_in_float32(schedule, lr, update)) for update in range(updates))
     return tuple(lr * schedule.factor(update) for update in range(updates))
 
@@ -82,7 +85,7 @@ def _annealed(start: float, end: float, share: float) -> float:
 
 
 def _in_float32(schedule: Schedule, lr: float, update: int) -> Any:
-    """Every operation rounded to float32, as Keras's and optax's functions of a count do it."""
+    """Every operation rounded to float32, as Keras's functions of a count do it, and optax's exponential decay."""
     number = np.float32
     n, steps, rate = number(update), number(schedule.steps), number(schedule.rate)
     match schedule.decay:
@@ -94,6 +97,13 @@ def _in_float32(schedule: Schedule, lr: float, update: int) -> Any:
             return number(lr) * number(float(rate) ** float(n / steps))
         case _:
             return number(lr) / (number(1) + rate * (n / steps))
+
+
+def _cosine_decay(schedule: Schedule, lr: float, update: int, number: Any) -> float:
+    """cosine_decay_schedule, every operation in a format; optax/schedules/_schedule.py, optax 0.2.8."""
+    angle = number(math.pi) * number(min(update, schedule.steps)) / number(schedule.steps)
+    cosine = number(0.5) * (number(1) + number(math.cos(angle)))
+    return float(number(lr) * (number(1 - schedule.floor) * cosine + number(schedule.floor)))
 
 
 def _piecewise(lr: float, steps: int, update: int, number: Any) -> float:

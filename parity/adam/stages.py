@@ -37,11 +37,18 @@ def _formed(stages: Stages) -> bool:
 
 def _asked_for(text: str, hyper: Hyper, has_eps: bool) -> str:
     """A program without the lines whose condition does not hold."""
-    decays = hyper.weight_decay != 0
+    decays, clips = hyper.weight_decay != 0, hyper.stages.clip is not None
+    l2 = decays and not hyper.decoupled
     asked = {
         "decoupled": decays and hyper.decoupled,
-        "l2": decays and not hyper.decoupled,
-        "without l2": not decays or hyper.decoupled,
+        "l2": l2,
+        "without l2": not l2,
+        "kept": not (l2 or hyper.stages.maximize or clips),
+        "changed": l2 or hyper.stages.maximize or clips,
+        "unclipped": not (l2 or clips),
+        "clipped": l2 or clips,
+        "together": hyper.stages.loss_scale is None,
+        "apart": hyper.stages.loss_scale is not None,
         "amsgrad": hyper.amsgrad,
         "given": not _formed(hyper.stages),
         "formed": _formed(hyper.stages),

@@ -30,7 +30,8 @@ class Twin:
     """A from-scratch Adam that is to equal an implementation bit for bit: its formula and its arithmetic.
 
     eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0. rates: how
-    lr is formed under a schedule. open_around: stages around the step under which nothing is claimed, and why.
+    lr is formed under a schedule. open_around: stages, or what is clipped and decays, under which nothing is claimed,
+    and why.
     """
 
     convention: Convention
@@ -48,7 +49,10 @@ class Twin:
         """Why nothing is claimed for these hyperparameters; empty where the claim holds."""
         if not (asked.eps or self.eps_for_zero) and self.open_without_eps:
             return self.open_without_eps
-        return next((why for stage, why in self.open_around if stage in asked.stages.names), "")
+        stages = asked.stages
+        kinds = (stages.clip and stages.clip.by, stages.schedule and stages.schedule.decay)
+        named = {*stages.names, *(str(one) for one in kinds if one)}
+        return next((why for stage, why in self.open_around if stage in named), "")
 
 
 _HALVES = ("float16", "bfloat16")
@@ -279,11 +283,11 @@ def _optax_jit() -> dict[str, Arithmetic]:
     contracted = replace(
         plain_ones["float32"],
         first_moment=FirstMoment.AVERAGE_FMA_FORMED,
-        second_moment=SecondMoment.AVERAGE_FMA_L2,
+        second_moment=SecondMoment.AVERAGE_FMA_CLIPPED,
         update=Update.OUTSIDE_QUOTIENTS_FMA,
         decay_gradient=DecayGradient.FMA,
         only=Exceptional(update=Update.OUTSIDE_RECIPROCALS_FMA),
-        alone=Exceptional(first_moment=FirstMoment.AVERAGE_FMA_L2, update=Update.OUTSIDE_QUOTIENTS_FMA),
+        alone=Exceptional(first_moment=FirstMoment.AVERAGE_FMA_L2_FORMED, update=Update.OUTSIDE_QUOTIENTS_FMA),
     )
     half = replace(
         plain_ones["float16"],
@@ -349,37 +353,48 @@ _AROUND: Mapping[str, tuple[ClipFactor, Clipping, Reduction, Rates]] = MappingPr
 """What each framework does around a step; from the first part of a name."""
 
 
-_OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+_CONTRACTS = "XLA compiles what is done to a gradient together with the step, and contracts other products and sums"
+_OWN_COSINE = "cos and pow of XLA, and of a graph of TensorFlow, are off by one ULP at some steps"
+
+_OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str], ...] = (
+    (("keras.xla", "keras_jax.jit"), (*FORMATS,), ("clip", "accumulate", "loss_scale"), _CONTRACTS),
     (
-        ("optax.jit", "keras.xla", "keras_jax.jit"),
-        ("clip", "accumulate", "loss_scale"),
-        "XLA compiles what is done to a gradient together with the step, and contracts other products and sums",
+        ("optax.plain", "optax.jit"),
+        ("float64", "float32", "float16"),
+        ("accumulate",),
+        "MultiSteps chooses by lax.cond, whose branches XLA compiles whole",
     ),
     (
         ("optax.plain",),
-        ("accumulate", "loss_scale"),
-        "MultiSteps and apply_if_finite choose by lax.cond, whose branches XLA compiles whole",
+        ("float64", "float32"),
+        ("loss_scale",),
+        "apply_if_finite chooses by lax.cond, whose branches XLA compiles whole",
     ),
-    (
-        ("optax.plain", "optax.jit", "keras.function", "keras.xla", "keras_jax.eager", "keras_jax.jit"),
-        ("schedule",),
-        "cos and pow of XLA, and of a graph of TensorFlow, are off by one ULP at some steps",
-    ),
+    (("optax.jit",), ("float32",), ("global_norm",), _CONTRACTS),
+    (("optax.plain", "optax.jit"), (*FORMATS,), ("cosine", "one_cycle"), _OWN_COSINE),
+    (("optax.jit",), ("float64",), ("exponential",), _OWN_COSINE),
+    (("keras.function", "keras.xla", "keras_jax.eager", "keras_jax.jit"), (*FORMATS,), ("schedule",), _OWN_COSINE),
     (
         ("keras.xla", "keras_jax.jit", "keras_torch.eager"),
+        (*FORMATS,),
         ("average",),
         "a compiled step takes the average of the weights into its arithmetic; on torch its momentum is a float32",
     ),
     (
         ("keras_torch.eager", "keras_jax.eager"),
+        (*FORMATS,),
         ("clip",),
         "Keras's own clipping rounds the limit to float32 on torch, and divides by a scalar as XLA does on JAX",
     ),
+    (
+        ("keras.eager", "keras.function", "keras.xla"),
+        _HALVES,
+        ("clip",),
+        "TensorFlow sums up squares of halves in an order of its own",
+    ),
 )
-"""Which stages of which implementations no twin has, and why: first part and last of the name, stages, reason."""
-
-
-_HALVES_OF_EIGEN = (("clip", "TensorFlow sums up squares of halves in an order of its own"),)
+"""Which stages of which implementations no twin has, and why: first part and last of the name, dtypes, stages or what
+is clipped and decays, reason."""
 
 
 def _with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
@@ -388,25 +403,32 @@ def _with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
         return twins
     factor, clipping, reduction, rates = _AROUND[first]
     compiled = variant in ("function", "xla", "jit") or first == "keras_jax"
-    if variant in ("jit", "xla"):
-        # XLA forms a square where it is added.
-        reduction = Reduction.CONTRACTED
     if clipping is Clipping.KERAS and compiled:
         clipping = Clipping.KERAS_COMPILED
-    own = [(stages, why) for names, stages, why in _OPEN_AROUND if f"{first}.{variant}" in names]
-    opened = tuple((stage, why) for stages, why in own for stage in stages)
+    if name == "optax.adam.jit":
+        clipping = Clipping.OPTAX_COMPILED
+    own = [one for one in _OPEN_AROUND if f"{first}.{variant}" in one[0]]
     return MappingProxyType(
         {
             dtype: replace(
                 twin,
                 convention=replace(twin.convention, clip_factor=factor),
-                arithmetic=replace(twin.arithmetic, clipping=clipping, reduction=reduction),
+                arithmetic=replace(twin.arithmetic, clipping=clipping, reduction=_reduction(name, dtype, reduction)),
                 rates=rates,
-                open_around=opened + (_HALVES_OF_EIGEN if first == "keras" and dtype in _HALVES else ()),
+                open_around=tuple(
+                    (stage, why) for _, dtypes, stages, why in own if dtype in dtypes for stage in stages
+                ),
             )
             for dtype, twin in twins.items()
         }
     )
+
+
+def _reduction(name: str, dtype: str, usual: Reduction) -> Reduction:
+    """XLA forms a square where it is added, but in float16 on JAX."""
+    if not name.endswith((".jit", ".xla")) or (name, dtype) == ("optax.adam.jit", "float16"):
+        return usual
+    return Reduction.CONTRACTED
 
 
 _PLAIN_AROUND: Mapping[str, Mapping[str, Twin]] = MappingProxyType(

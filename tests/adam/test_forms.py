@@ -32,13 +32,16 @@ def language():
     }
 
 
+UNUSUAL = ("decoupled:", "amsgrad:", "l2:", "without eps:", "formed:", "changed:", "clipped:", "apart:")
+
+
 def run(text, names):
     """The values of all names after a program; names of a line that says `double x = ...` too."""
     names = {**language(), **names}
     for line in filter(None, map(str.strip, text.replace(";", "\n").splitlines())):
-        if line.startswith(("decoupled:", "amsgrad:", "l2:", "without eps:", "formed:")):
+        if line.startswith(UNUSUAL):
             continue
-        line = line.removeprefix("without l2: ").removeprefix("with eps: ").removeprefix("given: ")
+        line = re.sub(r"^(without l2|with eps|given|kept|unclipped|together): ", "", line)
         target, expression = re.sub(r"^\w+ (?=\w+ =)| as \w+$", "", line).split(" = ")
         names[target] = eval(expression, {}, names)
     return names
