@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmarks.measure import Figure, medians
 from parity.adam.step import initial_state, step_in_place
-from parity.adam.twins import TWINS, Twin
+from parity.adam.twin import Twin
+from parity.adam.twins import TWINS
 from parity.core.hyper import Hyper
 
 SIZE = 10_000_000

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from parity.adam.arithmetic import Arithmetic, Exceptional
 from parity.adam.forms import DecayGradient, DecayWeights, FirstMoment, Reduction, SecondMoment, Update
-from parity.adam.twins import EARLIER, TWINS, Twin
+from parity.adam.twin import Twin
+from parity.adam.twins import EARLIER, TWINS
 from parity.numerics.formats import Format, format_named
 
 

@@ -3,57 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, SquareRoot, Subnormals, plain
-from parity.adam.convention import ClipFactor, Convention, Epsilon, Maximum, StepCount
+from parity.adam.around import with_around
+from parity.adam.convention import Convention, Epsilon, Maximum, StepCount
 from parity.adam.forms import (
-    Clipping,
     DecayGradient,
     DecayWeights,
     Factors,
     FirstMoment,
     Largest,
-    Rates,
-    Reduction,
     SecondMoment,
     Update,
 )
-from parity.adam.schedule import scheduled
-from parity.core.hyper import Hyper
-from parity.numerics.formats import FORMATS, Format
-
-
-@dataclass(frozen=True, slots=True)
-class Twin:
-    """A from-scratch Adam that is to equal an implementation bit for bit: its formula and its arithmetic.
-
-    eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0. rates: how
-    lr is formed under a schedule. open_around: stages, or what is clipped and decays, under which nothing is claimed,
-    and why.
-    """
-
-    convention: Convention
-    arithmetic: Arithmetic
-    eps_for_zero: float = 0.0
-    open_without_eps: str = ""
-    rates: Rates = Rates.DOUBLE
-    open_around: tuple[tuple[str, str], ...] = ()
-
-    def in_force(self, asked: Hyper, steps: int, format: Format) -> Hyper:
-        """The hyperparameters that this Adam takes on weights of a format where others are asked for."""
-        return scheduled(replace(asked, eps=asked.eps or self.eps_for_zero), self.rates, steps, format)
-
-    def leaves_open(self, asked: Hyper) -> str:
-        """Why nothing is claimed for these hyperparameters; empty where the claim holds."""
-        if not (asked.eps or self.eps_for_zero) and self.open_without_eps:
-            return self.open_without_eps
-        stages = asked.stages
-        kinds = (stages.clip and stages.clip.by, stages.schedule and stages.schedule.decay)
-        named = {*stages.names, *(str(one) for one in kinds if one)}
-        return next((why for stage, why in self.open_around if stage in named), "")
-
+from parity.adam.twin import Twin
+from parity.numerics.formats import FORMATS
 
 _HALVES = ("float16", "bfloat16")
 
@@ -340,98 +306,7 @@ def _plain(epsilon: Epsilon, rounding: Rounding) -> Mapping[str, Twin]:
     return _claims(Convention(epsilon, step_count=count), dict.fromkeys(FORMATS, plain(epsilon, rounding)))
 
 
-_AROUND: Mapping[str, tuple[ClipFactor, Clipping, Reduction, Rates]] = MappingProxyType(
-    {
-        "torch": (ClipFactor.WITH_1E_6, Clipping.TORCH, Reduction.VECTORS, Rates.TORCH),
-        "keras": (ClipFactor.EXACT, Clipping.KERAS, Reduction.HALVES, Rates.KERAS),
-        "keras_torch": (ClipFactor.EXACT, Clipping.KERAS, Reduction.VECTORS, Rates.KERAS),
-        "keras_jax": (ClipFactor.EXACT, Clipping.KERAS, Reduction.IN_ORDER, Rates.KERAS),
-        "tf_keras": (ClipFactor.EXACT, Clipping.KERAS, Reduction.HALVES, Rates.KERAS),
-        "optax": (ClipFactor.EXACT, Clipping.OPTAX, Reduction.IN_ORDER, Rates.OPTAX),
-    }
-)
-"""What each framework does around a step; from the first part of a name."""
-
-
-_CONTRACTS = "XLA compiles what is done to a gradient together with the step, and contracts other products and sums"
-_OWN_COSINE = "cos and pow of XLA, and of a graph of TensorFlow, are off by one ULP at some steps"
-
-_OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str], ...] = (
-    (("keras.xla", "keras_jax.jit"), (*FORMATS,), ("clip", "accumulate", "loss_scale"), _CONTRACTS),
-    (
-        ("optax.plain", "optax.jit"),
-        ("float64", "float32", "float16"),
-        ("accumulate",),
-        "MultiSteps chooses by lax.cond, whose branches XLA compiles whole",
-    ),
-    (
-        ("optax.plain",),
-        ("float64", "float32"),
-        ("loss_scale",),
-        "apply_if_finite chooses by lax.cond, whose branches XLA compiles whole",
-    ),
-    (("optax.jit",), ("float32",), ("global_norm",), _CONTRACTS),
-    (("optax.plain", "optax.jit"), (*FORMATS,), ("cosine", "one_cycle"), _OWN_COSINE),
-    (("optax.jit",), ("float64",), ("exponential",), _OWN_COSINE),
-    (("keras.function", "keras.xla", "keras_jax.eager", "keras_jax.jit"), (*FORMATS,), ("schedule",), _OWN_COSINE),
-    (
-        ("keras.xla", "keras_jax.jit", "keras_torch.eager"),
-        (*FORMATS,),
-        ("average",),
-        "a compiled step takes the average of the weights into its arithmetic; on torch its momentum is a float32",
-    ),
-    (
-        ("keras_torch.eager", "keras_jax.eager"),
-        (*FORMATS,),
-        ("clip",),
-        "Keras's own clipping rounds the limit to float32 on torch, and divides by a scalar as XLA does on JAX",
-    ),
-    (
-        ("keras.eager", "keras.function", "keras.xla"),
-        _HALVES,
-        ("clip",),
-        "TensorFlow sums up squares of halves in an order of its own",
-    ),
-)
-"""Which stages of which implementations no twin has, and why: first part and last of the name, dtypes, stages or what
-is clipped and decays, reason."""
-
-
-def _with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
-    first, *_, variant = name.split(".")
-    if first not in _AROUND:
-        return twins
-    factor, clipping, reduction, rates = _AROUND[first]
-    compiled = variant in ("function", "xla", "jit") or first == "keras_jax"
-    if clipping is Clipping.KERAS and compiled:
-        clipping = Clipping.KERAS_COMPILED
-    if name == "optax.adam.jit":
-        clipping = Clipping.OPTAX_COMPILED
-    own = [one for one in _OPEN_AROUND if f"{first}.{variant}" in one[0]]
-    return MappingProxyType(
-        {
-            dtype: replace(
-                twin,
-                convention=replace(twin.convention, clip_factor=factor),
-                arithmetic=replace(twin.arithmetic, clipping=clipping, reduction=_reduction(name, dtype, reduction)),
-                rates=rates,
-                open_around=tuple(
-                    (stage, why) for _, dtypes, stages, why in own if dtype in dtypes for stage in stages
-                ),
-            )
-            for dtype, twin in twins.items()
-        }
-    )
-
-
-def _reduction(name: str, dtype: str, usual: Reduction) -> Reduction:
-    """XLA forms a square where it is added, but in float16 on JAX."""
-    if not name.endswith((".jit", ".xla")) or (name, dtype) == ("optax.adam.jit", "float16"):
-        return usual
-    return Reduction.CONTRACTED
-
-
-_PLAIN_AROUND: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
+_ALONE: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
     {
         **{f"numpy.adam.{epsilon}": _plain(epsilon, Rounding.EACH_OPERATION) for epsilon in Epsilon},
         **{f"numpy.adam.{epsilon}.store": _plain(epsilon, Rounding.AT_STORE) for epsilon in Epsilon},
@@ -468,7 +343,7 @@ _PLAIN_AROUND: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
 )
 
 TWINS: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
-    {name: _with_around(name, twins) for name, twins in _PLAIN_AROUND.items()}
+    {name: with_around(name, twins) for name, twins in _ALONE.items()}
 )
 """By implementation and dtype, on x86-64 with AVX-512: torch 2.13, Keras 3.15.1 and TensorFlow 2.21, tf_keras 2.21,
 optax 0.2.8 on JAX 0.10.2."""

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from parity.adam.twins import Twin
+from parity.adam.twin import Twin
 from parity.baseline.entry import Entry, kept_steps, restore
 from parity.baseline.predicted import predict
 from parity.comparison.divergence import Measured, measure_batch

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.adam.twins import Twin
+from parity.adam.twin import Twin
 from parity.baseline.predicted import Foreign, predict
 from parity.comparison.trace import Trace
 from parity.core.digest import digest_of

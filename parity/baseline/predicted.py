@@ -23,7 +23,7 @@ from parity.adam.forms import (
     SecondMoment,
     Update,
 )
-from parity.adam.twins import Twin
+from parity.adam.twin import Twin
 from parity.core.hyper import Hyper
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam, free_run

@@ -13,7 +13,7 @@ from parity.adam.gradients import Block, counts_in, taken
 from parity.adam.scalars import ArraySquareRoot
 from parity.adam.step import Rows as States
 from parity.adam.step import Start, free_steps
-from parity.adam.twins import Twin
+from parity.adam.twin import Twin
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 from parity.numerics.jit import compiled

@@ -13,7 +13,7 @@ from parity.adam.arithmetic import SquareRoot
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.machine import machine_of, twin_on
 from parity.adam.oracle import Oracle, orbits
-from parity.adam.twins import Twin
+from parity.adam.twin import Twin
 from parity.case.case import Case
 from parity.case.pairing import Pair, Pairing
 from parity.case.recording import Recording

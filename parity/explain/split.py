@@ -12,7 +12,7 @@ import numpy as np
 
 from parity.adam.convention import Convention
 from parity.adam.oracle import Oracle, Truth, orbits
-from parity.adam.twins import Twin
+from parity.adam.twin import Twin
 from parity.comparison.trace import Trace
 from parity.core.hyper import Hyper
 from parity.explain.inputs import Inputs

@@ -15,7 +15,7 @@ from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, Reduction, SecondMoment, Update
 from parity.adam.machine import Machine, known_twins, machine_of, twin_on, twins_on
 from parity.adam.oracle import Oracle, orbits
-from parity.adam.twins import Twin
+from parity.adam.twin import Twin
 from parity.case.case import RESTARTED
 from parity.case.recording import recording_in
 from parity.case.replay import RECORDED

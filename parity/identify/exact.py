@@ -14,7 +14,7 @@ from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment,
 from parity.adam.machine import Machine, known_twins
 from parity.adam.scalars import ArraySquareRoot
 from parity.adam.step import Rows, lock_step
-from parity.adam.twins import Twin
+from parity.adam.twin import Twin
 from parity.identify.probes import Observation
 from parity.numerics.formats import Format, format_of, to_bits
 

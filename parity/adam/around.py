@@ -1,0 +1,103 @@
+"""What each framework does around a step, and where no twin knows it to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from parity.adam.convention import ClipFactor
+from parity.adam.forms import Clipping, Rates, Reduction
+from parity.adam.twin import Twin
+from parity.numerics.formats import FORMATS
+
+_AROUND: Mapping[str, tuple[ClipFactor, Clipping, Reduction, Rates]] = MappingProxyType(
+    {
+        "torch": (ClipFactor.WITH_1E_6, Clipping.TORCH, Reduction.VECTORS, Rates.TORCH),
+        "keras": (ClipFactor.EXACT, Clipping.KERAS, Reduction.HALVES, Rates.KERAS),
+        "keras_torch": (ClipFactor.EXACT, Clipping.KERAS, Reduction.VECTORS, Rates.KERAS),
+        "keras_jax": (ClipFactor.EXACT, Clipping.KERAS, Reduction.IN_ORDER, Rates.KERAS),
+        "tf_keras": (ClipFactor.EXACT, Clipping.KERAS, Reduction.HALVES, Rates.KERAS),
+        "optax": (ClipFactor.EXACT, Clipping.OPTAX, Reduction.IN_ORDER, Rates.OPTAX),
+    }
+)
+"""What each framework does around a step; from the first part of a name."""
+
+
+_CONTRACTS = "XLA compiles what is done to a gradient together with the step, and contracts other products and sums"
+_OWN_COSINE = "cos and pow of XLA, and of a graph of TensorFlow, are off by one ULP at some steps"
+
+_OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str], ...] = (
+    (("keras.xla", "keras_jax.jit"), (*FORMATS,), ("clip", "accumulate", "loss_scale"), _CONTRACTS),
+    (
+        ("optax.plain", "optax.jit"),
+        ("float64", "float32", "float16"),
+        ("accumulate",),
+        "MultiSteps chooses by lax.cond, whose branches XLA compiles whole",
+    ),
+    (
+        ("optax.plain",),
+        ("float64", "float32"),
+        ("loss_scale",),
+        "apply_if_finite chooses by lax.cond, whose branches XLA compiles whole",
+    ),
+    (("optax.jit",), ("float32",), ("global_norm",), _CONTRACTS),
+    (("optax.plain", "optax.jit"), (*FORMATS,), ("cosine", "one_cycle"), _OWN_COSINE),
+    (("optax.jit",), ("float64",), ("exponential",), _OWN_COSINE),
+    (("keras.function", "keras.xla", "keras_jax.eager", "keras_jax.jit"), (*FORMATS,), ("schedule",), _OWN_COSINE),
+    (
+        ("keras.xla", "keras_jax.jit", "keras_torch.eager"),
+        (*FORMATS,),
+        ("average",),
+        "a compiled step takes the average of the weights into its arithmetic; on torch its momentum is a float32",
+    ),
+    (
+        ("keras_torch.eager", "keras_jax.eager"),
+        (*FORMATS,),
+        ("clip",),
+        "Keras's own clipping rounds the limit to float32 on torch, and divides by a scalar as XLA does on JAX",
+    ),
+    (
+        ("keras.eager", "keras.function", "keras.xla"),
+        ("float16", "bfloat16"),
+        ("clip",),
+        "TensorFlow sums up squares of halves in an order of its own",
+    ),
+)
+"""Which stages of which implementations no twin has, and why: first part and last of the name, dtypes, stages or what
+is clipped and decays, reason."""
+
+
+def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
+    """The twins of an implementation by dtype, with what it does around a step."""
+    first, *_, variant = name.split(".")
+    if first not in _AROUND:
+        return twins
+    factor, clipping, reduction, rates = _AROUND[first]
+    compiled = variant in ("function", "xla", "jit") or first == "keras_jax"
+    if clipping is Clipping.KERAS and compiled:
+        clipping = Clipping.KERAS_COMPILED
+    if name == "optax.adam.jit":
+        clipping = Clipping.OPTAX_COMPILED
+    own = [one for one in _OPEN_AROUND if f"{first}.{variant}" in one[0]]
+    return MappingProxyType(
+        {
+            dtype: replace(
+                twin,
+                convention=replace(twin.convention, clip_factor=factor),
+                arithmetic=replace(twin.arithmetic, clipping=clipping, reduction=_reduction(name, dtype, reduction)),
+                rates=rates,
+                open_around=tuple(
+                    (stage, why) for _, dtypes, stages, why in own if dtype in dtypes for stage in stages
+                ),
+            )
+            for dtype, twin in twins.items()
+        }
+    )
+
+
+def _reduction(name: str, dtype: str, usual: Reduction) -> Reduction:
+    """XLA forms a square where it is added, but in float16 on JAX."""
+    if not name.endswith((".jit", ".xla")) or (name, dtype) == ("optax.adam.jit", "float16"):
+        return usual
+    return Reduction.CONTRACTED
