@@ -1,6 +1,7 @@
 # make report   run every case on every implementation; table and report in reports/latest
 # make test     lint, types, tests
 # make test-all the same, then the sweeps over everything that there is
+# make machines  the whole catalogue under every instruction set, thread count and switch that is claimed; an hour
 # make power    how many wrong Adams each budget catches, anew in cases/power.json, with the difference to before
 # make bench    speed and memory, as ratios measured side by side
 # make reference  the report that is kept in reports/reference
@@ -13,7 +14,7 @@ READY := $(VENV)/.ready
 # Thousands of processes start: none is to compile our source again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: report test test-all power bench lint reference releases clean
+.PHONY: report test test-all machines power bench lint reference releases clean
 
 report: $(READY)
 	$(BIN)/parity run -j 2 -o reports/latest; code=$$?; $(BIN)/parity report reports/latest && exit $$code
@@ -25,6 +26,9 @@ test: lint
 
 test-all: test
 	$(TESTS) -m "exhaustive and not network"
+
+machines: $(READY)
+	$(TESTS) -m machines
 
 lint: $(READY)
 	$(BIN)/ruff check .

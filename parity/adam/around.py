@@ -77,7 +77,7 @@ def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
     compiled = variant in ("function", "xla", "jit") or first == "keras_jax"
     if clipping is Clipping.KERAS and compiled:
         clipping = Clipping.KERAS_COMPILED
-    if name == "optax.adam.jit":
+    if (first, variant) == ("optax", "jit"):
         clipping = Clipping.OPTAX_COMPILED
     own = [one for one in _OPEN_AROUND if f"{first}.{variant}" in one[0]]
     return MappingProxyType(
@@ -98,6 +98,6 @@ def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
 
 def _reduction(name: str, dtype: str, usual: Reduction) -> Reduction:
     """XLA forms a square where it is added, but in float16 on JAX."""
-    if not name.endswith((".jit", ".xla")) or (name, dtype) == ("optax.adam.jit", "float16"):
+    if not name.endswith((".jit", ".xla")) or (name.startswith("optax.") and dtype == "float16"):
         return usual
     return Reduction.CONTRACTED

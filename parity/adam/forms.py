@@ -298,6 +298,7 @@ class Factors(StrEnum):
         .replace("sqrt(k2)", "root(k2)")
         .replace("dtype shrink = 1 - wd * lr", "float32 shrink = 1 - wd * lr as working")
     )
+    KERAS_TORCH_HALF = KERAS_TORCH.replace("root(k2)", "sqrt(k2)")
     KERAS_WIDE = (_KERAS + _IN_DTYPE).replace("    dtype ", "    working ")
     TENSORFLOW_KERNEL = (
         """

@@ -192,7 +192,8 @@ def _keras_torch() -> dict[str, Arithmetic]:
     )
     # As in torch's own: the library's error vanishes in the rounding, and add's scalar loop rounds the product.
     by_product = Exceptional(first_moment=FirstMoment.TWO_KERNELS, second_moment=SecondMoment.SQUARE_TWO_KERNELS)
-    half = replace(each, square_root=SquareRoot.IEEE, lanes=32, tail=by_product, grain=1 << 15)
+    half = replace(each, factors=Factors.KERAS_TORCH_HALF, square_root=SquareRoot.IEEE, lanes=32, tail=by_product,
+                   grain=1 << 15)  # fmt: skip
     return {name: half if name in _HALVES else each for name in FORMATS}
 
 

@@ -129,7 +129,7 @@ def test_the_frameworks_say_what_is_in_force(settled):
         assert [f"{IN_FORCE[setting]}," in one for one in told] == [True]
 
 
-@pytest.mark.exhaustive
+@pytest.mark.machines
 @pytest.mark.parametrize("setting", SETTINGS, ids="=".join)
 def test_every_claim_holds_on_the_whole_catalogue(setting, tmp_path):
     run, held = held_under(setting, (), (), tmp_path / "run")

@@ -54,6 +54,12 @@ DEPARTURES = {
     "keras.adam.eager": KERAS,
     "keras.adam.function": KERAS,
     "keras.adam.xla": KERAS,
+    "keras.adamw.eager": KERAS,
+    "keras.adamw.function": KERAS,
+    "keras.adamw.xla": KERAS,
+    "keras_torch.adam.eager": KERAS,
+    "keras_jax.adam.eager": KERAS,
+    "keras_jax.adam.jit": KERAS,
     "tf_keras.adam.new": KERAS,
     "tensorflow.adam.kernel": {"bfloat16": {NO_WEIGHT_MOVES}},
     "tf_keras.adam.legacy": {
