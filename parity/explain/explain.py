@@ -26,7 +26,7 @@ from parity.explain.inputs import BLOCK, Inputs
 from parity.explain.ladder import Climb, Rung, ladders
 from parity.explain.libraries import Libraries
 from parity.explain.noise import Noise, noise
-from parity.explain.running import in_steps
+from parity.explain.running import in_steps, units_of
 from parity.explain.split import PairSplit, Question, Series, quantities_of, split
 from parity.explain.spread import spreads
 from parity.explain.standing import Standing, standing_of
@@ -169,7 +169,7 @@ class _Parted:
 
 
 def _apart(actual: Trace, expected: Trace) -> np.ndarray:
-    lr = np.array([expected.hyper.lr_at(step) for step in range(1, expected.steps + 1)])
+    lr = units_of(expected.hyper, range(1, expected.steps + 1))
     one, other = actual.array("w"), expected.array("w")
     height = max(1, BLOCK // max(1, one.shape[1]))
     found = []

@@ -18,7 +18,7 @@ from parity.explain.causes import Family
 from parity.explain.choices import Switch, switches
 from parity.explain.inputs import BLOCK, Inputs
 from parity.explain.residual import Difference, Tally
-from parity.explain.running import Adam, Rows, free_run, in_steps
+from parity.explain.running import Adam, Rows, free_run, in_steps, units_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,7 @@ def _climbed(batch: Sequence[tuple[Climb, list[Switch]]], inputs: Inputs) -> lis
                 place = slice(steps_now[0], steps_now[-1] + 1)
                 rows[name] = _Wide({quantity: np.array(array[place]) for quantity, array in recorded.items()})
             for (left, right, hyper), gap in gaps.items():
-                lr = np.array([hyper.lr_at(step) for step in steps_now])
-                gap.add(steps_now, rows[left], rows[right], lr)
+                gap.add(steps_now, rows[left], rows[right], units_of(hyper, steps_now))
     return [tuple(_rungs(climb, switched, gaps)) for climb, switched in batch]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.adam.gradients import Block
 from parity.explain.inputs import Inputs
-from parity.explain.running import Adam, free_run, in_steps
+from parity.explain.running import Adam, free_run, in_steps, units_of
 from parity.numerics.formats import Format, format_of, to_bits
 
 
@@ -40,7 +40,7 @@ def noise(adam: Adam, inputs: Inputs, steps: Collection[int]) -> dict[int, Noise
         for (block, base), *others in runs:
             for step in sorted(set(steps) & set(block.steps)):
                 place = slice(step - block.steps[0], step - block.steps[0] + 1)
-                lr = np.array([adam.hyper.lr_at(step)])
+                lr = units_of(adam.hyper, [step])
                 row, *changes = (rows["w"][place].astype(np.float64) for rows in (base, *(rows for _, rows in others)))
                 found[step] = Noise(*(float(in_steps(one, row, lr)[0]) for one in changes))
     return found

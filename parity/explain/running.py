@@ -105,6 +105,12 @@ def _steps(
     return {name: getattr(made, name) for name in start}
 
 
+def units_of(hyper: Hyper, steps: Iterable[int]) -> np.ndarray:
+    """lr of every 1-based step, (steps,); where a schedule has come to 0, the largest lr that is asked for."""
+    lr = np.array([hyper.lr_at(step) for step in steps])
+    return np.where(lr > 0, lr, max(hyper.lr) if isinstance(hyper.lr, tuple) else hyper.lr)
+
+
 def in_steps(actual: np.ndarray, expected: np.ndarray, lr: np.ndarray) -> np.ndarray:
     """Largest finite ``|actual - expected| / lr`` of every row, (steps,); float64 (steps, size); 0 where lr is 0."""
     gaps: np.ndarray = largest_gaps(actual, expected)

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from parity.explain.causes import Family
 from parity.explain.explanation import sentence_of
 from parity.explain.headlines import FIRST
-from parity.report.figures import number_text, steps_text
+from parity.report.figures import steps_text
 from parity.report.markup import escape, table
 from parity.report.panels.around import FROM_SCRATCH, Absent, Around, Beside, Extent, Ground, Stage
 
 INTRODUCTION = (
     "What a training does around the step, by each framework's own means. A field has the largest difference of the "
-    f"weights and what makes it, in {FIRST} unless another dtype shows more than rounding."
+    f"weights and what makes it, in {FIRST} unless another dtype shows more than rounding; where a "
+    "schedule has come to 0, lr is the one that it began with."
 )
 
 EPSILON_ON_TOP = (
@@ -62,9 +63,7 @@ def _short(found: Around, name: str, other: str) -> str:
 
 def size(extent: Extent) -> str:
     """The difference of the weights, in units of lr."""
-    if extent.lr < math.inf:
-        return steps_text(extent.lr)
-    return f"{number_text(extent.absolute)} where lr is 0" if extent.absolute < math.inf else "NaN/inf"
+    return steps_text(extent.lr) if extent.lr < math.inf else "NaN/inf"
 
 
 def why(extent: Extent) -> str:

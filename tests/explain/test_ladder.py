@@ -124,6 +124,7 @@ BY_NORM = {"clip": {"by": "global_norm", "limit": 0.1}}
         ("torch.adam.forloop", BY_NORM, Family.GRADIENT_CLIP),
         ("torch.adam.forloop", {"clip": {"by": "value", "limit": 0.1}}, None),
         ("torch.adam.forloop", {"schedule": {"decay": "one_cycle", "steps": 12}}, Family.SCHEDULE),
+        ("torch.adam.forloop", {"schedule": {"decay": "cosine", "steps": 6}}, Family.SCHEDULE),
         ("optax.adam.jit", EXPONENTIAL, Family.HYPERPARAMETER_ROUNDING),
     ],
 )

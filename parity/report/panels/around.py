@@ -59,14 +59,13 @@ class Ground(IntEnum):
 class Extent:
     """A pair in one dtype over the cases of a stage: the worst ground, then the largest difference, and its case.
 
-    lr: of w, in units of lr, inf where lr is 0; absolute: inf where NaN or inf stands on one side. families: those that
-    are more than arithmetic, the largest first.
+    lr: of w, in units of lr, of that which is asked for where a schedule has come to 0; inf where NaN or inf stands on
+    one side. families: those that are more than arithmetic, the largest first.
     """
 
     dtype: str
     case: str
     lr: float
-    absolute: float
     ground: Ground
     families: tuple[str, ...]
 
@@ -203,7 +202,7 @@ def _extent(cell: CellResult, actual: str, expected: str) -> Extent:
     pair = next(one for one in cell.pairs if (one.actual, one.expected) == (actual, expected))
     why = next((one for one in cell.account.pairs if (one.actual, one.expected) == (actual, expected)), None)
     families = () if why is None else tuple(_more_than_arithmetic(why))
-    return Extent(cell.dtype, cell.case, *_largest(pair), _ground(pair, why, families), families)
+    return Extent(cell.dtype, cell.case, _largest(cell, pair), _ground(pair, why, families), families)
 
 
 def _ground(pair: PairResult, why: Why | None, families: Sequence[str]) -> Ground:
@@ -226,11 +225,15 @@ def _more_than_arithmetic(why: Why) -> Iterator[str]:
             yield family
 
 
-def _largest(pair: PairResult) -> tuple[float, float]:
-    """Of w, in units of lr and as it is."""
-    found = () if pair.weights is None else (pair.weights.worst_max_steps, pair.weights.worst_max_abs)
-    lr, absolute = (0.0 if one is None else float(one.value) for one in found or (None, None))
-    return (math.inf if math.isnan(lr) else lr), (math.inf if math.isnan(absolute) else absolute)
+def _largest(cell: CellResult, pair: PairResult) -> float:
+    if pair.weights is None or pair.weights.worst_max_steps is None:
+        return 0.0
+    value = float(pair.weights.worst_max_steps.value)
+    if not math.isfinite(value):
+        told = cell.outcome(pair.expected).hyper["lr"]
+        lr = max(map(float.fromhex, [told] if isinstance(told, str) else told))
+        value = float(pair.weights.worst_max_abs.value) / lr if lr else math.inf
+    return value if math.isfinite(value) else math.inf
 
 
 def _absent(cells: Sequence[CellResult], sides: Iterable[str]) -> Iterator[Absent]:

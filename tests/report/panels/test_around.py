@@ -78,11 +78,20 @@ def test_a_schedule_that_is_ignored_differs_by_what_the_run_says(found, write_ad
     run = read_run(tmp_path / "run")
     (pair,) = [one for one in run.cells[0].pairs if (one.actual, one.expected) == (beside.actual, beside.expected)]
     assert beside.main.lr == pair.weights.worst_max_steps.value > 1
-    assert beside.main.absolute == pair.weights.worst_max_abs.value
     assert beside.main.ground >= Ground.FORMULA
     assert stage.ground == max(one.main.ground for one in stage.pairs)
     (right,) = [one for one in stage.pairs if (one.actual, one.expected) == ("user.right", "numpy.adam.outside")]
     assert right.main.lr < 1e-3
+
+
+def test_where_a_schedule_has_come_to_nothing_the_unit_is_the_lr_that_is_asked_for(found, write_adam, tmp_path):
+    cosine = {"schedule": {"decay": "cosine", "steps": 2}}
+    wrong = write_adam("wrong", swap=[("hyper.lr_at(t)", "hyper.lr")])
+    (stage,) = found(wrong, "numpy.adam.outside", stages=cosine, hyper={"lr": 0.01}).stages
+    (pair,) = read_run(tmp_path / "run").cells[0].pairs
+    assert pair.weights.worst_max_steps.value == math.inf
+    assert stage.pairs[0].main.lr == pytest.approx(pair.weights.worst_max_abs.value / 0.01)
+    assert 1 < stage.pairs[0].main.lr < 5
 
 
 def test_who_has_no_such_thing_is_told_with_its_reason_once(found, write_adam):
@@ -98,7 +107,7 @@ def test_who_has_no_such_thing_is_told_with_its_reason_once(found, write_adam):
 
 def test_a_pair_is_spoken_of_in_the_dtype_with_the_worst_ground_and_halves_only_alone():
     def extent(dtype, ground, lr=0.1):
-        return Extent(dtype, "small", lr, lr, ground, ())
+        return Extent(dtype, "small", lr, ground, ())
 
     single, double = extent("float32", Ground.ROUNDING), extent("float64", Ground.FORMULA)
     half = extent("float16", Ground.UNEXPLAINED, math.inf)
