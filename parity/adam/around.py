@@ -28,6 +28,18 @@ _CONTRACTS = "XLA compiles what is done to a gradient together with the step, an
 _OWN_COSINE = "cos and pow of XLA, and of a graph of TensorFlow, are off by one ULP at some steps"
 
 _OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str], ...] = (
+    (
+        ("torch.fused",),
+        ("float64", "float32", "bfloat16"),
+        ("odd_scale",),
+        "a fused kernel divides by the scale itself, and takes the quotient unrounded",
+    ),
+    (
+        ("torch.adam.tensor_lr", "torch.adam.tensor_lr.fused"),
+        ("float64", "float32"),
+        ("schedule",),
+        "torch's schedules form an lr that is a tensor in float32, where it stands",
+    ),
     (("keras.xla", "keras_jax.jit"), (*FORMATS,), ("clip", "accumulate", "loss_scale"), _CONTRACTS),
     (
         ("optax.plain", "optax.jit"),
@@ -64,7 +76,7 @@ _OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str
         "TensorFlow sums up squares of halves in an order of its own",
     ),
 )
-"""Which stages of which implementations no twin has, and why: first part and last of the name, dtypes, stages or what
+"""Which stages of which implementations no twin has, and why: the name or its first part and last, dtypes, stages or what
 is clipped and decays, reason."""
 
 
@@ -79,7 +91,7 @@ def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
         clipping = Clipping.KERAS_COMPILED
     if (first, variant) == ("optax", "jit"):
         clipping = Clipping.OPTAX_COMPILED
-    own = [one for one in _OPEN_AROUND if f"{first}.{variant}" in one[0]]
+    own = [one for one in _OPEN_AROUND if {name, f"{first}.{variant}"} & {*one[0]}]
     return MappingProxyType(
         {
             dtype: replace(

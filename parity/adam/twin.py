@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from parity.adam.arithmetic import Arithmetic
@@ -9,6 +10,7 @@ from parity.adam.convention import Convention
 from parity.adam.forms import Rates
 from parity.adam.schedule import scheduled
 from parity.core.hyper import Hyper
+from parity.core.stages import LossScale
 from parity.numerics.formats import Format
 
 
@@ -17,8 +19,8 @@ class Twin:
     """A from-scratch Adam that is to equal an implementation bit for bit: its formula and its arithmetic.
 
     eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0. rates: how
-    lr is formed under a schedule. open_around: stages, or what is clipped and decays, under which nothing is claimed,
-    and why.
+    lr is formed under a schedule. open_around: stages, or what is clipped and decays, or a scale that is no power of two
+    ("odd_scale"), under which nothing is claimed, and why.
     """
 
     convention: Convention
@@ -38,5 +40,14 @@ class Twin:
             return self.open_without_eps
         stages = asked.stages
         kinds = (stages.clip and stages.clip.by, stages.schedule and stages.schedule.decay)
-        named = {*stages.names, *(str(one) for one in kinds if one)}
+        named = {
+            *stages.names,
+            *(str(one) for one in kinds if one),
+            *(("odd_scale",) if _odd(stages.loss_scale) else ()),
+        }
         return next((why for stage, why in self.open_around if stage in named), "")
+
+
+def _odd(scale: LossScale | None) -> bool:
+    """Whether a loss scale is, or comes to, anything but a power of two."""
+    return scale is not None and any(math.frexp(one)[0] != 0.5 for one in (scale.initial, scale.growth, scale.backoff))

@@ -62,7 +62,7 @@ def in_halves(values, lanes):
     return sums[0] + in_order(values[whole:]) if whole < len(values) else sums[0]
 
 
-def squares_in_vectors(values, lanes):
+def squares_in_vectors(values, lanes, reduction):
     whole = len(values) // lanes * lanes
     zero = type(values[0])(0)
     total = in_order([in_order([zero, *(x * x for x in values[lane:whole:lanes])]) for lane in range(lanes)])
@@ -72,7 +72,7 @@ def squares_in_vectors(values, lanes):
             total = total + x * x
         rest = rest[4:]
     for x in rest:
-        total = fma_of_square(x, total)
+        total = fma_of_square(x, total) if reduction is Reduction.VECTORS else total + x * x
     return total
 
 
@@ -105,9 +105,11 @@ def slow_norm(tensors, reduction, dtype):
     match reduction:
         case Reduction.EXACT:
             return exact_norm([x for tensor in tensors for x in tensor], dtype)
-        case Reduction.VECTORS:
-            norms = [kept(np.sqrt(squares_in_vectors([wide(x) for x in tensor], lanes))) for tensor in tensors]
-            return kept(np.sqrt(squares_in_vectors([wide(x) for x in norms], lanes)))
+        case Reduction.VECTORS | Reduction.UNFUSED_VECTORS:
+            norms = [
+                kept(np.sqrt(squares_in_vectors([wide(x) for x in tensor], lanes, reduction))) for tensor in tensors
+            ]
+            return kept(np.sqrt(squares_in_vectors([wide(x) for x in norms], lanes, reduction)))
         case Reduction.HALVES:
             sums = [wide(kept(in_halves(squares(tensor), lanes))) for tensor in tensors]
             total = kept(in_halves(sums, lanes))

@@ -36,7 +36,7 @@ def kept_in(folder, run, place=0):
 def test_one_implementation_stands_for_every_framework():
     assert {one.name for one in shipped_candidates() if one.representative} == {
         "numpy.adam.outside", "numpy.adam.hat", "numpy.adam.inside", "torch.adam.forloop", "keras.adam.eager",
-        "tensorflow.adam.kernel", "tf_keras.adam.new", "optax.adam.jit",
+        "keras_torch.adam.eager", "keras_jax.adam.jit", "tensorflow.adam.kernel", "tf_keras.adam.new", "optax.adam.jit",
     }  # fmt: skip
 
 

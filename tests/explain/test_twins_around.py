@@ -29,7 +29,10 @@ LAYOUT = Layout((Parameter("kernel", (5, 6)), Parameter("bias", (7,)), Parameter
 
 HYPER = Hyper(lr=0.01, beta2=0.95, eps=1e-4)
 
-NAMES = tuple(name for name in TWINS if name.partition(".")[0] in ("numpy", "torch", "optax"))
+APART = {"torch.adam.compiled", "torch.adam.sparse"}
+"""torch.compile takes seconds for each; rows that are sparse are asked for a step alone."""
+
+NAMES = tuple(name for name in TWINS if name.partition(".")[0] in ("numpy", "torch", "optax") and name not in APART)
 
 STAGES = {
     "value": Stages(clip=Clip(ClipBy.VALUE, 0.3)),
@@ -110,9 +113,8 @@ def test_a_twin_has_every_bit_or_says_that_it_has_not(name, stage, dtype):
     if not reason:
         assert found == dict.fromkeys("wmv", 0)
         return
-    assert framework == "optax"
-    # A reason where every bit is right would be stale, but for a cosine, whose last bit differs at few steps.
-    assert sum(found.values()) or stage in ("cosine", "one_cycle")
+    # A reason where every bit is right would be stale, but for a cosine of XLA, whose last bit differs at few steps.
+    assert sum(found.values()) or (framework == "optax" and stage in ("cosine", "one_cycle"))
 
 
 def test_what_is_left_open_is_named():

@@ -20,6 +20,17 @@ KERAS = {
     },
     "bfloat16": {NO_WEIGHT_MOVES},
 }
+KERAS_ON_TORCH = {
+    "float64": {
+        ("hyperparameter-rounding", "1 - lr * weight_decay is kept in float32"),
+        ("hyperparameter-rounding", "lr is kept in float32"),
+    },
+    "bfloat16": {NO_WEIGHT_MOVES},
+}
+KERAS_ON_JAX = {
+    "float64": {("hyperparameter-rounding", "lr is kept in float32")},
+    "bfloat16": {NO_WEIGHT_MOVES},
+}
 OPTAX = {dtype: {("amsgrad", "the maximum is that of v after its bias correction")} for dtype in FORMATS}
 TENSOR_LR = {
     "float64": {
@@ -57,9 +68,9 @@ DEPARTURES = {
     "keras.adamw.eager": KERAS,
     "keras.adamw.function": KERAS,
     "keras.adamw.xla": KERAS,
-    "keras_torch.adam.eager": KERAS,
-    "keras_jax.adam.eager": KERAS,
-    "keras_jax.adam.jit": KERAS,
+    "keras_torch.adam.eager": KERAS_ON_TORCH,
+    "keras_jax.adam.eager": KERAS_ON_JAX,
+    "keras_jax.adam.jit": KERAS_ON_JAX,
     "tf_keras.adam.new": KERAS,
     "tensorflow.adam.kernel": {"bfloat16": {NO_WEIGHT_MOVES}},
     "tf_keras.adam.legacy": {
