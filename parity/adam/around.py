@@ -76,8 +76,8 @@ _OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str
         "TensorFlow sums up squares of halves in an order of its own",
     ),
 )
-"""Which stages of which implementations no twin has, and why: the name or its first part and last, dtypes, stages or what
-is clipped and decays, reason."""
+"""Which stages of which implementations no twin has, and why: the name or its first part and last, dtypes, stages or
+what is clipped and decays, reason."""
 
 
 def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:

@@ -19,8 +19,8 @@ class Twin:
     """A from-scratch Adam that is to equal an implementation bit for bit: its formula and its arithmetic.
 
     eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0. rates: how
-    lr is formed under a schedule. open_around: stages, or what is clipped and decays, or a scale that is no power of two
-    ("odd_scale"), under which nothing is claimed, and why.
+    lr is formed under a schedule. open_around: stages, or what is clipped and decays, or a scale that is no power of
+    two ("odd_scale"), under which nothing is claimed, and why.
     """
 
     convention: Convention
