@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from parity.adam.arithmetic import Exceptional, Rounding, Setting, SquareRoot, Subnormals, plain
+from parity.adam.arithmetic import Exceptional, Rounding, Setting, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon, Maximum
 from parity.adam.forms import DecayGradient, DecayWeights, FirstMoment, Largest, SecondMoment, Update
 from parity.adam.step import Rows, free_steps, initial_state, step
@@ -92,7 +92,7 @@ def test_free_steps_are_steps(name, arithmetic, option, size):
 def test_free_steps_of_every_twin_are_its_steps(name, implementation):
     if name in TWINS[implementation]:
         twin = TWINS[implementation][name]
-        library = np.sqrt if twin.arithmetic.square_root is SquareRoot.LIBRARY else None
+        library = np.sqrt if twin.arithmetic.asks_library else None
         check(name, Hyper(), twin.convention, twin.arithmetic, *inputs(name, 1061), library)
 
 
