@@ -104,6 +104,7 @@ def _twin(told: dict[str, Any]) -> Twin:
         float(told["eps_for_zero"]),
         str(told["open_without_eps"]),
         Rates(told.get("rates", Rates.DOUBLE)),
+        tuple((str(stage), str(why)) for stage, why in told.get("open_around", ())),
     )
 
 
