@@ -135,4 +135,6 @@ def _collapsed(text: str) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
     return _collapsed(value) if isinstance(value, str) else value
