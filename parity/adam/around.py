@@ -55,7 +55,7 @@ _OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str
     ),
     (("optax.jit",), ("float32",), ("global_norm",), _CONTRACTS),
     (("optax.plain", "optax.jit"), (*FORMATS,), ("cosine", "one_cycle"), _OWN_COSINE),
-    (("optax.jit",), ("float64",), ("exponential",), _OWN_COSINE),
+    (("optax.jit",), ("float64", "float32"), ("exponential",), _OWN_COSINE),
     (("keras.function", "keras.xla", "keras_jax.eager", "keras_jax.jit"), (*FORMATS,), ("schedule",), _OWN_COSINE),
     (
         ("keras.xla", "keras_jax.jit", "keras_torch.eager"),

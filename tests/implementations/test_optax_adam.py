@@ -245,7 +245,7 @@ def test_defaults_are_those_of_optax(row: Implementation) -> None:
 
 
 def test_rows() -> None:
-    assert tuple(row.name for row in optax_.IMPLEMENTATIONS) == NAMES
+    assert tuple(row.name for row in optax_.IMPLEMENTATIONS if ".adam." in row.name) == NAMES
     for row in optax_.IMPLEMENTATIONS:
         assert (row.framework, row.needs, row.convention) == ("jax", ("jax", "optax"), "outside")
         assert row.dtypes == tuple(FORMATS)
