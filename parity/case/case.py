@@ -149,6 +149,8 @@ class Case(Shown, BaseModel):
                     what=what,
                     steps=self.steps,
                 )
+        if self.stages.schedule is not None and isinstance(self.hyper.lr, tuple):
+            raise _case_error("hyper.lr: a schedule begins with one lr, not with one for each step")
         if any(later <= one for one, later in pairwise((*self.restart, self.steps))):
             raise _case_error(
                 "restart: {given} is not allowed; allowed: steps in ascending order, each below steps = {steps}",

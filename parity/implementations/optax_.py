@@ -249,9 +249,8 @@ def _adamw(hyper: Hyper) -> Any:
     if hyper.amsgrad or (hyper.weight_decay and not hyper.decoupled):
         raise Unsupported(f"optax.adamw has no {'AMSGrad' if hyper.amsgrad else 'L2, its weight decay is decoupled'}")
     _, optax = _modules()
-    rate = _schedule(hyper.lr) if isinstance(hyper.lr, tuple) else hyper.lr
     beta1, beta2 = constant_betas(hyper, "optax")
-    return optax.adamw(rate, b1=beta1, b2=beta2, eps=hyper.eps, weight_decay=hyper.weight_decay)
+    return optax.adamw(_rate(hyper), b1=beta1, b2=beta2, eps=hyper.eps, weight_decay=hyper.weight_decay)
 
 
 def wrapped(make: Callable[[Hyper], Any], name: str) -> Implementation:

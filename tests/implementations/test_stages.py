@@ -1,0 +1,205 @@
+"""What stands around a step, by every row's own means: the right numbers, or a refusal with its reason."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from orbits import each, here, orbit
+
+from parity.core.errors import Unsupported
+from parity.core.hyper import Hyper
+from parity.core.stages import Clip, ClipBy, Decay, LossScale, Schedule, Stages
+from parity.core.state import State
+from parity.implementations.implementation import Implementation
+from parity.implementations.registry import shipped_implementations
+from parity.numerics.formats import FORMATS
+
+pytestmark = [
+    pytest.mark.frameworks,
+    pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
+    # Of torch's lr_scheduler, where GradScaler leaves the first step out.
+    pytest.mark.filterwarnings("ignore:Detected call of"),
+]
+
+ROWS = here(shipped_implementations().values())
+BASE = Hyper(lr=0.01, beta1=0.0, beta2=0.5, eps=1e-3)
+"""m is the gradient that the step takes."""
+
+
+def shown(row: Implementation, stages: Stages, gradients: list[dict[str, list[float]]], hyper: Hyper = BASE) -> Any:
+    """Weights and m after every step, of weights of 1."""
+    dtype = FORMATS["float32" if "float32" in row.dtypes else "bfloat16"].dtype
+    given = [{name: np.array(one, dtype) for name, one in step.items()} for step in gradients]
+    weights = {name: np.ones(len(one), dtype) for name, one in gradients[0].items()}
+    states = orbit(row.states(weights, given, replace(hyper, stages=stages)))
+    return [
+        ({k: v.tolist() for k, v in one.w.items()}, {k: v.tolist() for k, v in (one.m or {}).items()}) for one in states
+    ]
+
+
+def near(row: Implementation, value: Any) -> Any:
+    half = "float32" not in row.dtypes
+    return pytest.approx(value, rel=2.0**-7 if half else 1e-5, abs=2.0**-8 if half else 1e-6)
+
+
+NOT_IN_OPTAX = {
+    "norm": "not that of each",
+    "loss_scale": "it has no loss scale",
+    "inverse_time": "no schedule of inverse time decay",
+}
+"""What optax has not."""
+
+
+def refusal(row: Implementation, asked: str) -> str:
+    """What a row says that cannot have a stage; empty where it can."""
+    if "stages" not in inspect.signature(row.run).parameters:
+        return "takes no stages, which a case with .* needs"
+    if row.framework == "jax":
+        return NOT_IN_OPTAX.get(asked, "")
+    if row.name == "torch.adam.compiled":
+        return "needs a C.. compiler" if not has_compiler() else "would be compiled anew" if asked in set(Decay) else ""
+    if row.framework.startswith(("keras", "tf_keras")):
+        return {"maximize": "only minimize", "one_cycle": "no schedule of one cycle"}.get(asked, "")
+    return ""
+
+
+def has_compiler() -> bool:
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def held(
+    row: Implementation, asked: str, stages: Stages, gradients: list[dict[str, list[float]]], hyper: Hyper = BASE
+) -> Any:
+    told = refusal(row, asked)
+    if told:
+        with pytest.raises(Unsupported, match=told):
+            shown(row, stages, gradients, hyper)
+        return None
+    return shown(row, stages, gradients, hyper)
+
+
+CLIPPED = {
+    ClipBy.VALUE: {"a": [1.0, 1.0], "b": [1.0]},
+    ClipBy.NORM: {"a": [0.6, 0.8], "b": [1.0]},
+    ClipBy.GLOBAL_NORM: {"a": [3 / 13, 4 / 13], "b": [12 / 13]},
+}
+"""Of a = (3, 4) and b = (12), held against 1."""
+
+
+@each(ROWS)
+@pytest.mark.parametrize("by", ClipBy)
+def test_gradients_are_clipped(row: Implementation, by: ClipBy) -> None:
+    found = held(row, by.value, Stages(clip=Clip(by, 1.0)), [{"a": [3.0, 4.0], "b": [12.0]}])
+    if found:
+        ((_, m),) = found
+        assert m == {name: near(row, one) for name, one in CLIPPED[by].items()}
+
+
+@each(ROWS)
+def test_two_gradients_make_one_update_of_their_mean(row: Implementation) -> None:
+    """g = eps: half a step of lr; of the sum it would be two thirds."""
+    hyper = Hyper(lr=0.5, eps=2.0**-10)
+    found = held(row, "accumulate", Stages(accumulate=2), [{"w": [2.0**-10]}] * 4, hyper)
+    if found:
+        w = [one["w"][0] for one, _ in found]
+        assert w[0] == 1
+        assert w[2] == w[1]
+        hat = row.convention == "hat" or row.framework.startswith(("keras", "tf_keras"))
+        inside = row.convention == "inside"
+        for place, t in ((1, 1), (3, 2)):
+            root = math.sqrt(1 - 0.999**t)
+            moved = 1 / (1 + 1 / root) if hat else 2.0**-10 / math.sqrt(2.0**-20 + 2.0**-10) if inside else 0.5
+            assert w[place - 1] - w[place] == near(row, 0.5 * moved)
+
+
+@each(ROWS)
+def test_a_gradient_that_is_not_finite_is_left_out(row: Implementation) -> None:
+    """The third step is as the second of (1, 1)."""
+    given = [{"w": [1.0], "u": [1.0]}, {"w": [math.nan], "u": [1.0]}, {"w": [1.0], "u": [1.0]}]
+    scale = LossScale(initial=1.0 if row.framework == "jax" else 1024.0)
+    if row.framework == "jax":
+        found = shown(row, Stages(loss_scale=scale), given)
+        held(row, "loss_scale", Stages(loss_scale=LossScale()), given)
+    else:
+        found = held(row, "loss_scale", Stages(loss_scale=scale), given)
+    if found:
+        steps = shown(row, Stages(), [given[0], given[0]])
+        assert found[1] == found[0]
+        assert found[2] == steps[1]
+
+
+@each(ROWS)
+def test_maximize_goes_up(row: Implementation) -> None:
+    given = [{"w": [0.5, -0.25]}, {"w": [0.125, 1.0]}]
+    found = held(row, "maximize", Stages(maximize=True), given)
+    if found:
+        other = shown(row, Stages(), [{"w": [-one for one in step["w"]]} for step in given])
+        assert found == other
+        assert found[0][0]["w"][0] > 1 > found[0][0]["w"][1]
+
+
+SCHEDULES = {
+    Decay.COSINE: Schedule(Decay.COSINE, 6, floor=0.25),
+    Decay.EXPONENTIAL: Schedule(Decay.EXPONENTIAL, 2, rate=0.5),
+    Decay.INVERSE_TIME: Schedule(Decay.INVERSE_TIME, 2, rate=0.5),
+    Decay.ONE_CYCLE: Schedule(Decay.ONE_CYCLE, 10),
+}
+
+
+@each(ROWS)
+@pytest.mark.parametrize("decay", Decay)
+def test_lr_goes_by_the_schedule(row: Implementation, decay: Decay) -> None:
+    """Without memory and eps a step is lr in the direction of the gradient."""
+    hyper, schedule = (
+        Hyper(lr=0.0625, beta1=0.0, beta2=0.0, eps=0.0 if row.framework != "tf_keras" else 1e-7),
+        SCHEDULES[decay],
+    )
+    found = held(row, decay.value, Stages(schedule=schedule), [{"w": [1.0]}] * 6, hyper)
+    if found:
+        w = [1.0, *(one["w"][0] for one, _ in found)]
+        moved = [before - after for before, after in pairwise(w)]
+        expected = [0.0625 * schedule.factor(n) for n in range(6)]
+        if decay is Decay.ONE_CYCLE and row.framework == "torch":
+            # Both phases end a step earlier.
+            top, last = 2.0, 9.0
+            up = [1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * n / top)) / 2 for n in range(3)]
+            down = [(1 - 4e-6) * (1 + math.cos(math.pi * (n - top) / (last - top))) / 2 + 4e-6 for n in range(3, 6)]
+            expected = [0.0625 * one for one in (*up, *down)]
+        half = "float32" not in row.dtypes
+        np.testing.assert_allclose(moved, expected, atol=2.0**-8 if half else 1e-6)
+
+
+def plug_in(weights: Any, gradients: Any, hyper: Hyper) -> Iterator[State]:
+    for step, _ in enumerate(gradients, start=1):
+        yield State({"w": np.array([hyper.lr_at(step)])})
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("clip", Stages(clip=Clip(ClipBy.VALUE, 1.0))),
+        ("accumulate", Stages(accumulate=2)),
+        ("loss_scale", Stages(loss_scale=LossScale())),
+        ("maximize", Stages(maximize=True)),
+        ("maximize, schedule", Stages(maximize=True, schedule=SCHEDULES[Decay.COSINE])),
+    ],
+)
+def test_a_plug_in_that_takes_no_stages_says_so(name: str, stages: Stages) -> None:
+    own = Implementation("user.plain", plug_in)
+    with pytest.raises(Unsupported, match=rf"user\.plain: its run takes no stages, which a case with {name} needs$"):
+        own.states({}, [], replace(BASE, stages=stages))
+
+
+def test_a_plug_in_that_asks_for_lr_has_the_schedule() -> None:
+    own, schedule = Implementation("user.plain", plug_in), SCHEDULES[Decay.EXPONENTIAL]
+    states = own.states({}, [{}] * 3, replace(BASE, stages=Stages(schedule=schedule)))
+    assert [float(one.w["w"][0]) for one in states] == [0.01 * schedule.factor(n) for n in range(3)]
