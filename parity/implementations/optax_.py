@@ -169,9 +169,12 @@ def _step(hyper: Hyper, jit: bool, make: Callable[[Hyper], Any]) -> _Step:
     """One function per configuration, as compiled code belongs to the function; it keeps no state."""
     jax, optax = _modules()
     optimizer = _with_stages(_of_groups(hyper, make), hyper.stages)
+    # Their `lax.cond` is compiled whole, and of itself anew at every step, until the process has no memory to map.
+    chooses = hyper.stages.accumulate > 1 or hyper.stages.loss_scale is not None
+    update = jax.jit(optimizer.update) if chooses else optimizer.update
 
     def step(gradients: Arrays, state: Any, parameters: Arrays) -> tuple[Arrays, Any]:
-        updates, state = optimizer.update(gradients, state, parameters)
+        updates, state = update(gradients, state, parameters)
         return optax.apply_updates(parameters, updates), state
 
     return _Step(optimizer, jax.jit(step) if jit else step)

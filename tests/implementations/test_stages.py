@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from orbits import each, here, orbit
+from orbits import draw, draw_gradients, each, each_dtype, here, orbit
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.stages import Clip, ClipBy, Decay, LossScale, Schedule, Stages
 from parity.core.state import State
 from parity.implementations.implementation import Implementation
+from parity.implementations.jax_memory import double_enabled
 from parity.implementations.registry import shipped_implementations
-from parity.numerics.formats import FORMATS
+from parity.numerics.formats import FORMATS, to_bits
 
 pytestmark = [
     pytest.mark.frameworks,
@@ -203,3 +204,36 @@ def test_a_plug_in_that_asks_for_lr_has_the_schedule() -> None:
     own, schedule = Implementation("user.plain", plug_in), SCHEDULES[Decay.EXPONENTIAL]
     states = own.states({}, [{}] * 3, replace(BASE, stages=Stages(schedule=schedule)))
     assert [float(one.w["w"][0]) for one in states] == [0.01 * schedule.factor(n) for n in range(3)]
+
+
+@pytest.mark.parametrize("stages", [Stages(accumulate=2), Stages(loss_scale=LossScale(1.0))], ids=["mean", "finite"])
+@each_dtype
+def test_what_optax_chooses_is_compiled_once_and_is_what_it_is_when_compiled_at_every_step(
+    dtype: np.dtype, stages: Stages
+) -> None:
+    import jax
+    import optax
+
+    row = shipped_implementations()["optax.adam.plain"]
+    weights, gradients = draw(dtype), draw_gradients(dtype)
+    hyper = replace(BASE, beta1=0.9, stages=stages)
+    found = orbit(row.states(weights, gradients, hyper))
+    with double_enabled(dtype == np.float64):
+        adam = optax.adam(hyper.lr, hyper.beta1, hyper.beta2, hyper.eps)
+        many = optax.MultiSteps(adam, 2).gradient_transformation()
+        transformation = many if stages.accumulate > 1 else optax.apply_if_finite(adam, 1 << 30)
+        w = {name: jax.numpy.asarray(one) for name, one in weights.items()}
+        state = transformation.init(w)
+        for gradient, one in zip(gradients, found, strict=True):
+            given = {name: jax.numpy.asarray(array) for name, array in gradient.items()}
+            updates, state = transformation.update(given, state, w)
+            w = optax.apply_updates(w, updates)
+            for name, array in w.items():
+                assert to_bits(one.w[name]).tolist() == to_bits(np.asarray(array)).tolist()
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: compiled.append(event))
+    try:
+        orbit(row.states(weights, gradients, hyper))
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert [one for one in compiled if one.endswith("backend_compile_duration")] == []
