@@ -91,7 +91,23 @@ class Standing:
         claimed = twin_on(self.known_as, self.trace.format.name, self.machine)
         if claimed is None:
             return ""
-        return claimed.leaves_open(self.trace.hyper) or _long_norm(claimed, self.trace)
+        return (
+            claimed.leaves_open(self.trace.hyper)
+            or _long_norm(claimed, self.trace)
+            or _compiled_by_torch(self.known_as, self.trace)
+        )
+
+
+def _compiled_by_torch(name: str, trace: Trace) -> str:
+    """Why nothing is claimed of what torch.compile makes of some betas and tensors; empty where it claims all."""
+    if name != "torch.adam.compiled":
+        return ""
+    if any(min(trace.hyper.of(one.name).betas_at(1)) <= 0.5 for one in trace.layout.parameters):
+        return "torch.compile computes a lerp of a weight of 1/2 or more in an order that is not known"
+    if trace.format.name != "float64":
+        return ""
+    scalars = [one.name for one in trace.layout.parameters if not one.shape]
+    return f"torch.compile drops what is done in place to {scalars[0]}, a float64 tensor of shape ()" if scalars else ""
 
 
 def _long_norm(twin: Twin, trace: Trace) -> str:

@@ -111,7 +111,7 @@ def test_every_claim_holds_under_every_setting(settled):
     # What was confirmed on fewer instruction sets than the rest of its framework says so.
     held = [(cell, one) for cell, one in held if not one.unconfirmed]
     assert {one.source for _, one in held} == {"claimed"}
-    assert not [one for cell, one in held if one.differing]
+    assert not [one for cell, one in held if one.differing and not one.covered]
     assert not [one for one in run.findings if one.topic is Topic.CLAIM and one.severity is Severity.ALARM]
     names = {one.implementation for _, one in held}
     asked = {cell.dtype for cell, _ in held}, {cell.case for cell, _ in held}
