@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -21,7 +21,6 @@ from parity.adam.forms import (
     Update,
 )
 from parity.core.hyper import Hyper
-from parity.core.layout import Layout, Parameter
 from parity.numerics.formats import FORMATS, Format
 
 
@@ -143,12 +142,12 @@ class Setting(NamedTuple):
     tensors: int
 
 
-def setting_of(parameter: Parameter, layout: Layout, hyper: Hyper) -> Setting:
-    """A tensor among those that have the same hyperparameters."""
+def setting_of(name: str, shapes: Mapping[str, tuple[int, ...]], hyper: Hyper) -> Setting:
+    """A tensor among those that have the same hyperparameters; shapes: of all."""
     if not hyper.groups:
-        return Setting(parameter.shape, len(layout.parameters))
-    own = hyper.of(parameter.name)
-    return Setting(parameter.shape, sum(hyper.of(one.name) == own for one in layout.parameters))
+        return Setting(shapes[name], len(shapes))
+    own = hyper.of(name)
+    return Setting(shapes[name], sum(hyper.of(one) == own for one in shapes))
 
 
 def parts(arithmetic: Arithmetic, setting: Setting) -> Iterator[tuple[slice, Arithmetic]]:

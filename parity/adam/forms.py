@@ -8,8 +8,8 @@ wide_shift: eps / step. Lines that begin with
 ``decoupled:``, ``l2:``, ``without l2:`` or ``amsgrad:`` belong to the form only where that is asked for, those with
 ``given:`` or ``formed:`` where the gradient is as it was given or its elements were changed before the step (``kept:``
 or ``changed:``: also by L2 decay or a norm; ``unclipped:`` or ``clipped:``: by those or a limit), ``together:`` or
-``apart:`` where nothing or a loss scale stands between update and weights, those with
-``with eps:`` or ``without eps:`` where eps, rounded, is another number than 0 or not.
+``apart:`` where nothing or a loss scale stands between update and weights, ``light:`` or ``heavy:`` where c1 is less
+than 1/2 or not, those with ``with eps:`` or ``without eps:`` where eps, rounded, is another number than 0 or not.
 `Clipping`, `Reduction` and `Rates`, what is done around a step, are words.
 """
 
@@ -33,6 +33,7 @@ class FirstMoment(StrEnum):
     DIFFERENCE_FMA = "m = fma(g - m, c1, m)"
     LERP = "m = lerp(m, g, c1)"
     BLEND = "m = blend(m, g, c1)"
+    BLEND_FOLDED = "light: m = c1 * (g - m) + m; heavy: m = -b1 * (g - m) + g"
     TWO_KERNELS = "m = b1 * m; d = c1 * g; m = m + d"
     TWO_KERNELS_FMA = "m = b1 * m; m = fma(c1, g, m)"
 

@@ -39,6 +39,8 @@ def _asked_for(text: str, hyper: Hyper, has_eps: bool) -> str:
     """A program without the lines whose condition does not hold."""
     decays, clips = hyper.weight_decay != 0, hyper.stages.clip is not None
     l2 = decays and not hyper.decoupled
+    # Only who has one beta for all steps asks.
+    heavy = not isinstance(hyper.beta1, tuple) and 1 - hyper.beta1 >= 0.5
     asked = {
         "decoupled": decays and hyper.decoupled,
         "l2": l2,
@@ -49,6 +51,8 @@ def _asked_for(text: str, hyper: Hyper, has_eps: bool) -> str:
         "clipped": l2 or clips,
         "together": hyper.stages.loss_scale is None,
         "apart": hyper.stages.loss_scale is not None,
+        "light": not heavy,
+        "heavy": heavy,
         "amsgrad": hyper.amsgrad,
         "given": not _formed(hyper.stages),
         "formed": _formed(hyper.stages),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.adam.arithmetic import Arithmetic, Setting, SquareRoot, Subnormals, parts, working_format
+from parity.adam.arithmetic import Arithmetic, Setting, SquareRoot, Subnormals, parts, setting_of, working_format
 from parity.adam.compiler import Manner, StepCode, compiled_step, memory, step_code
 from parity.adam.convention import Convention, StepCount
 from parity.adam.gradients import idle_elements
@@ -106,6 +106,7 @@ def step_in_place(
     m_of, v_of, vmax_of = state.m, state.v, state.vmax
     if m_of is None or v_of is None or (vmax_of is None and hyper.amsgrad):
         raise ParityError("an Adam step needs m and v, and vmax under AMSGrad")
+    shapes = {name: w.shape for name, w in state.w.items()}
     for name, w in state.w.items():
         g = gradient[name]
         if g is None:
@@ -115,7 +116,7 @@ def step_in_place(
         own = hyper.of(name)
         rows = Rows(*(None if arrays is None else _row(arrays[name]) for arrays in (state.w, m_of, v_of, vmax_of)))  # type: ignore[arg-type]
         count = [t if counts is None else counts[name]]
-        setting = Setting(w.shape, len(state.w))
+        setting = setting_of(name, shapes, hyper)
         lr = [own.lr_at(t)]
         _advance(
             rows, g.reshape(1, -1), own.over([t]), convention, arithmetic, lr, count, library, setting, carries=False

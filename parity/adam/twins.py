@@ -91,7 +91,7 @@ def _torch_compiled() -> dict[str, Arithmetic]:
     """What TorchInductor makes of the differentiable step: one loop, float32 inside for halves, no library's root."""
     each = Arithmetic(
         factors=Factors.TORCH_COMPILED,
-        first_moment=FirstMoment.BLEND,
+        first_moment=FirstMoment.BLEND_FOLDED,
         second_moment=SecondMoment.AVERAGE_FMA_NEW,
         update=Update.OUTSIDE_TORCH_TENSORS_WIDE,
         rounding=Rounding.AT_STORE,
@@ -302,6 +302,9 @@ _PROCESSOR_ROOT = (
 )
 
 
+_LOST = "torch.compile drops what is done in place to a float64 tensor of shape ()"
+
+
 def _plain(epsilon: Epsilon, rounding: Rounding) -> Mapping[str, Twin]:
     count = StepCount.PER_PARAMETER if epsilon is Epsilon.OUTSIDE else StepCount.GLOBAL
     return _claims(Convention(epsilon, step_count=count), dict.fromkeys(FORMATS, plain(epsilon, rounding)))
@@ -319,7 +322,12 @@ _ALONE: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "torch.adam.tensor_lr.fused": _claims(
             _OUTSIDE_EACH, _with_factors(_torch_fused(), Factors.TORCH_FUSED_TENSOR_LR)
         ),
-        "torch.adam.compiled": _claims(_OUTSIDE_EACH, _torch_compiled()),
+        "torch.adam.compiled": MappingProxyType(
+            {
+                name: replace(twin, open_scalars=_LOST if name == "float64" else "")
+                for name, twin in _claims(_OUTSIDE_EACH, _torch_compiled()).items()
+            }
+        ),
         "torch.adam.sparse": _claims(_HAT_LAZY, _torch_sparse()),
         "torch.adamw.forloop": _claims(_OUTSIDE_EACH, _torch_kernels()),
         "torch.adamw.foreach": _claims(_OUTSIDE_EACH, _torch_foreach()),

@@ -105,6 +105,7 @@ def _twin(told: dict[str, Any]) -> Twin:
         str(told["open_without_eps"]),
         Rates(told.get("rates", Rates.DOUBLE)),
         tuple((str(stage), str(why)) for stage, why in told.get("open_around", ())),
+        str(told.get("open_scalars", "")),
     )
 
 

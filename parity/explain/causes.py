@@ -23,11 +23,7 @@ class Family(StrEnum):
     WEIGHT_DECAY = "weight-decay"
     GRADIENT_SCALE = "gradient-scale"
     GRADIENT_CLIP = "gradient-clip"
-    ACCUMULATION = "accumulation"
     SCHEDULE = "schedule"
-    PARAMETER_GROUPS = "parameter-groups"
-    NON_FINITE = "non-finite"
-    WEIGHT_AVERAGE = "weight-average"
     AMSGRAD = "amsgrad"
     SPARSE_ROWS = "sparse-rows"
     NONE_GRADIENT = "none-gradient"
@@ -57,11 +53,7 @@ SENTENCES: Mapping[Family, str] = MappingProxyType(
         Family.WEIGHT_DECAY: "weight decay enters in another way",
         Family.GRADIENT_SCALE: "the gradient is scaled before it is used",
         Family.GRADIENT_CLIP: "gradients are held against another limit, or in another way",
-        Family.ACCUMULATION: "several gradients make one update in another way",
         Family.SCHEDULE: "lr goes another way from step to step",
-        Family.PARAMETER_GROUPS: "some tensors have other hyperparameters than the rest",
-        Family.NON_FINITE: "a gradient that is inf or NaN is treated differently",
-        Family.WEIGHT_AVERAGE: "weights are overwritten by a running average of themselves",
         Family.AMSGRAD: "the maximum of v is taken or kept in another way",
         Family.SPARSE_ROWS: "rows without a gradient are treated differently",
         Family.NONE_GRADIENT: "a missing gradient is treated differently",

@@ -158,6 +158,7 @@ def _from_recorded(
     arrays: Mapping[str, np.ndarray], inputs: Inputs, blocks: Iterable[Block], adam: Adam
 ) -> Iterator[tuple[Block, Rows]]:
     counts, layout = inputs.counts, inputs.layout
+    shapes = {one.name: one.shape for one in layout.parameters}
     for block in taken_by(adam, blocks, layout):
         counted = counts_in(block, counts, adam.twin.convention)
         counts = counted[-1]
@@ -167,7 +168,7 @@ def _from_recorded(
         for number, (parameter, place) in enumerate(layout.slices()):
             present = block.present[:, number]
             if place.stop > place.start and present.any():
-                setting, hyper = setting_of(parameter, layout, adam.hyper), adam.hyper.of(parameter.name)
+                setting, hyper = setting_of(parameter.name, shapes, adam.hyper), adam.hyper.of(parameter.name)
                 _step_parameter(after, before, block, place, present, counted[:, number], adam, hyper, setting)
         yield block, after
 

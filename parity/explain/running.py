@@ -48,7 +48,7 @@ def free_run(
 
     recount: what a wrong counter makes of t.
     """
-    w = start.rows.w
+    w, shapes = start.rows.w, {one.name: one.shape for one in layout.parameters}
     average = adam.hyper.stages.average
     averaged = None if average is None else Averaged(average)
     blocks = taken_by(adam, blocks, layout)
@@ -64,7 +64,7 @@ def free_run(
             if place.stop == place.start:
                 continue
             present = block.present[:, number]
-            setting, hyper = setting_of(parameter, layout, adam.hyper), adam.hyper.of(parameter.name)
+            setting, hyper = setting_of(parameter.name, shapes, adam.hyper), adam.hyper.of(parameter.name)
             held = {name: row[place] for name, row in now.items()}
             made = (
                 _steps(held, block, place, present, counted[:, number], adam, hyper, setting) if present.any() else held

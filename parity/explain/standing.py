@@ -12,7 +12,7 @@ import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
-from parity.adam.forms import Factors, FirstMoment, Reduction, SecondMoment, Update
+from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
 from parity.adam.machine import Machine, known_twins, machine_of, twin_on, twins_on
 from parity.adam.oracle import Oracle, orbits
 from parity.adam.twin import Twin
@@ -20,7 +20,6 @@ from parity.case.case import RESTARTED
 from parity.case.recording import recording_in
 from parity.case.replay import RECORDED
 from parity.comparison.trace import Trace
-from parity.core.stages import ClipBy
 from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
 from parity.explain.residual import Residual, residual
@@ -30,9 +29,6 @@ from parity.explain.split import Side
 GLANCE = 4
 """Steps after which a twin that does not fit is given up."""
 
-
-UP_TO_31 = (Reduction.HALVES, Reduction.IN_ORDER, Reduction.CONTRACTED)
-"""Orders of a sum that are other ones in longer tensors."""
 
 CLEARLY = 100
 """How many times nearer another convention has to be before a trace is taken for it."""
@@ -89,34 +85,7 @@ class Standing:
     def left_open(self) -> str:
         """Why the claimed twin does not speak of these hyperparameters; empty where it does, or none is claimed."""
         claimed = twin_on(self.known_as, self.trace.format.name, self.machine)
-        if claimed is None:
-            return ""
-        return (
-            claimed.leaves_open(self.trace.hyper)
-            or _long_norm(claimed, self.trace)
-            or _compiled_by_torch(self.known_as, self.trace)
-        )
-
-
-def _compiled_by_torch(name: str, trace: Trace) -> str:
-    """Why nothing is claimed of what torch.compile makes of some betas and tensors; empty where it claims all."""
-    if name != "torch.adam.compiled":
-        return ""
-    if any(min(trace.hyper.of(one.name).betas_at(1)) <= 0.5 for one in trace.layout.parameters):
-        return "torch.compile computes a lerp of a weight of 1/2 or more in an order that is not known"
-    if trace.format.name != "float64":
-        return ""
-    scalars = [one.name for one in trace.layout.parameters if not one.shape]
-    return f"torch.compile drops what is done in place to {scalars[0]}, a float64 tensor of shape ()" if scalars else ""
-
-
-def _long_norm(twin: Twin, trace: Trace) -> str:
-    """Why nothing is claimed where the norm of a long tensor is held against a limit; empty where none is."""
-    clip, reduction = trace.hyper.stages.clip, twin.arithmetic.reduction
-    if clip is None or clip.by is ClipBy.VALUE or reduction not in UP_TO_31:
-        return ""
-    long = [one.name for one in trace.layout.parameters if one.size > 31]
-    return f"the order in which the squares of {long[0]} are summed up is known up to 31 elements" if long else ""
+        return "" if claimed is None else claimed.leaves_open(self.trace.hyper, self.trace.layout)
 
 
 def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libraries) -> Standing:

@@ -59,7 +59,10 @@ def search(observations: Mapping[str, Observation], library: ArraySquareRoot | N
         return None
     cut = [_cut(one, GLANCE) for one in shown.values()]
     for twin in _candidates(shown, library):
-        if any(any(differing(one, twin, library).values()) and not twin.leaves_open(one.probe.hyper) for one in cut):
+        if any(
+            any(differing(one, twin, library).values()) and not twin.leaves_open(one.probe.hyper, one.probe.layout)
+            for one in cut
+        ):
             continue
         elements = 0
         left_open: dict[str, Open] = {}
@@ -67,7 +70,7 @@ def search(observations: Mapping[str, Observation], library: ArraySquareRoot | N
             found = differing(observation, twin, library)
             size = observation.w[1:].size
             elements += size * len(found)
-            if found["w"] and (reason := twin.leaves_open(observation.probe.hyper)):
+            if found["w"] and (reason := twin.leaves_open(observation.probe.hyper, observation.probe.layout)):
                 left_open[observation.probe.name] = Open(found.pop("w"), size, reason)
             if any(found.values()):
                 break

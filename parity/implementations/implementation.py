@@ -86,8 +86,8 @@ class Implementation:
             given["start"] = start
         if leg != WHOLE:
             given["leg"] = leg
-        needs = {"start": "a case that begins with a state", "leg": "a restart", "stages": "a case with "}
-        for name, what in (needs | {"stages": needs["stages"] + ", ".join(asked)}).items():
+        stages = f"a case with {', '.join(asked)}"
+        for name, what in (("start", "a case that begins with a state"), ("leg", "a restart"), ("stages", stages)):
             if name in given and not _takes(self.run, name):
                 raise Unsupported(f"{self.name}: its run takes no {name}, which {what} needs")
         return self.run(weights, gradients, hyper, **given)

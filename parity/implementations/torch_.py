@@ -94,10 +94,10 @@ def run(
         raise Unsupported(f"torch {torch.__version__}: {error}") from error
     if compiled:
         _compile(optimizer, hyper)
-    yield from _orbit(optimizer, parameters, gradients, hyper, start, leg, _kept(MOMENTS, hyper.amsgrad), stages)
+    yield from orbit(optimizer, parameters, gradients, hyper, start, leg, _kept(MOMENTS, hyper.amsgrad), stages)
 
 
-def _orbit(
+def orbit(
     optimizer: Any,
     parameters: Mapping[str, Any],
     gradients: Gradients,
@@ -110,7 +110,9 @@ def _orbit(
     copies: bool = False,
     tensor: Callable[[np.ndarray], Any] = tensor_on,
 ) -> Iterator[State]:
-    """keys: under which name the state has m, v and vmax. copies: the optimizer may write to its gradients.
+    """The states of an optimizer over gradients.
+
+    keys: under which name the state has m, v and vmax. copies: the optimizer may write to its gradients.
 
     tensor: makes of a gradient what it is given; dense, and on the memory of the array, where omitted.
     """
@@ -255,7 +257,7 @@ def _run_wrapped(
     if stages.maximize:
         raise Unsupported("maximize: what the optimizer is made with cannot be changed; make it with maximize=True")
     kept = _kept(keys, hyper.amsgrad)
-    yield from _orbit(optimizer, parameters, gradients, hyper, start, leg, kept, stages, copies=True)
+    yield from orbit(optimizer, parameters, gradients, hyper, start, leg, kept, stages, copies=True)
 
 
 def _begin(optimizer: Any, parameters: Mapping[str, Any], start: State) -> None:
@@ -269,7 +271,7 @@ def _begin(optimizer: Any, parameters: Mapping[str, Any], start: State) -> None:
         optimizer.state[parameter] = {"step": count, **moments}
 
 
-def _load() -> None:
+def load() -> None:
     # The first optimizer imports it, which takes as long as torch itself.
     import torch._dynamo  # noqa: F401
 
@@ -285,7 +287,7 @@ def _variant(name: str, **options: bool) -> Implementation:
         defaults=Hyper(eps=1e-8, weight_decay=0.01, decoupled=True) if "adamw" in options else Hyper(eps=1e-8),
         square_root=square_root,
         representative=name == "adam.forloop",
-        load=_load,
+        load=load,
     )
 
 

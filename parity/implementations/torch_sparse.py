@@ -52,7 +52,7 @@ def run(
     except (ValueError, RuntimeError) as error:
         raise Unsupported(f"torch {torch.__version__}: {error}") from error
     keys = {"m": "exp_avg", "v": "exp_avg_sq"}
-    yield from torch_._orbit(optimizer, parameters, gradients, hyper, start, leg, keys, tensor=_rows)
+    yield from torch_.orbit(optimizer, parameters, gradients, hyper, start, leg, keys, tensor=_rows)
 
 
 def _rows(array: np.ndarray) -> Any:
@@ -77,6 +77,6 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         convention="hat",
         defaults=Hyper(eps=1e-8),
         square_root=square_root,
-        load=torch_._load,
+        load=torch_.load,
     ),
 )

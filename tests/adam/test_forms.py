@@ -32,7 +32,7 @@ def language():
     }
 
 
-UNUSUAL = ("decoupled:", "amsgrad:", "l2:", "without eps:", "formed:", "changed:", "clipped:", "apart:")
+UNUSUAL = ("decoupled:", "amsgrad:", "l2:", "without eps:", "formed:", "changed:", "clipped:", "apart:", "heavy:")
 
 
 def run(text, names):
@@ -41,7 +41,7 @@ def run(text, names):
     for line in filter(None, map(str.strip, text.replace(";", "\n").splitlines())):
         if line.startswith(UNUSUAL):
             continue
-        line = re.sub(r"^(without l2|with eps|given|kept|unclipped|together): ", "", line)
+        line = re.sub(r"^(without l2|with eps|given|kept|unclipped|together|light): ", "", line)
         target, expression = re.sub(r"^\w+ (?=\w+ =)| as \w+$", "", line).split(" = ")
         names[target] = eval(expression, {}, names)
     return names

@@ -9,33 +9,19 @@ from parity.case.expectation import Kind
 
 pytestmark = pytest.mark.frameworks
 
-CASE = """
-summary = "One tensor has another lr."
-why = "Whoever does not look at it goes another way with that one."
-steps = 6
-dtypes = ["float32"]
-[hyper]
-lr = 0.01
-[weights]
-kind = "uniform"
-low = -1.0
-high = 1.0
-[gradients]
-kind = "bell"
-scale = 0.3
-[[parameters]]
-name = "kernel"
-shape = [5, 4]
-[[parameters]]
-name = "head"
-shape = [7]
-hyper = { lr = 0.05 }
-[[expect]]
-actual = "*"
-expected = "numpy.adam.outside"
-verdict = "EXPLAINED"
-because = "Each equals its twin bit for bit, and what is left is rounding."
-"""
+KEYS = {
+    "hyper": {"lr": 0.01},
+    "gradients": {"kind": "bell", "scale": 0.3},
+    "parameters": [{"name": "kernel", "shape": [5, 4]}, {"name": "head", "shape": [7], "hyper": {"lr": 0.05}}],
+    "expect": [
+        {
+            "actual": "*",
+            "expected": "numpy.adam.outside",
+            "verdict": "EXPLAINED",
+            "because": "Each equals its twin bit for bit, and what is left is rounding.",
+        }
+    ],
+}
 
 OWN = """
 import torch  # its square root is asked for
@@ -48,12 +34,11 @@ def run(weights, gradients, hyper, start=None):
 
 
 @pytest.fixture
-def ran(tmp_path):
-    def ran(change, case=CASE, *names):
-        (tmp_path / "case.toml").write_text(case)
+def ran(tmp_path, write_case):
+    def ran(change):
         (tmp_path / "mine.py").write_text(OWN.format(change=change))
-        targets = [f"{tmp_path / 'mine.py'}:run", "numpy.adam.outside", *names]
-        return parity.run([tmp_path / "case.toml"], targets, output=tmp_path / "run")
+        targets = [f"{tmp_path / 'mine.py'}:run", "numpy.adam.outside"]
+        return parity.run([write_case(**KEYS)], targets, output=tmp_path / "run")
 
     return ran
 

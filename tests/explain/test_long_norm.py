@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-import parity
 from parity.case.expectation import Kind
 
 pytestmark = pytest.mark.frameworks
 
-CASE = """
-summary = "A tensor of so many elements is clipped by its norm."
-why = "Up to 31 elements the order of the sum is known."
-steps = 6
-dtypes = ["float64"]
-[weights]
-kind = "uniform"
-low = -1.0
-high = 1.0
-[gradients]
-kind = "bell"
-scale = 0.3
-[stages]
-clip = {{ by = "global_norm", limit = 0.1 }}
-[[parameters]]
-name = "kernel"
-shape = [{size}]
-"""
-
 
 @pytest.mark.parametrize("size", [31, 1000])
-def test_a_long_norm_is_left_open(tmp_path, size):
-    (tmp_path / "case.toml").write_text(CASE.format(size=size))
-    run = parity.run([tmp_path / "case.toml"], ["numpy.adam.hat", "keras.adam.eager"], output=tmp_path / "run")
+def test_a_long_norm_is_left_open(run_small, size):
+    run = run_small(
+        "numpy.adam.hat", "keras.adam.eager", dtypes=["float64"], gradients={"kind": "bell", "scale": 0.3},
+        stages={"clip": {"by": "global_norm", "limit": 0.1}}, parameters=[{"name": "kernel", "shape": [size]}],
+        expect=None,
+    )  # fmt: skip
     (held,) = [one for one in run.cells[0].account.held if one.implementation == "keras.adam.eager"]
     assert (held.differing > 0) == (size > 31)
     assert ("kernel are summed up is known up to 31 elements" in held.covered) == (size > 31)

@@ -109,7 +109,7 @@ def test_a_twin_has_every_bit_or_says_that_it_has_not(name, stage, dtype):
             differing(name, dtype, stages)
         return
     found = differing(name, dtype, stages)
-    reason = TWINS[name][dtype].leaves_open(replace(HYPER, stages=stages))
+    reason = TWINS[name][dtype].leaves_open(replace(HYPER, stages=stages), LAYOUT)
     if not reason:
         assert found == dict.fromkeys("wmv", 0)
         return
@@ -120,11 +120,11 @@ def test_a_twin_has_every_bit_or_says_that_it_has_not(name, stage, dtype):
 
 def test_what_is_left_open_is_named():
     hyper = replace(HYPER, stages=STAGES["accumulate and global_norm"])
-    assert TWINS["optax.adam.jit"]["float32"].leaves_open(hyper) == (
+    assert TWINS["optax.adam.jit"]["float32"].leaves_open(hyper, LAYOUT) == (
         "MultiSteps chooses by lax.cond, whose branches XLA compiles whole"
     )
-    assert not TWINS["optax.adam.jit"]["float32"].leaves_open(HYPER)
+    assert not TWINS["optax.adam.jit"]["float32"].leaves_open(HYPER, LAYOUT)
     assert "cos and pow of XLA" in TWINS["optax.adam.jit"]["float32"].leaves_open(
-        replace(HYPER, stages=STAGES["cosine"])
+        replace(HYPER, stages=STAGES["cosine"]), LAYOUT
     )
-    assert not TWINS["optax.adam.jit"]["float16"].leaves_open(replace(HYPER, stages=STAGES["exponential"]))
+    assert not TWINS["optax.adam.jit"]["float16"].leaves_open(replace(HYPER, stages=STAGES["exponential"]), LAYOUT)
