@@ -261,3 +261,13 @@ def test_real_releases_and_those_that_are_not(monkeypatch, tmp_path):
     line = refused("numpy==2.2.0", "tensorflow-cpu==2.16.2")
     assert "numpy==2.2.0" in line
     assert "tensorflow-cpu 2.16.2 depends on numpy<2.0.0" in line
+
+
+def test_that_pip_is_looked_for_takes_no_module_away():
+    """Setuptools, asked where pip is, throws out the distutils that a compiling torch has loaded."""
+    code = (
+        "import sys, setuptools, distutils; kept = sys.modules['distutils'];"
+        "from parity.baseline.environments.installer import choose_installer; choose_installer();"
+        "assert sys.modules['distutils'] is kept"
+    )
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], check=True)

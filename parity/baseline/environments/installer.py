@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from parity.baseline.environments.pins import KNOWN
@@ -51,7 +51,8 @@ def choose_installer() -> Installer:
     ParityError where there is neither.
     """
     uv = shutil.which("uv")
-    has_pip = importlib.util.find_spec("pip") is not None
+    # importlib.util.find_spec asks Setuptools as well, which then takes the distutils of a compiling torch away.
+    has_pip = PathFinder.find_spec("pip") is not None
     if uv is not None and not (has_pip and _pip_knows_more()):
         return Installer(
             "uv",
