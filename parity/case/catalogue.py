@@ -153,6 +153,8 @@ def _read(path: Path, said_by: Path | None = None) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)
+    except RecursionError:
+        raise ParityError(f"{path}: not valid TOML: its brackets are nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise ParityError(f"{path}: not valid TOML: {error}") from None
     except UnicodeDecodeError as error:

@@ -210,6 +210,8 @@ def read_map(path: Path, flag: str) -> dict[str, str]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParityError(f"{flag} {path}: cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise ParityError(f"{flag} {path}: not valid TOML: its brackets are nested too deeply") from None
     except ValueError as error:
         raise ParityError(f"{flag} {path}: not valid TOML: {error}") from None
     pairs = table.get(MAP_TABLE)

@@ -39,6 +39,7 @@ from parity.numerics.formats import format_named
 RESULT_SCHEMA = 3
 SHARED_MEMORY = Path("/dev/shm")
 PARTS = "parts"
+GIB = 1 << 30
 
 _RESULT = TypeAdapter(CellResult)
 
@@ -136,6 +137,8 @@ def execute(
             waiting.append(cell)
         else:
             done[cell.name] = kept
+    for cell in waiting:
+        _check_room(cell, folder, options, explaining)
     for number, (name, result) in enumerate(done.items(), start=1):
         on_cell(next(cell for cell in plan.cells if cell.name == name), result, number, len(plan.cells))
     stopped = _run_lanes(waiting, done, folder, options, on_cell, len(plan.cells), explaining) if waiting else ""
@@ -247,10 +250,8 @@ def run_one(
     json_path, table_path = part_paths(folder, cell.name)
     explanations_path(folder, cell.name).unlink(missing_ok=True)
     key = cell_key(cell, options.keep_traces, explaining is not None)
-    size = _trace_bytes(cell)
-    explains = explaining is not None and (options.keep_traces or size <= explaining.largest)
-    whole = options.keep_traces or explains
-    with _scratch(folder, size if whole else _window_bytes(cell), shared=not options.keep_traces) as scratch:
+    explains = _explains(cell, options, explaining)
+    with _scratch(folder, _row_bytes(cell, options, explaining), shared=not options.keep_traces) as scratch:
         kept = traces_path(folder, cell.case.name, cell.dtype)
         traces = kept if options.keep_traces else scratch.parent / "traces" if explains else None
         result = run_cell(
@@ -273,29 +274,54 @@ def _keep(explained: Explained, folder: Path, cell: Cell) -> Account:
     return replace(explained.account, explanations=digest)
 
 
-def _trace_bytes(cell: Cell) -> int:
-    """Bytes of the whole traces of all implementations, and of the gradients."""
-    row_bytes = cell.case.layout().size * format_named(cell.dtype).dtype.itemsize
-    return (cell.case.steps + 1) * row_bytes * (1 + len(QUANTITIES) * len(cell.candidates))
+def _explains(cell: Cell, options: Options, explaining: Explaining | None) -> bool:
+    """Whether a cell is explained as soon as it has run: whole traces are needed for that."""
+    if explaining is None:
+        return False
+    return options.keep_traces or _bytes_of_rows(cell, cell.case.steps + 1) <= explaining.largest
 
 
-def _window_bytes(cell: Cell) -> int:
-    """Bytes of the rows in flight where no trace is kept."""
-    row_bytes = cell.case.layout().size * format_named(cell.dtype).dtype.itemsize
-    rows = plan_window(cell.case.steps, row_bytes, False).rows
-    return rows * row_bytes * (1 + len(QUANTITIES) * len(cell.candidates))
+def _row_bytes(cell: Cell, options: Options, explaining: Explaining | None) -> int:
+    """Bytes of all rows that stand at a time: whole traces where they are needed, else those in flight."""
+    if options.keep_traces or _explains(cell, options, explaining):
+        return _bytes_of_rows(cell, cell.case.steps + 1)
+    return _bytes_of_rows(cell, plan_window(cell.case.steps, _row_size(cell), False).rows)
+
+
+def _bytes_of_rows(cell: Cell, rows: int) -> int:
+    """Bytes of so many rows of the gradients and of every quantity of every implementation."""
+    return rows * _row_size(cell) * (1 + len(QUANTITIES) * len(cell.candidates))
+
+
+def _row_size(cell: Cell) -> int:
+    return cell.case.layout().size * format_named(cell.dtype).dtype.itemsize
+
+
+def _check_room(cell: Cell, folder: Path, options: Options, explaining: Explaining | None) -> None:
+    """ParityError where the rows of a cell fit neither into shared memory nor beside the results."""
+    needed = _row_bytes(cell, options, explaining)
+    free = shutil.disk_usage(folder).free
+    if needed > free and not _in_shared_memory(needed, shared=not options.keep_traces):
+        elements, steps = cell.case.layout().size, cell.case.steps
+        raise ParityError(
+            f"{cell.name}: {elements:,} elements in {len(cell.candidates)} implementations over {steps:,} steps need "
+            f"{needed / GIB:,.1f} GiB at a time; {folder} has {free / GIB:,.1f} GiB free"
+        )
 
 
 @contextmanager
 def _scratch(folder: Path, needed: int, *, shared: bool) -> Iterator[Path]:
     """A folder for rows in flight: in shared memory where `needed` bytes fit, else beside the results."""
-    roomy = shared and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * needed
-    parent = SHARED_MEMORY if roomy else folder
+    parent = SHARED_MEMORY if _in_shared_memory(needed, shared=shared) else folder
     path = Path(tempfile.mkdtemp(prefix=".parity-", dir=parent))
     try:
         yield path / "rows"
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _in_shared_memory(needed: int, *, shared: bool) -> bool:
+    return shared and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * needed
 
 
 def read_part(folder: Path, cell_name: str) -> CellResult | None:

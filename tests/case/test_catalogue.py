@@ -165,6 +165,7 @@ def test_several_mistakes_are_several_lines(tmp_path: Path) -> None:
     [
         ("steps = 3\nsteps = = 4", "not valid TOML: Invalid value (at line 2, column 9)"),
         ("steps = 3\nsteps = 4", "not valid TOML: Cannot overwrite a value (at "),
+        ("seed = " + "[" * 5000, "not valid TOML: its brackets are nested too deeply"),
         ('extends = "_gone.toml"', "extends: _gone.toml: cannot be read (No such file or directory)"),
     ],
 )

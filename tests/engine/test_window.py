@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parity.core.errors import ParityError
 from parity.engine import window as windows
 from parity.engine.window import plan_window
 
@@ -63,3 +64,15 @@ def test_large_rows_stand_in_memory_once(row_bytes, overlaps):
     window = plan_window(10, row_bytes, False)
     assert window.overlaps is overlaps
     assert window.rows == (2 if overlaps else 1)
+
+
+def test_what_cannot_fit_is_told_before_anything_runs(run_small, tmp_path):
+    """Before all cells, with what they need and where it is not: ``bytes = rows * elements * itemsize * arrays``."""
+    with pytest.raises(ParityError) as caught:
+        run_small("numpy.adam.hat", "numpy.adam.outside", parameters=[{"name": "kernel", "shape": [10**6, 10**6]}])
+    line = str(caught.value)
+    needed = 1 * 10**12 * 4 * (1 + 4 * 2) / 2**30
+    assert line.startswith("small float32: 1,000,000,000,000 elements in 2 implementations over 5 steps need ")
+    assert f"{needed:,.1f} GiB at a time; " in line
+    assert f"{tmp_path / 'run'} has " in line
+    assert not list((tmp_path / "run").rglob("*.json"))

@@ -211,6 +211,7 @@ def test_the_command_says_it_and_writes_it_down(training, command, tmp_path):
         ),
         ("[parameters]\n'0.weight' = '0.bias'", "are of no common shape"),
         ("[parameters", "not valid TOML"),
+        ("parameters = " + "[" * 5000, "its brackets are nested too deeply"),
     ],
 )
 def test_a_bad_map_is_one_line(training, tmp_path, text, told):
