@@ -35,6 +35,13 @@ in float32, and once more when m, v and w are stored. moments: as operations for
 statement about w, as between formulas that differ in epsilon only.
 """
 
+Formula = Literal[
+    "epsilon-placement", "epsilon-value", "epsilon-underflow", "bias-correction", "step-count", "hyperparameter-value",
+    "weight-decay", "gradient-scale", "gradient-clip", "schedule", "amsgrad", "sparse-rows", "none-gradient",
+    "state-storage", "restart", "nondeterminism",
+]  # fmt: skip
+"""Families of causes that are more than rounding, as `parity explain` names them."""
+
 Quantity = Literal["w", "m", "v", "vmax", "*"]
 FormatName = Literal["float64", "float32", "float16", "bfloat16"]
 Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -76,14 +83,15 @@ class Expectation(BaseModel):
     every pair they match is compared. dtypes: where it holds. verdict: the kind that has to come
     out, ANY for a pair that is only reported (with `rounding`: which may be no further apart than that unless it is
     EXPLAINED); EXPLAINED where both sides equal their twins bit for bit,
-    whatever they differ by; WITHIN needs budgets, one for each quantity that both sides show: `within`
+    whatever they differ by, or with budgets inside of them; WITHIN needs budgets, one for each quantity that both sides
+    show, and is met by EXPLAINED inside of them: `within`
     states them (w, m, v, vmax; "*" for those not named), `rounding` derives those that `within` does not
     state from what rounding can do at most (see `parity.case.budget`).
     unbounded: quantities for which nobody can promise a limit, so that DIVERGED in them alone is as
     expected too; `rounding` fills it in. nonfinite: NaN or inf may occur in the states. moves: the
     weights of both sides have to move; false says that at least one side stands still. restates: it
     speaks only of pairs that a later expectation names too, and adds none. skips: a side may be SKIPPED, with the
-    reason.
+    reason. causes: by what two of one formula may differ here beside `rounding`, as where eps is 0 in the dtype.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -99,12 +107,13 @@ class Expectation(BaseModel):
     moves: bool = True
     restates: bool = False
     skips: bool = False
+    causes: tuple[Formula, ...] = ()
     because: Annotated[str, Field(min_length=10)]
     link: str | None = None
 
     @model_validator(mode="after")
     def _budget_belongs_to_within(self) -> Expectation:
-        if self.verdict == ANY and self.within is None:
+        if self.verdict == "EXPLAINED" or (self.verdict == ANY and self.within is None):
             return self
         if (self.verdict == "WITHIN") != (self.within is not None or self.rounding is not None):
             raise ValueError("'within' and 'rounding' belong to the verdict WITHIN, and WITHIN needs one")

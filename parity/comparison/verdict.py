@@ -35,20 +35,21 @@ def judge(
     *,
     reaches: Sequence[Reach] = (),
     one_sided: Sequence[str] = (),
-    explained: bool = False,
+    formula: Sequence[str] | None = None,
     unexplained: str = "",
 ) -> Verdict:
     """The verdict on a pair that ran to its end.
 
     distances: one per quantity that both sides show. moved: whether a weight ever left its initial
     value, for actual and expected. reaches: of the expected side, by which a stated budget is held to
-    mean something. one_sided: quantities that only one side shows. explained: both sides equal their twins bit for bit;
-    unexplained: why nobody says so. Without an expectation nothing but IDENTICAL is as expected.
+    mean something. one_sided: quantities that only one side shows. formula: where both sides equal their
+    twins bit for bit, the families of causes that are more than rounding; unexplained: else why nobody says so.
+    Without an expectation nothing but IDENTICAL is as expected.
     """
-    kind, reason = _kind(distances, moved, expectation, explained)
+    kind, reason = _kind(distances, moved, expectation, formula)
     if kind is Kind.WITHIN and expectation is not None and expectation.verdict == ANY and _blind(reaches, expectation):
         # A budget that an optimizer passes which never steps says of nobody that it is the same Adam.
-        kind, reason = _kind(distances, moved, expectation.model_copy(update={"within": None}), explained)
+        kind, reason = _kind(distances, moved, expectation.model_copy(update={"within": None}), formula)
     if one_sided:
         reason += f"; not compared, as one side hides it: {', '.join(one_sided)}"
     surprise = _surprise(kind, distances, moved, expectation, unexplained)
@@ -74,7 +75,10 @@ def _verdict(kind: Kind, reason: str, expectation: Expectation | None, as_expect
 
 
 def _kind(
-    distances: Sequence[Distance], moved: tuple[bool, bool], expectation: Expectation | None, explained: bool
+    distances: Sequence[Distance],
+    moved: tuple[bool, bool],
+    expectation: Expectation | None,
+    formula: Sequence[str] | None,
 ) -> tuple[Kind, str]:
     if not any(distance.compared for distance in distances):
         return Kind.NOT_COMPARABLE, "no element was compared"
@@ -91,14 +95,30 @@ def _kind(
         if nonfinite and not expectation.nonfinite:
             excess.insert(0, f"{nonfinite} elements are NaN or inf")
         unbounded = _unbounded(differing, expectation)
-        if not excess and not unbounded:
+        other = _other_formula(expectation, formula)
+        if other:
+            excess.append(f"another formula: {', '.join(other)}")
+        if not excess and formula is None and not unbounded:
             return Kind.WITHIN, _measured(differing)
-        if expectation.verdict != ANY:
+        if expectation.verdict != ANY and (excess or formula is None):
             limitless = f"rounding sets {', '.join(unbounded)} no limit here; {_measured(differing)}"
             return Kind.DIVERGED, "; ".join(excess) or limitless
-    if explained and expectation is not None and expectation.verdict in (Kind.EXPLAINED, ANY):
+        explains = formula is not None
+    else:
+        explains = formula is not None and expectation is not None and expectation.verdict in (Kind.EXPLAINED, ANY)
+    if explains:
         return Kind.EXPLAINED, f"{_measured(differing)}; both sides equal their twins bit for bit"
     return Kind.DIVERGED, _measured(differing)
+
+
+def _other_formula(expectation: Expectation, formula: Sequence[str] | None) -> list[str]:
+    """Causes that part a pair of which the case says that it differs by rounding alone.
+
+    Where a budget is stated, or holds for m and v only, formulas may differ.
+    """
+    if expectation.verdict == ANY or expectation.rounding in (None, "moments"):
+        return []
+    return [family for family in formula or () if family not in expectation.causes]
 
 
 def _surprise(
@@ -121,7 +141,7 @@ def _surprise(
         return "a comparison was expected" if kind is Kind.NOT_COMPARABLE else ""
     wanted = Kind(expectation.verdict)
     if kind is not wanted and not _excused(kind, wanted, distances, expectation):
-        return f"{wanted} was expected"
+        return f"{wanted} was expected" + (f", and {unexplained}" if wanted is Kind.EXPLAINED and unexplained else "")
     if kind is Kind.NOT_COMPARABLE:
         return ""
     if expectation.moves and not all(moved):
@@ -139,6 +159,8 @@ def _excused(kind: Kind, wanted: Kind, distances: Sequence[Distance], expectatio
     """Whether a pair that should be WITHIN or EXPLAINED may also come out as this kind."""
     if kind is Kind.IDENTICAL:
         return wanted in (Kind.WITHIN, Kind.EXPLAINED)
+    if kind is Kind.EXPLAINED:
+        return wanted is Kind.WITHIN
     without_limit = kind is Kind.DIVERGED and bool(expectation.unbounded)
     return wanted is Kind.WITHIN and without_limit and not _excess(distances, expectation)
 

@@ -15,6 +15,9 @@ from parity.engine.power import Power
 from parity.engine.result import CellResult, Held, Outcome, PairResult
 from parity.numerics.formats import FORMATS
 
+FEW = 4
+"""Implementations up to which a title names them."""
+
 Judged = tuple[str, str, str, str, Verdict]
 """case, dtype, actual, expected, verdict"""
 
@@ -168,13 +171,15 @@ def _standing_still(results: Iterable[CellResult]) -> Iterable[Finding]:
             for outcome in ran:
                 if not outcome.moved:
                     cells[outcome.name, result.dtype].append(result.case)
-    for (dtype, cases), names in _together(cells).items():
+    for dtype, groups in _together(cells).items():
+        names = [name for group, _ in groups for name in group]
+        few = ", ".join(names) if len(names) <= FEW else f"{len(names)} implementations"
         yield Finding(
             Severity.WARNING,
             ", ".join(names),
-            f"{', '.join(names)} never moved a weight in {dtype}",
-            f"In {len(cases)} case(s) others moved on the same gradients.",
-            tuple(f"{case} {dtype}" for case in cases),
+            f"{few} never moved a weight in {dtype}",
+            f"Others moved on the same gradients. {_by_group(groups)}.",
+            _places(groups, dtype),
             Topic.STILL,
         )
 
@@ -185,23 +190,38 @@ def _nonfinite(results: Iterable[CellResult]) -> Iterable[Finding]:
         for outcome in result.outcomes:
             if outcome.nonfinite:
                 cells[outcome.name, result.dtype].append(result.case)
-    for (dtype, cases), names in _together(cells).items():
+    for dtype, groups in _together(cells).items():
         yield Finding(
             Severity.WARNING,
-            ", ".join(names),
+            ", ".join(name for group, _ in groups for name in group),
             f"NaN or inf in {dtype}",
-            f"{', '.join(names)}: in the last state of {len(cases)} case(s).",
-            tuple(f"{case} {dtype}" for case in cases),
+            f"In the last state. {_by_group(groups)}.",
+            _places(groups, dtype),
             Topic.NONFINITE,
         )
 
 
-def _together(cells: dict[tuple[str, str], list[str]]) -> dict[tuple[str, tuple[str, ...]], list[str]]:
-    """Names by dtype and cases, so that what is true of several implementations is said once."""
-    grouped: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+Groups = list[tuple[list[str], tuple[str, ...]]]
+"""Names of which something is true in the same cases, with these; the most cases first."""
+
+
+def _together(cells: dict[tuple[str, str], list[str]]) -> dict[str, Groups]:
+    """By dtype, so that what is true of several implementations is said once."""
+    grouped: dict[str, dict[tuple[str, ...], list[str]]] = defaultdict(lambda: defaultdict(list))
     for (name, dtype), cases in cells.items():
-        grouped[dtype, tuple(cases)].append(name)
-    return grouped
+        grouped[dtype][tuple(cases)].append(name)
+    return {
+        dtype: [(names, cases) for cases, names in sorted(groups.items(), key=lambda one: -len(one[0]))]
+        for dtype, groups in grouped.items()
+    }
+
+
+def _by_group(groups: Groups) -> str:
+    return "; ".join(f"{', '.join(names)}: in {len(cases)} case(s)" for names, cases in groups)
+
+
+def _places(groups: Groups, dtype: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"{case} {dtype}" for _, cases in groups for case in cases))
 
 
 def _blind(judged: Iterable[Judged]) -> Iterable[Finding]:

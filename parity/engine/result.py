@@ -108,13 +108,17 @@ EXPLAINED = "explained"
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a pair differs: identical, explained or unexplained; families of causes with their shares, largest first."""
+    """Why a pair differs: identical, explained or unexplained; families of causes with their shares, largest first.
+
+    formula: those of them that are more than rounding, however small their share.
+    """
 
     actual: str
     expected: str
     answer: str
     sentence: str
     families: tuple[tuple[str, float | None], ...]
+    formula: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +183,15 @@ def judge_pair(cell: CellResult, pair: PairResult, expectation: Expectation | No
         expectation,
         reaches=expected.reaches,
         one_sided=[one for one in QUANTITIES if (one in actual.quantities) != (one in expected.quantities)],
-        explained=_explained(cell, pair),
+        formula=_formula(cell, pair),
         unexplained=_unexplained(cell, pair),
     )
 
 
-def _explained(cell: CellResult, pair: PairResult) -> bool:
-    """Whether both sides equal their twins; what was lost in a restart may be explained, and is no twin's."""
+def _formula(cell: CellResult, pair: PairResult) -> tuple[str, ...] | None:
+    """By what formulas differ, where both sides equal their twins; what a restart lost is no twin's."""
     why = _why(cell, pair)
-    return not pair.actual.endswith(RESTARTED) and why is not None and why.answer == EXPLAINED
+    return why.formula if why is not None and why.answer == EXPLAINED and not pair.actual.endswith(RESTARTED) else None
 
 
 def _unexplained(cell: CellResult, pair: PairResult) -> str:

@@ -36,7 +36,7 @@ from parity.engine.window import plan_window
 from parity.engine.workers import LOGS, Workers
 from parity.numerics.formats import format_named
 
-RESULT_SCHEMA = 3
+RESULT_SCHEMA = 4
 SHARED_MEMORY = Path("/dev/shm")
 PARTS = "parts"
 GIB = 1 << 30

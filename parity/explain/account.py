@@ -12,7 +12,7 @@ from parity.engine.account import Explained
 from parity.engine.explanations import Document
 from parity.engine.plan import Cell
 from parity.engine.result import Account, CellResult, Held, Why
-from parity.explain.causes import Family
+from parity.explain.causes import FORMULA, Family
 from parity.explain.explain import explain_cell
 from parity.explain.explanation import Answer, ErrorRow, Explanation, Told
 from parity.explain.inputs import Inputs
@@ -68,15 +68,15 @@ def _restart(
     """What a restart came to, and what was lost in it."""
     went, would = (traces[name] for name in pair)
     if went.digests == would.digests:
-        return Why(*pair, str(Answer.IDENTICAL), f"{pair[0]} and {pair[1]} are identical to the last bit.", ())
+        return Why(*pair, str(Answer.IDENTICAL), f"{pair[0]} and {pair[1]} are identical to the last bit.", (), ())
     inputs = Inputs(cell.case, would.format)
     standing = standing_of(would, claims[pair[1]], inputs, libraries)
     defaults = next(one.defaults for one in cell.candidates if one.name == pair[1])
     told = explain_restart(went, would, inputs, standing.adam, cell.case.restart, defaults)
     assert told is not None
     answer = Answer.UNEXPLAINED if told.left or not told.causes else Answer.EXPLAINED
-    family = Family.RESTART if told.causes else Family.UNEXPLAINED
-    return Why(*pair, str(answer), f"{pair[1]}: {told.sentence}.", ((str(family), 1.0),))
+    family = str(Family.RESTART if told.causes else Family.UNEXPLAINED)
+    return Why(*pair, str(answer), f"{pair[1]}: {told.sentence}.", ((family, 1.0),), (family,) if told.causes else ())
 
 
 def _too_large(result: CellResult) -> str:
@@ -128,6 +128,7 @@ def _why(found: tuple[Explanation, ...]) -> tuple[Why, ...]:
             str(one.answer),
             one.sentence,
             tuple((str(cause.family), cause.share) for cause in one.causes),
+            tuple(dict.fromkeys(str(cause.family) for cause in one.causes if cause.family in FORMULA)),
         )
         for one in found
     )

@@ -86,6 +86,9 @@ BENIGN = frozenset(
 )
 """Arithmetic: the formula is the same."""
 
+FORMULA = frozenset(Family) - BENIGN - {Family.UNEXPLAINED}
+"""More than arithmetic."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:

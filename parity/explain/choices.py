@@ -185,7 +185,7 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
         case "amsgrad":
             return Family.AMSGRAD, f"maximum {_words(one.convention.maximum)} -> {_words(other.convention.maximum)}"
         case "maximum":
-            return Family.AMSGRAD, f"{one.arithmetic.maximum} -> {other.arithmetic.maximum}"
+            return Family.OPERATION_ORDER, f"{one.arithmetic.maximum} -> {other.arithmetic.maximum}"
         case "first_moment" | "second_moment" | "update" | "decay_gradient" | "decay_weights":
             left, right = (" ".join(str(getattr(side.arithmetic, choice)).split()) for side in (one, other))
             shown = _apart(left, right)

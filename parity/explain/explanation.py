@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from parity.core.shown import Shown
-from parity.explain.causes import BENIGN, SENTENCES, Cause, Family
+from parity.explain.causes import FORMULA, SENTENCES, Cause, Family
 from parity.explain.ladder import Rung
 from parity.explain.residual import Residual
 from parity.explain.spread import Spread
@@ -131,7 +131,7 @@ class Explanation(Shown):
         if self.answer is Answer.IDENTICAL:
             return "identical: every bit of every step is the same"
         named = ", ".join(_named(self.causes))
-        formula = {cause.family for cause in self.causes if cause.share != 0} - BENIGN - {Family.UNEXPLAINED}
+        formula = {cause.family for cause in self.causes if cause.share != 0} & FORMULA
         if self.answer is Answer.EXPLAINED:
             which = "not the same Adam" if formula else "the same Adam, rounded differently"
             return f"{which}; every differing bit is accounted for by {named}"

@@ -76,8 +76,8 @@ def other_rows(folder):
 
 EXPLANATIONS = "parts/small__float32.explanations.json"
 WHOLE = {
-    "newer": (record(schema=4), "run.json: schema 4; this parity reads schema 3; parity '"),
-    "older": (record(schema=2), "run.json: schema 2; this parity reads schema 3; parity '"),
+    "newer": (record(schema=5), "run.json: schema 5; this parity reads schema 4; parity '"),
+    "older": (record(schema=3), "run.json: schema 3; this parity reads schema 4; parity '"),
     "truncated": (altered("run.json", lambda content: content[:-300]), "run.json: truncated or altered"),
     "no record": (lambda folder: (folder / "run.json").unlink(), "run.json is missing, as where a run was killed"),
     "altered": (record(stopped="never"), "run.json: altered after it was written"),

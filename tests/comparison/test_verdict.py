@@ -269,3 +269,42 @@ def test_a_derived_budget_that_admits_standing_still_is_told_and_not_red():
     verdict = judge([distance("v", 1)], BOTH, derived, reaches=[reach("v"), reach("m")])
     assert (verdict.kind, verdict.as_expected, verdict.blind) == (Kind.WITHIN, True, ("v",))
     assert judge([distance("v")], BOTH, derived, reaches=[reach("v")]).blind == ()
+
+
+DERIVED = {"within": {"w": {"max_ulp": 4.0}}, "rounding": "operations"}
+
+
+@pytest.mark.parametrize(
+    ("formula", "more", "told"),
+    [
+        (None, {}, (Kind.WITHIN, True)),
+        ((), {}, (Kind.EXPLAINED, True)),
+        (("epsilon-value",), {}, (Kind.DIVERGED, False)),
+        (("epsilon-value",), {"causes": ("epsilon-value",)}, (Kind.EXPLAINED, True)),
+        (("epsilon-value", "amsgrad"), {"causes": ("epsilon-value",)}, (Kind.DIVERGED, False)),
+        # Where a budget is stated, and under "moments", formulas may differ.
+        (("epsilon-value",), {"rounding": "moments"}, (Kind.EXPLAINED, True)),
+        (("epsilon-value",), {"rounding": None}, (Kind.EXPLAINED, True)),
+    ],
+)
+def test_what_is_explained_is_more_than_within_and_another_formula_is_less(formula, more, told):
+    assert outcome([distance("w", 3)], BOTH, expects("WITHIN", **DERIVED | more), formula=formula) == told
+    strict = expects("EXPLAINED", **DERIVED | more)
+    kind, green = told
+    assert outcome([distance("w", 3)], BOTH, strict, formula=formula) == (kind, green and formula is not None)
+
+
+def test_what_is_explained_has_to_be_inside_of_its_budget_all_the_same():
+    verdict = judge([distance("w", 5)], BOTH, expects("WITHIN", **DERIVED), formula=())
+    assert (verdict.kind, verdict.as_expected) == (Kind.DIVERGED, False)
+    assert verdict.reason.startswith("WITHIN was expected; w: max_ulp 5 > 4 at step 3")
+
+
+def test_rounding_that_has_no_limit_may_be_explained():
+    assert outcome([distance("w", 999)], BOTH, unbounded(), formula=()) == (Kind.EXPLAINED, True)
+    assert outcome([distance("w", 999)], BOTH, unbounded()) == (Kind.DIVERGED, True)
+
+
+def test_why_nothing_is_explained_is_told_where_it_was_expected():
+    verdict = judge([distance("w", 3)], BOTH, expects("EXPLAINED", **DERIVED), unexplained="bits are left")
+    assert verdict.reason.startswith("EXPLAINED was expected, and bits are left; from step 3")

@@ -29,7 +29,7 @@ def held(differing=0, max_ulp=0, source="claimed", covered="", error=1.0):
 
 
 def why(answer, **shares):
-    return Why(*PAIR, answer, "", tuple((name.replace("_", "-"), share) for name, share in shares.items()))
+    return Why(*PAIR, answer, "", tuple((name.replace("_", "-"), share) for name, share in shares.items()), ())
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 
+from parity.case.expectation import Formula
 from parity.core.errors import UsageError
-from parity.explain.causes import SENTENCES, Family
+from parity.explain.causes import FORMULA, SENTENCES, Family
 from parity.explain.explain import explain_traces, shown_steps
 from parity.explain.explanation import Answer, percent
 
@@ -108,3 +110,7 @@ def test_steps_shown(steps, shown):
 )
 def test_a_share_is_never_rounded_to_all_or_nothing(share, text):
     assert percent(share) == text
+
+
+def test_a_case_names_causes_in_the_words_of_an_explanation():
+    assert set(get_args(Formula)) == {str(family) for family in FORMULA}

@@ -112,6 +112,56 @@ def test_a_right_adam_is_green_in_all_cases_however_it_rounds(tmp_path, dtype, c
     assert {one.case for one in own if one.verdict.kind is Kind.SKIPPED} == ({"restart"} if not cases else set())
 
 
+STRICT = """\
+extends = "{}"
+summary = "What is not explained to the last bit is red."
+why = "In half precision budgets alone let most wrong Adams pass."
+
+[hyper]
+lr = 1e-2
+eps = 1e-3
+weight_decay = 1e-2
+amsgrad = true
+
+[[parameters]]
+name = "steady"
+shape = [7, 5]
+
+[[parameters]]
+name = "missing"
+shape = [65]
+gradients = {{ kind = "bell", scale = 0.1, none_steps = [2, 5, 9] }}
+
+[[expect]]
+actual = "user.*"
+expected = "numpy.adam.outside"
+verdict = "EXPLAINED"
+rounding = "operations"
+nonfinite = true
+causes = [{}]
+because = "All are Algorithm 1."
+"""
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["bfloat16", *(pytest.param(one, marks=pytest.mark.exhaustive) for one in ("float64", "float32", "float16"))],
+)
+def test_where_every_bit_has_to_be_explained_a_wrong_adam_that_changes_one_is_red(tmp_path, dtype):
+    """Held against the right Adam of the same text: whoever ends in other bits than that is not explained."""
+    underflows = '"epsilon-underflow"' if dtype == "float16" else ""
+    case = tmp_path / "strict.toml"
+    case.write_text(STRICT.format(shipped_cases() / "_base.toml", underflows))
+    names = [*(f"{FAULTS / 'wrong_adams'}.py:{name}" for name in WRONG), f"{FAULTS / 'benign_adams'}.py:correct"]
+    found = parity.run([case], names, [dtype], tmp_path / "run")
+    ended = {one.name: one.digests for one in found.cells[0].outcomes}
+    changed = {f"user.{name}" for name in WRONG if ended[f"user.{name}"] != ended["user.correct"]}
+    red = {one.actual for one in found.unexpected}
+    assert "user.correct" not in red
+    assert len(changed) >= 40
+    assert changed <= red
+
+
 def test_another_optimizer_is_red(tmp_path):
     found = run(tmp_path, "other_optimizers", OTHERS, ["same-hyperparameters"], ["float64"])
     assert found.exit_code == 1

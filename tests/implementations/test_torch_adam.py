@@ -226,6 +226,7 @@ def test_compiled_is_compiled() -> None:
 
     row = shipped_implementations()["torch.adam.compiled"]
     weights, gradients = draw(np.dtype(np.float64)), draw_gradients(np.dtype(np.float64))
+    torch._dynamo.utils.counters.clear()
     last = orbit(row.states(weights, gradients, Hyper(lr=0.1)))[-1]
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     assert last.w["scalar"] == weights["scalar"]

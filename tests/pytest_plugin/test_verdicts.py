@@ -28,7 +28,7 @@ def test_an_unexpected_pair_fails_with_all_that_is_known(case, session, spread):
     expected = [
         r"DIVERGED, where WITHIN was expected: numpy\.adam\.hat against numpy\.adam\.outside",
         r"case       small in float32, 5 steps, 255 elements compared",
-        rf"verdict    w: max_steps {number} > {number} at step \d in (kernel|bias)",
+        rf"verdict    w: max_steps {number} > {number} at step \d in (kernel|bias); another formula: epsilon-placement",
         r"expected   A test says so\.",
         rf"parts at   step 1, w of {place}: abs {number}, rel {number}, [\d,]+ ULP, {number} lr",
         rf"  actual   {number} \({hexadecimal}\)",

@@ -13,7 +13,7 @@ from parity.case.expectation import Kind
 from parity.engine.accounts import LEAST_SHARE
 from parity.engine.record import Run
 from parity.engine.result import CellResult, PairResult, Why
-from parity.explain.causes import BENIGN, Family
+from parity.explain.causes import FORMULA, Family
 from parity.explain.explanation import Answer
 from parity.explain.headlines import DTYPES
 from parity.implementations.registry import shipped_implementations
@@ -221,7 +221,7 @@ def _more_than_arithmetic(why: Why) -> Iterator[str]:
     for family, share in why.families:
         shares[family] += 1.0 if share is None else share
     for family, share in sorted(shares.items(), key=lambda one: -one[1]):
-        if share >= LEAST_SHARE and family not in BENIGN and family != Family.UNEXPLAINED:
+        if share >= LEAST_SHARE and family in FORMULA:
             yield family
 
 

@@ -21,7 +21,7 @@ from parity.core.state import QUANTITIES
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import CellResult, Outcome, PairResult, Why
-from parity.explain.causes import BENIGN, Family
+from parity.explain.causes import FORMULA
 from parity.explain.explanation import Answer
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS, format_named
@@ -157,7 +157,7 @@ def _against(seen: _Seen) -> Iterator[Against]:
     apart = _other_hyper(*(_hyper(side) for side in seen.sides))
     if apart:
         yield Obstacle.OTHER_HYPERPARAMETERS, apart
-    if seen.why is not None and seen.differing and _formula(seen.why):
+    if seen.why is not None and seen.differing and seen.why.formula:
         yield Obstacle.OTHER_FORMULA, ""
     if any(one.worst_max_ulp.value == NO_DISTANCE for one in seen.pair.distances):
         yield Obstacle.NONFINITE, ""
@@ -176,7 +176,7 @@ def _against(seen: _Seen) -> Iterator[Against]:
 def _unproven(seen: _Seen) -> Iterator[Against]:
     """What stands against a difference whose causes are not, or not all, known."""
     verdict, power = seen.judged.verdict, seen.power
-    if verdict.kind is not Kind.WITHIN:
+    if verdict.kind not in (Kind.WITHIN, Kind.EXPLAINED):
         yield Obstacle.UNEXPLAINED, seen.cell.account.reason if seen.why is None else ""
     elif verdict.blind:
         yield Obstacle.BLIND, ", ".join(verdict.blind)
@@ -192,11 +192,6 @@ def _ground(seen: _Seen) -> Ground:
     if not seen.differing:
         return Ground.IDENTICAL
     return Ground.SAME_FORMULA if _proven(seen) else Ground.WITHIN
-
-
-def _formula(why: Why) -> list[str]:
-    """Causes that are more than arithmetic, however small their share."""
-    return [family for family, _ in why.families if family not in BENIGN and family != Family.UNEXPLAINED]
 
 
 def _proven(seen: _Seen) -> bool:
@@ -306,7 +301,7 @@ def reasons_of(clauses: Sequence[Clause]) -> tuple[Reason, ...]:
 
 
 def _formulas(clauses: Sequence[Clause]) -> list[str]:
-    return [family for one in clauses for family in one.families if family not in BENIGN]
+    return [family for one in clauses for family in one.families if family in FORMULA]
 
 
 def _bounds(asked: Sequence[Clause]) -> Iterator[Bound]:

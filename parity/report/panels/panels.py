@@ -11,7 +11,7 @@ from pathlib import Path
 from parity.engine.accounts import families_of
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import PairResult, Why
-from parity.explain.causes import BENIGN, Family
+from parity.explain.causes import FORMULA
 from parity.explain.explanation import Answer
 from parity.explain.headlines import DTYPES
 from parity.report.panels.around import NO_STAGES, Around, around
@@ -153,7 +153,7 @@ def _in_dtype(verdicts: Sequence[PairVerdict], pairs: Mapping[Key, PairResult], 
 
 def _more_than_arithmetic(why: Why) -> Iterator[str]:
     for family, share in why.families:
-        if share != 0 and family not in BENIGN and family != Family.UNEXPLAINED:
+        if share != 0 and family in FORMULA:
             yield family
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+import parity
 from parity.case.expectation import Kind
 from parity.comparison.distance import First, Worst
 from parity.core.errors import NothingCompared, ParityError, UsageError
@@ -179,7 +180,7 @@ def test_another_formula_is_not_certified_and_nothing_narrower_is_offered(four):
 
 
 def test_another_formula_is_not_certified_however_small_its_share_or_near_the_weights(four):
-    run = changed(four, of_why(NEAR, families=(("rounding", 1.0), ("epsilon-value", 0.0))))
+    run = changed(four, of_why(NEAR, families=(("rounding", 1.0), ("epsilon-value", 0.0)), formula=("epsilon-value",)))
     reason = the_obstacle(power(run, caught=5, applicable=5), NEAR)
     assert (reason.obstacle, reason.details) == (Obstacle.OTHER_FORMULA, (("epsilon-value", 1),))
 
@@ -452,7 +453,11 @@ def test_parts_of_a_package_are_told_and_alternatives_that_did_not_run_are_not(f
     assert found.expected.packages == (("tensorflow-cpu", "6"), ("tf_keras", "7"))
 
 
-def test_a_budget_is_found_by_the_pairs_that_it_holds(four):
-    (found,) = [one for one in four.powers if (one.case, one.dtype) == CELL]
+def test_a_budget_is_found_by_the_pairs_that_rest_on_it(four, four_folder, tmp_path):
+    assert four.powers == ()
+    targets = [str(four_folder.parent / f"{name}.py:{name}") for name in ("one", "two")]
+    case = four_folder.parent / "small.toml"
+    run = parity.run([case], [*targets, "numpy.adam.outside"], ["float32"], tmp_path / "run", explained=False)
+    (found,) = run.powers
     assert found.holds == (NEAR, ("user.two", "numpy.adam.outside"))
     assert found.pairs == 2

@@ -36,7 +36,7 @@ def runs(tmp_path_factory, case_text, adam_text):
         (folder / "plugin.py").write_text(adam_text("plugin", **planted))
         targets = [f"{folder / 'plugin.py'}:plugin", OUTSIDE, *others]
         cases = [folder / "a.toml", folder / "b.toml"]
-        found[name] = parity.run(cases, targets, output=folder / "run", explained=name == "right")
+        found[name] = parity.run(cases, targets, output=folder / "run")
         assert read_run(folder / "run") == found[name]
     return found
 
