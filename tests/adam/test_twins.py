@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -45,8 +47,13 @@ def run(request, tmp_path_factory):
     return run
 
 
+@cache
+def catalogue():
+    return {case.name for case in select_cases()}
+
+
 def is_whole(run):
-    return {cell.case for cell in run.cells} == {case.name for case in select_cases()}
+    return {cell.case for cell in run.cells} == catalogue()
 
 
 def held(run, name, dtype):
