@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 import pytest
 
 import parity
@@ -12,7 +14,10 @@ from parity.implementations.registry import shipped_implementations
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400)]
 
-TORCH = ("torch.*", "keras_torch.*", "numpy.adam.outside")
+TORCH = ("torch.adam.[!c]*", "torch.adamw.*", "keras_torch.*", "numpy.adam.outside")
+COMPILED = ("torch.adam.compiled", "numpy.adam.outside")
+"""What is compiled for seconds for each case and dtype has runs of its own."""
+
 XLA = ("optax.*", "keras_jax.*", "keras.*.xla", "numpy.adam.hat")
 TENSORFLOW = ("keras.*", "tensorflow.*", "tf_keras.*", "numpy.adam.hat")
 
@@ -85,29 +90,57 @@ def held_under(setting, implementations, cases, folder, keyword=""):
 WITH_OTHER_BITS = [("ATEN_CPU_CAPABILITY", "default"), ("OMP_NUM_THREADS", "1"), ("XLA_FLAGS", "--xla_cpu_max_isa=AVX")]
 """What `make test` asks: settings under which some implementation computes other bits than it does here."""
 
-ALL = [pytest.param(one, marks=[] if one in WITH_OTHER_BITS else pytest.mark.exhaustive) for one in SETTINGS]
+BRIEF = ("plain", "threads")
+"""What `make test` asks of what is compiled: vectors, their tails, and rows that threads share."""
+
+ALL = [
+    *((one, SETTINGS[one], tuple(cases_under(one))) for one in SETTINGS),
+    *((one, COMPILED, tuple(cases_under(one))) for one in SETTINGS if SETTINGS[one] is TORCH),
+    *((one, COMPILED, BRIEF) for one in WITH_OTHER_BITS if SETTINGS[one] is TORCH),
+]
 
 
-@pytest.fixture(scope="module", params=ALL, ids="=".join)
+def is_exhaustive(setting, implementations, cases):
+    return setting not in WITH_OTHER_BITS or (implementations is COMPILED and cases is not BRIEF)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(
+            one,
+            marks=pytest.mark.exhaustive if is_exhaustive(*one) else [],
+            id=" ".join(["=".join(one[0]), *(["compiled"] if one[1] is COMPILED else []), *one[2] * (one[2] is BRIEF)]),
+        )
+        for one in ALL
+    ],
+)
 def settled(request, tmp_path_factory, case_text):
     """Small cases in four dtypes, under a setting."""
     folder = tmp_path_factory.mktemp("setting")
-    asked = cases_under(request.param)
-    for name, keys in asked.items():
-        (folder / f"{name}.toml").write_text(case_text(dtypes=DTYPES, expect=None, **keys))
+    setting, implementations, asked = request.param
+    for name in asked:
+        (folder / f"{name}.toml").write_text(case_text(dtypes=DTYPES, expect=None, **cases_under(setting)[name]))
     cases = [folder / f"{name}.toml" for name in asked]
-    run, held = held_under(request.param, SETTINGS[request.param], cases, folder / "run")
+    run, held = held_under(setting, implementations, cases, folder / "run")
     return request.param, run, held
 
 
+def test_every_row_of_torch_is_asked():
+    shipped = {name for name in shipped_implementations() if name.startswith("torch.")}
+    assert {name for name in shipped if any(fnmatchcase(name, one) for one in (*TORCH, *COMPILED))} == shipped
+
+
 def test_every_claim_holds_under_every_setting(settled):
-    setting, run, held = settled
+    (setting, implementations, cases), run, held = settled
     broken = [
         f"{cell.case} {cell.dtype} {one.implementation} on {one.machine}: {one.broken} of {one.compared}"
         for cell, one in held
         if one.broken and not one.unconfirmed
     ]
     assert broken == []
+    if implementations is COMPILED:
+        assert {one.implementation for _, one in held} == set(COMPILED)
     # What was confirmed on fewer instruction sets than the rest of its framework says so.
     held = [(cell, one) for cell, one in held if not one.unconfirmed]
     assert {one.source for _, one in held} == {"claimed"}
@@ -115,14 +148,14 @@ def test_every_claim_holds_under_every_setting(settled):
     assert not [one for one in run.findings if one.topic is Topic.CLAIM and one.severity is Severity.ALARM]
     names = {one.implementation for _, one in held}
     asked = {cell.dtype for cell, _ in held}, {cell.case for cell, _ in held}
-    assert len(names) > 3
+    assert len(names) > 3 or implementations is COMPILED
     # Keras's Adam has no L2.
     lacks = {"l2", "threads"} if SETTINGS[setting] is TENSORFLOW else set()
-    assert asked == (set(DTYPES), set(cases_under(setting)) - lacks)
+    assert asked == (set(DTYPES), set(cases) - lacks)
 
 
 def test_the_frameworks_say_what_is_in_force(settled):
-    setting, _, held = settled
+    (setting, _, _), _, held = settled
     engine = Engine.XLA if SETTINGS[setting] is XLA else Engine.TORCH
     told = {f"{one.machine}," for _, one in held if engine_of(one.implementation) is engine}
     if setting in IN_FORCE:
