@@ -50,15 +50,19 @@ by_interpreter = pytest.mark.parametrize("engine", [INTERPRETED], ids=["interpre
 by_compiler = pytest.mark.parametrize("engine", [COMPILED], ids=["compiled"], indirect=True)
 in_every_manner = pytest.mark.parametrize(("name", "rounding", "subnormals"), MANNERS)
 # Every form in every manner is a kernel of its own, and compiling all of them takes minutes.
+EXHAUSTIVE = pytest.mark.exhaustive
+USUAL = (Rounding.EACH_OPERATION, Subnormals.KEPT)
 in_some_manners = pytest.mark.parametrize(
     ("name", "rounding", "subnormals"),
-    [
-        pytest.param(
-            *one, marks=[] if one[1:] == (Rounding.EACH_OPERATION, Subnormals.KEPT) else pytest.mark.exhaustive
-        )
-        for one in MANNERS
-    ],
+    [pytest.param(*one, marks=[] if one[1:] == USUAL else EXHAUSTIVE) for one in MANNERS],
 )
+
+
+def asked(manner, kind):
+    """Whether `make test` compiles every form: moments and update so in all formats, each decay in two."""
+    return (
+        manner[1:] == USUAL and manner[0] in {"l2": ("float32", "bfloat16"), "decoupled": ("float64", "float16")}[kind]
+    )
 
 
 def forms(place):
@@ -167,8 +171,16 @@ def test_every_form_in_every_manner(name, rounding, subnormals, hyper, place):
 
 
 @by_compiler
-@in_some_manners
-@pytest.mark.parametrize("hyper", [L2, DECOUPLED], ids=["l2", "decoupled"])
+@pytest.mark.parametrize(
+    ("name", "rounding", "subnormals", "hyper"),
+    [
+        pytest.param(
+            *one, hyper, id="-".join([*one[:2], str(one[2]), kind]), marks=[] if asked(one, kind) else EXHAUSTIVE
+        )
+        for one in MANNERS
+        for kind, hyper in (("l2", L2), ("decoupled", DECOUPLED))
+    ],
+)
 @pytest.mark.parametrize("place", PLACES)
 def test_every_form_on_its_own(name, rounding, subnormals, hyper, place):
     check_form(name, rounding, subnormals, hyper, place)
@@ -185,9 +197,23 @@ def check_form(name, rounding, subnormals, hyper, place):
     check(*given, hyper, Convention(arithmetic.update.epsilon), arithmetic, library_for(arithmetic))
 
 
+@by_interpreter
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("place", PLACES)
 def test_every_form_without_decay(name, place):
+    check_without_decay(name, place)
+
+
+@by_compiler
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[] if one in ("float32", "float16") else EXHAUSTIVE) for one in FORMATS]
+)
+@pytest.mark.parametrize("place", PLACES)
+def test_every_form_without_decay_on_its_own(name, place):
+    check_without_decay(name, place)
+
+
+def check_without_decay(name, place):
     arithmetic = forms(place)
     given = rows(FORMATS[name], (STEPS, 1061), PLAIN)
     check(*given, PLAIN, Convention(arithmetic.update.epsilon), arithmetic, library_for(arithmetic))
