@@ -78,8 +78,9 @@ class Arithmetic:
     operations and contraction to fma. rounding, square_root, subnormals: as their types say. tail: the last
     ``size % lanes`` elements of a tensor, which a vectorised loop leaves to a scalar one; where `threads` share a
     tensor, one for every `grain` elements that it has or has begun, those of every thread's part. only: a tensor that
-    is the only one of its optimizer. alone: the only element of a tensor; zero_dimensional: that of a tensor of shape
-    (). The later wins. clipping, reduction: of what is done to gradients before the step.
+    is the only one of its optimizer. rows: one whose gradients are handed over as rows. alone: the only element of a
+    tensor; zero_dimensional: that of a tensor of shape (). The later wins. clipping, reduction: of what is done to
+    gradients before the step.
     decays_by_zero: where no decay is asked for, the decoupled one is computed all the same, which makes 0 of -0 and NaN
     of inf.
     """
@@ -97,6 +98,7 @@ class Arithmetic:
     lanes: int = 1
     tail: Exceptional = Exceptional()
     only: Exceptional = Exceptional()
+    rows: Exceptional = Exceptional()
     alone: Exceptional = Exceptional()
     zero_dimensional: Exceptional = Exceptional()
     clipping: Clipping = Clipping.PLAIN
@@ -136,28 +138,37 @@ def working_format(stored: Format) -> Format:
 
 
 class Setting(NamedTuple):
-    """Where a tensor stands: its shape, and how many tensors its optimizer, or its group of them, has."""
+    """Where a tensor stands: its shape, how many tensors its optimizer, or its group of them, has, and whether its
+    gradients are handed over as rows."""
 
     shape: tuple[int, ...]
     tensors: int
+    rows: bool = False
 
 
 def setting_of(name: str, shapes: Mapping[str, tuple[int, ...]], hyper: Hyper) -> Setting:
     """A tensor among those that have the same hyperparameters; shapes: of all."""
-    if not hyper.groups:
-        return Setting(shapes[name], len(shapes))
-    own = hyper.of(name)
-    return Setting(shapes[name], sum(hyper.of(one) == own for one in shapes))
+    own, rows = hyper.of(name), name in hyper.stages.rows
+    return Setting(shapes[name], sum(hyper.of(one) == own for one in shapes) if hyper.groups else len(shapes), rows)
 
 
 def parts(arithmetic: Arithmetic, setting: Setting) -> Iterator[tuple[slice, Arithmetic]]:
     """The pieces of a tensor, flat, each with the arithmetic of its elements."""
     size = math.prod(setting.shape)
     common = replace(
-        arithmetic, lanes=1, threads=1, grain=0, tail=_ALIKE, only=_ALIKE, alone=_ALIKE, zero_dimensional=_ALIKE
+        arithmetic,
+        lanes=1,
+        threads=1,
+        grain=0,
+        tail=_ALIKE,
+        only=_ALIKE,
+        rows=_ALIKE,
+        alone=_ALIKE,
+        zero_dimensional=_ALIKE,
     )
     for holds, forms in (
         (setting.tensors == 1, arithmetic.only),
+        (setting.rows, arithmetic.rows),
         (size == 1, arithmetic.alone),
         (not setting.shape, arithmetic.zero_dimensional),
     ):

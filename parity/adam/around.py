@@ -75,6 +75,24 @@ _OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str
         ("clip",),
         "TensorFlow sums up squares of halves in an order of its own",
     ),
+    (
+        ("keras.eager", "keras.function"),
+        ("float64", "float32"),
+        ("rows and norm",),
+        "the squares of a gradient that is rows are summed up over those alone",
+    ),
+    (
+        ("keras.xla", "keras_jax.jit"),
+        ("float64", "float32"),
+        ("rows",),
+        "XLA takes the square of a row into its arithmetic where it is the only one that has a gradient",
+    ),
+    (
+        ("keras_torch.eager",),
+        ("float64", "float32"),
+        ("rows",),
+        "torch adds sparse tensors in loops of their own, for rows of one element without fma",
+    ),
 )
 """Which stages of which implementations no twin has, and why: the name or its first part and last, dtypes, stages or
 what is clipped and decays, reason."""

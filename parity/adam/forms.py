@@ -34,6 +34,7 @@ class FirstMoment(StrEnum):
     LERP = "m = lerp(m, g, c1)"
     BLEND = "m = blend(m, g, c1)"
     BLEND_FOLDED = "light: m = c1 * (g - m) + m; heavy: m = -b1 * (g - m) + g"
+    DECAYED_THEN_ADDED = "m = m - m * c1; m = m + c1 * g"
     TWO_KERNELS = "m = b1 * m; d = c1 * g; m = m + d"
     TWO_KERNELS_FMA = "m = b1 * m; m = fma(c1, g, m)"
 
@@ -55,6 +56,7 @@ class SecondMoment(StrEnum):
     SQUARE_TWO_KERNELS_FMA = "q = g * g; v = b2 * v; v = fma(c2, q, v)"
     DIFFERENCE = "v = v + (g * g - v) * c2"
     DIFFERENCE_FMA = "v = fma(g * g - v, c2, v)"
+    DECAYED_THEN_ADDED = "v = v - v * c2; v = v + c2 * (g * g)"
     DIFFERENCE_TWO_FMA = "v = fma(fma(g, g, -v), c2, v)"
 
 
@@ -104,6 +106,7 @@ class Update(StrEnum):
     """
     HAT = "w = w - (alpha * m) / (sqrt(x) + eps)"
     HAT_QUOTIENT_FIRST = "w = w - alpha * (m / (sqrt(x) + eps))"
+    HAT_FACTOR_FIRST = "w = w - ((lr * (r2 / k1)) * m) / (sqrt(x) + eps)"
     HAT_XLA_HALF = """
         with eps: w = w - (alpha * m) / (sqrt(x) + eps);
         without eps: y = 1 / sqrt(x); without eps: w = w - (alpha * m) * y

@@ -219,7 +219,7 @@ def without_fma(arithmetic: Arithmetic, stored: Format) -> Arithmetic:
     Source: aten/src/ATen/cpu/vec/vec_base.h, torch 2.13; XLA under ``--xla_cpu_max_isa=AVX``, JAX 0.10.2.
     """
     places = {name: replace(getattr(arithmetic, name), **_unfused(getattr(arithmetic, name)))
-              for name in ("only", "alone", "zero_dimensional")}  # fmt: skip
+              for name in ("only", "rows", "alone", "zero_dimensional")}  # fmt: skip
     return replace(
         arithmetic,
         **_unfused(arithmetic),

@@ -24,8 +24,8 @@ class Twin:
 
     eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0. rates: how
     lr is formed under a schedule. open_around: stages, or what is clipped and decays, or a scale that is no power of
-    two ("odd_scale"), under which nothing is claimed, and why. open_scalars: why nothing is
-    claimed where a tensor has shape ().
+    two ("odd_scale"), or one of these under rows ("rows and norm"), under which nothing is claimed, and why.
+    open_scalars: why nothing is claimed where a tensor has shape ().
     """
 
     convention: Convention
@@ -53,6 +53,7 @@ class Twin:
             *(str(one) for one in kinds if one),
             *(("odd_scale",) if _odd(stages.loss_scale) else ()),
         }
+        named |= {f"rows and {one}" for one in named if stages.rows}
         return next((why for stage, why in self.open_around if stage in named), "") or self._long_norm(stages, layout)
 
     def _long_norm(self, stages: Stages, layout: Layout) -> str:

@@ -151,6 +151,8 @@ def _keras_xla() -> dict[str, Arithmetic]:
         first_moment=FirstMoment.DIFFERENCE_FMA,
         second_moment=SecondMoment.DIFFERENCE_TWO_FMA,
         decay_weights=DecayWeights.SUBTRACTED_FOLDED_FMA,
+        # What is scattered into a tensor of zeros was squared before.
+        rows=Exceptional(second_moment=SecondMoment.DIFFERENCE_FMA),
         alone=Exceptional(decay_weights=DecayWeights.SUBTRACTED_FMA),
     )
     folded = replace(
@@ -217,10 +219,21 @@ def _tensorflow_kernel() -> dict[str, Arithmetic]:
 
 
 def _tf_keras_legacy() -> dict[str, Arithmetic]:
-    """tf_keras/src/optimizers/legacy/adam.py: the kernel, with lr, betas and their powers from float32 variables."""
+    """tf_keras/src/optimizers/legacy/adam.py: the kernel, with lr, betas and their powers from float32 variables.
+
+    Rows go without the kernel, by operations on the whole tensor.
+    """
+    rows = Exceptional(FirstMoment.AVERAGE, SecondMoment.AVERAGE, Update.HAT_FACTOR_FIRST)
     return {
-        name: replace(arithmetic, factors=Factors.TF_KERAS_LEGACY) for name, arithmetic in _tensorflow_kernel().items()
+        name: replace(arithmetic, factors=Factors.TF_KERAS_LEGACY, rows=rows)
+        for name, arithmetic in _tensorflow_kernel().items()
     }
+
+
+def _tf_keras_new() -> dict[str, Arithmetic]:
+    """tf_keras/src/optimizers/adam.py: Keras 3's, but for rows, which are added to moments that have decayed."""
+    rows = Exceptional(first_moment=FirstMoment.DECAYED_THEN_ADDED, second_moment=SecondMoment.DECAYED_THEN_ADDED)
+    return {name: replace(arithmetic, rows=rows) for name, arithmetic in _keras_eager().items()}
 
 
 def _optax_plain() -> dict[str, Arithmetic]:
@@ -343,7 +356,7 @@ _ALONE: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "keras_jax.adam.jit": _compiled(_HAT_ALL, _keras_jax_jit()),
         "tensorflow.adam.kernel": _claims(_HAT_ALL, _tensorflow_kernel()),
         "tf_keras.adam.legacy": _claims(_HAT_ALL, _tf_keras_legacy(), eps_for_zero=1e-7),
-        "tf_keras.adam.new": _claims(_HAT_ALL, _keras_eager()),
+        "tf_keras.adam.new": _claims(_HAT_ALL, _tf_keras_new()),
         "optax.adam.plain": _claims(_OPTAX_ALL, _optax_plain()),
         "optax.adam.jit": _compiled(_OPTAX_ALL, _optax_jit()),
         "optax.adamw.plain": _claims(_OPTAX_ALL, _optax_plain()),

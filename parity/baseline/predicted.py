@@ -31,7 +31,7 @@ from parity.numerics.formats import to_bits
 
 _Form = TypeVar("_Form", bound=StrEnum)
 
-_PLACES = ("tail", "only", "alone", "zero_dimensional")
+_PLACES = ("tail", "only", "rows", "alone", "zero_dimensional")
 
 
 def predict(twin: Twin, hyper: Hyper, inputs: Inputs, steps: Sequence[int]) -> dict[str, np.ndarray]:
@@ -96,7 +96,7 @@ def _twin(told: dict[str, Any]) -> Twin:
             int(arithmetic["lanes"]),
             clipping=Clipping(arithmetic.get("clipping", Clipping.PLAIN)),
             reduction=Reduction(arithmetic.get("reduction", Reduction.EXACT)),
-            **{name: _exceptional(arithmetic[name]) for name in _PLACES},
+            **{name: _exceptional(arithmetic[name]) for name in _PLACES if name in arithmetic},
             threads=int(arithmetic.get("threads", 1)),
             grain=int(arithmetic.get("grain", 0)),
             decays_by_zero=bool(arithmetic.get("decays_by_zero", False)),

@@ -23,7 +23,7 @@ from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.core.shown import Shown
-from parity.core.stages import stages_to_json
+from parity.core.stages import Stages, stages_to_json
 from parity.core.state import QUANTITIES
 from parity.numerics.formats import format_named
 
@@ -93,6 +93,7 @@ class HyperTable(BaseModel):
 class CaseParameter(BaseModel):
     """A tensor of a case: its name, shape (() is 0-d, a 0 is empty), and where its numbers come from.
 
+    rows: whether its gradients are handed over as rows, those along its first axis that are not 0 throughout.
     hyper: hyperparameters of its own. start: the state that it begins with; left out, moments are zero and no step was
     counted.
     """
@@ -103,6 +104,7 @@ class CaseParameter(BaseModel):
     shape: tuple[Annotated[int, Field(ge=0)], ...]
     weights: Weights
     gradients: Gradients
+    rows: bool = False
     hyper: ParameterHyper | None = None
     start: Start | None = None
 
@@ -157,6 +159,9 @@ class Case(Shown, BaseModel):
                 given=list(self.restart),
                 steps=self.steps,
             )
+        whole = next((one.name for one in self.parameters if one.rows and not one.shape), None)
+        if whole is not None:
+            raise _case_error("parameters: {name} has no rows: its shape is []", name=repr(whole))
         if self.layout().size == 0:
             raise _case_error("parameters: every tensor is empty, nothing would be compared")
         return self
@@ -164,6 +169,10 @@ class Case(Shown, BaseModel):
     def layout(self) -> Layout:
         """The parameters, packed into rows."""
         return Layout(tuple(Parameter(one.name, one.shape) for one in self.parameters))
+
+    def around(self) -> Stages:
+        """What is done around the step, and who has its gradients as rows."""
+        return replace(self.stages.stages(), rows=tuple(one.name for one in self.parameters if one.rows))
 
     @property
     def begun(self) -> bool:
@@ -184,7 +193,7 @@ class Case(Shown, BaseModel):
             "hyper": self.hyper.model_dump(mode="json"),
             "parameters": parameters,
             **({"restart": self.restart} if self.restart else {}),
-            **({"stages": stages_to_json(self.stages.stages())} if self.stages.stages().names else {}),
+            **({"stages": stages_to_json(self.around())} if self.around().names else {}),
         }
         text = json.dumps(_hex_floats(question), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -193,7 +202,7 @@ class Case(Shown, BaseModel):
         """The hyperparameters of one run: an entry "default" is the implementation's own."""
         asked = dict(self.hyper)
         own = {name: getattr(defaults, name) for name, value in asked.items() if value == DEFAULT}
-        hyper = replace(Hyper(), **{**asked, **own}, stages=self.stages.stages())
+        hyper = replace(Hyper(), **{**asked, **own}, stages=self.around())
         groups = tuple((one.name, replace(hyper, **one.hyper.told())) for one in self.parameters if one.hyper)
         return replace(hyper, groups=groups)
 
@@ -227,6 +236,8 @@ class Case(Shown, BaseModel):
 def _leave_out_what_is_usual(told: dict[str, Any], parameter: CaseParameter) -> None:
     """So that a case which does without what came later keeps its digest."""
     tables = [(told["weights"], parameter.weights)]
+    # A stage, as it is told.
+    del told["rows"]
     if parameter.hyper is None:
         del told["hyper"]
     for key in ("nan_steps", "inf_steps"):

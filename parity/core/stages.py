@@ -111,8 +111,9 @@ class Average:
 class Stages:
     """All of it, in the order in which it happens; nothing is asked for by default.
 
-    loss_scale, then accumulate: so many gradients make one update, of their mean; then clip, then maximize: the
-    weights go up the gradient; schedule: of lr; average: of the weights.
+    rows: the parameters whose gradients are handed over as the rows (along the first axis) that have one, which are
+    those that are not 0 throughout, and their numbers. loss_scale, then accumulate: so many gradients make one update,
+    of their mean; then clip, then maximize: the weights go up the gradient; schedule: of lr; average: of the weights.
     """
 
     loss_scale: LossScale | None = None
@@ -121,6 +122,7 @@ class Stages:
     maximize: bool = False
     schedule: Schedule | None = None
     average: Average | None = None
+    rows: tuple[str, ...] = ()
 
     @property
     def change_gradients(self) -> bool:
@@ -150,4 +152,4 @@ def stages_from_json(told: dict[str, Any]) -> Stages:
         found["clip"] = Clip(ClipBy(found["clip"]["by"]), found["clip"]["limit"])
     if "schedule" in found:
         found["schedule"] = Schedule(**{**found["schedule"], "decay": Decay(found["schedule"]["decay"])})
-    return Stages(**found)
+    return Stages(**{**found, "rows": tuple(found.get("rows", ()))})

@@ -83,6 +83,9 @@ def _formula(actual: Standing, expected: Standing, shares: Mapping[Term, float])
         yield Cause(Family.BIAS_CORRECTION, "on one side only", share)
     elif one.maximum is not other.maximum and actual.trace.hyper.amsgrad:
         yield Cause(Family.AMSGRAD, f"maximum {one.maximum} -> {other.maximum}", share)
+    elif one.lazy_rows is not other.lazy_rows:
+        detail = "stand still" if other.lazy_rows else "move on by their moments"
+        yield Cause(Family.SPARSE_ROWS, f"rows whose gradient is 0 {detail}", share)
     elif one.clip_factor is not other.clip_factor and clip and clip.by_norm:
         yield Cause(Family.GRADIENT_CLIP, f"limit / norm {one.clip_factor} -> {other.clip_factor}", share)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -128,6 +129,13 @@ def shared_decay(hyper: Hyper, names: Iterable[str], framework: str) -> tuple[fl
         raise Unsupported(f"{framework}: an optimizer has one lr, beta1, beta2, epsilon and decay for all variables; "
                           "some may be left out of the decay, no more")  # fmt: skip
     return max(found, default=0.0), tuple(own.weight_decay != 0 for own in owns)
+
+
+def rows_of(gradient: np.ndarray) -> np.ndarray:
+    """Which rows along the first axis of a gradient are not 0 throughout, in ascending order; a 0-d one is a row."""
+    many, *rest = gradient.shape or (1,)
+    found: np.ndarray = np.flatnonzero((gradient != 0).reshape(many, math.prod(rest)).any(axis=1))
+    return found
 
 
 def constant_betas(hyper: Hyper, framework: str) -> tuple[float, float]:

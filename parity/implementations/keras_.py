@@ -26,7 +26,7 @@ from parity.implementations.implementation import (
     one_count,
     shared_decay,
 )
-from parity.implementations.keras_around import arguments, begin_scale, scaled, times_scale
+from parity.implementations.keras_around import arguments, begin_scale, refusing_rows, scaled, times_scale
 from parity.implementations.keras_backend import BACKENDS, JAX, TENSORFLOW, TORCH, Apply, Backend, present
 from parity.implementations.keras_restart import load, save
 from parity.implementations.torch_memory import square_root
@@ -70,7 +70,9 @@ def run(
     weights, states: float64, float32, float16 or bfloat16, any shape; states are views, read-only but on torch.
     lr is assigned to `optimizer.learning_rate`, a variable in Keras's floatx (float32), before
     every step, without a new trace. A parameter whose gradient is None keeps w (no decay), m and v
-    while t goes on. AdamW decays by 0 where no decay is asked for: -0 becomes 0, and inf NaN, but on torch.
+    while t goes on. Gradients that are rows are `tf.IndexedSlices`, sparse tensors of torch, BCOO of JAX; moments
+    decay, and weights move, in all rows all the same. AdamW decays by 0 where no decay is asked for: -0 becomes 0, and
+    inf NaN, but on torch.
     start: is assigned to the optimizer's variables; its t has to be one for all. leg: "eager" saves
     what `save_own_variables` gives, the others a whole `.keras` model.
     Raises Unsupported: before the first state for L2 decay, which Keras's optimizers do not have,
@@ -158,8 +160,16 @@ def _orbit(
             warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
             if loop.stages.schedule is None:
                 optimizer.learning_rate = hyper.lr_at(step)
-            tensors = [None if array is None else on.tensor(name, array, staging) for name, array in arrays.items()]
-            loop.apply(times_scale(on.keras(), loop.outer, tensors, loop.stages.loss_scale))
+            tensors = [
+                None
+                if array is None
+                else on.rows(array)
+                if name in loop.stages.rows
+                else on.tensor(name, array, staging)
+                for name, array in arrays.items()
+            ]
+            with refusing_rows(on.framework, loop.stages):
+                loop.apply(times_scale(on.keras(), loop.outer, tensors, loop.stages.loss_scale))
         m, v, vmax = (
             show(getattr(optimizer, key))
             if hasattr(optimizer, key) and (hyper.amsgrad or key != "_velocity_hats")

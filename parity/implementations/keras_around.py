@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from parity.core.errors import Unsupported
@@ -54,6 +56,18 @@ def scaled(keras: Any, framework: str, optimizer: Any, scale: LossScale | None, 
     if framework == "keras_jax" and not jitted:
         raise Unsupported(f"{framework}: LossScaleOptimizer.apply leaks tracers, `stateless_apply` does not")
     return keras.optimizers.LossScaleOptimizer(optimizer, scale.initial, scale.interval)
+
+
+@contextmanager
+def refusing_rows(framework: str, stages: Stages) -> Iterator[None]:
+    """Unsupported, with the framework's own words, where something around a step does not take gradients as rows."""
+    try:
+        yield
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        if not stages.rows:
+            raise
+        told = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        raise Unsupported(f"{framework}: with gradients as rows: {told}") from error
 
 
 def begin_scale(outer: Any, scale: LossScale | None) -> None:

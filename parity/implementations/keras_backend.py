@@ -14,6 +14,7 @@ import numpy as np
 
 from parity.core.errors import Unsupported
 from parity.implementations import tensorflow_memory, torch_memory
+from parity.implementations.implementation import rows_of
 from parity.implementations.jax_memory import double_enabled, jax_module
 
 Apply = Callable[[list[Any]], Any]
@@ -25,16 +26,18 @@ class Backend:
     """How numbers get into a framework under Keras and out of it, and in which ways a step is called there.
 
     name: as KERAS_BACKEND has it. framework: the worker process that holds it. needs: as `Implementation` has them.
-    tensor: of a gradient, by its name and array; the last argument keeps copies from step to step. array: what a
-    variable holds, read-only where the framework keeps it as it is. steps: by variant, what calls `optimizer.apply`
-    (optimizer, variables). device: variables of the environment without which it would not run on the CPU. double:
-    the context in which float64 is what it says, or is not.
+    tensor: of a gradient, by its name and array; the last argument keeps copies from step to step. rows: the same, of
+    the rows that are not 0 throughout, as the backend has sparse tensors. array: what a variable holds, read-only where
+    the framework keeps it as it is. steps: by variant, what calls `optimizer.apply` (optimizer, variables). device:
+    variables of the environment without which it would not run on the CPU. double: the context in which float64 is what
+    it says, or is not.
     """
 
     name: str
     framework: str
     needs: tuple[str, ...]
     tensor: Callable[[str, np.ndarray, dict[str, np.ndarray]], Any]
+    rows: Callable[[np.ndarray], Any]
     array: Callable[[Any], np.ndarray]
     steps: Mapping[str, Callable[[Any, list[Any]], Apply]]
     device: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -94,6 +97,14 @@ def _jax_tensor(name: str, array: np.ndarray, staging: dict[str, np.ndarray]) ->
     return jax_module().device_put(np.asarray(array, order="C"))
 
 
+def _jax_rows(array: np.ndarray) -> Any:
+    jax, rows = jax_module(), rows_of(array)
+    from jax.experimental import sparse
+
+    values, indices = jax.device_put(array[rows]), jax.device_put(rows[:, None].astype(np.int32))
+    return sparse.BCOO((values, indices), shape=array.shape, indices_sorted=True, unique_indices=True)
+
+
 def _tensorflow_tensor(name: str, array: np.ndarray, staging: dict[str, np.ndarray]) -> Any:
     return tensorflow_memory.tensor_on(tensorflow_memory.aligned(name, array, staging))
 
@@ -103,6 +114,7 @@ TENSORFLOW = Backend(
     framework="keras",
     needs=("tensorflow", "keras>=3"),
     tensor=_tensorflow_tensor,
+    rows=tensorflow_memory.slices_of,
     array=lambda variable: tensorflow_memory.array_of(variable.value),
     steps=MappingProxyType({"eager": _eager, "function": _function, "xla": _xla}),
     device=MappingProxyType({"TF_CPP_MIN_LOG_LEVEL": "3"}),
@@ -112,6 +124,7 @@ TORCH = Backend(
     framework="keras_torch",
     needs=("torch", "keras>=3"),
     tensor=lambda name, array, staging: torch_memory.tensor_on(array),
+    rows=torch_memory.rows_on,
     array=lambda variable: torch_memory.array_of(variable.value),
     # Keras compiles nothing on torch unless it is asked to.
     steps=MappingProxyType({"eager": _eager}),
@@ -122,6 +135,7 @@ JAX = Backend(
     framework="keras_jax",
     needs=("jax", "keras>=3"),
     tensor=_jax_tensor,
+    rows=_jax_rows,
     array=lambda variable: np.asarray(variable.value),
     steps=MappingProxyType({"eager": _eager, "jit": _stateless}),
     device=MappingProxyType({"JAX_PLATFORMS": "cpu"}),

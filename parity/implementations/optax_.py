@@ -193,6 +193,8 @@ def _of_groups(hyper: Hyper, make: Callable[[Hyper], Any]) -> Any:
 def _with_stages(transformation: Any, stages: Stages) -> Any:
     """What a user puts around it: clipping before it, then accumulation, and last what leaves steps out."""
     _, optax = _modules()
+    if stages.rows:
+        raise Unsupported("optax: it takes no gradient as rows; that of an embedding, by jax.grad, is dense")
     if stages.maximize:
         transformation = optax.chain(optax.scale(-1.0), transformation)
     clip = stages.clip

@@ -9,6 +9,7 @@ import numpy as np
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
+from parity.core.stages import NO_STAGES, Stages
 from parity.core.state import State
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
 from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
@@ -22,6 +23,7 @@ def run(
     hyper: Hyper,
     start: State | None = None,
     leg: Leg = WHOLE,
+    stages: Stages = NO_STAGES,
 ) -> Iterator[State]:
     """The orbit of the kernel under tf.compat.v1.train.AdamOptimizer and tf_keras's legacy Adam.
 
@@ -49,6 +51,10 @@ def run(
     """
     if any(hyper.of(name).weight_decay for name in weights):
         raise Unsupported("tensorflow: the Adam kernels have no weight decay, neither L2 nor decoupled")
+    if stages.rows:
+        raise Unsupported("tensorflow: there is no Adam kernel that takes gradients as rows")
+    if stages.names:
+        raise Unsupported(f"tensorflow: {stages.names[0]} is asked of Keras 3 alone")
     if hyper.groups:
         raise Unsupported("tensorflow: AdamOptimizer has one lr, beta1, beta2 and epsilon for all variables")
     check_formats(weights)

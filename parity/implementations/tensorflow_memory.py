@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from parity.core.errors import Unsupported
+from parity.implementations.implementation import rows_of
 
 _ALIGNMENT = 64
 """Bytes to which TensorFlow aligns tensors; a kernel given less aborts the process."""
@@ -56,6 +57,13 @@ def tensor_on(array: np.ndarray) -> Any:
     # Without the read-only flag, which an unversioned capsule cannot carry; `owner` keeps the memory alive.
     writable = np.asarray(SimpleNamespace(__array_interface__=interface, owner=array))
     return tensorflow.experimental.dlpack.from_dlpack(writable.__dlpack__())
+
+
+def slices_of(array: np.ndarray) -> Any:
+    """The rows of a gradient that are not 0 throughout, as `tf.IndexedSlices`: what `tf.gather` has for a gradient."""
+    tensorflow, rows = tensorflow_module(), rows_of(array)
+    values, shape = tensorflow.constant(array[rows]), tensorflow.constant(array.shape, tensorflow.int64)
+    return tensorflow.IndexedSlices(values, tensorflow.constant(rows), shape)
 
 
 def array_of(variable: Any) -> np.ndarray:

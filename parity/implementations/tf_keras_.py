@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
+from parity.core.stages import NO_STAGES, Stages
 from parity.core.state import State
 from parity.implementations.implementation import (
     WHOLE,
@@ -22,7 +23,14 @@ from parity.implementations.implementation import (
     one_count,
     shared_decay,
 )
-from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
+from parity.implementations.tensorflow_memory import (
+    aligned,
+    array_of,
+    check_formats,
+    slices_of,
+    tensor_on,
+    tensorflow_module,
+)
 
 CHECKPOINT = "checkpoint"
 
@@ -33,6 +41,7 @@ def run(
     hyper: Hyper,
     start: State | None = None,
     leg: Leg = WHOLE,
+    stages: Stages = NO_STAGES,
     *,
     variant: str = "new",
 ) -> Iterator[State]:
@@ -53,6 +62,9 @@ def run(
     powers in the dtype of w. "new" takes 1 - beta of the moments in double, as Keras 3 does; "legacy"
     keeps the betas themselves in float32 variables and hands all scalars to TensorFlow's kernel,
     which forms 1 - beta in the dtype. "legacy" takes an eps of 0 for "not given": 1e-7.
+    Gradients that are rows are `tf.IndexedSlices`; moments decay, and weights move, in all rows all the same, by other
+    operations: "new" has ``m = m - m * (1 - beta1)``, "legacy" ``m = m * beta1``, and then both add g * (1 - beta1) to
+    the rows that have a gradient, and for v likewise; "legacy" goes without the kernel there.
     "new" is called with jit_compile=False; its default, True, compiles on GPUs.
     weights, states: float64, float32, float16 or bfloat16, any shape; states are read-only and keep
     their values. lr is assigned to `optimizer.learning_rate` before every step. A parameter whose
@@ -67,6 +79,9 @@ def run(
     (tensorflow_.py), in powers by `tf.pow` and in hyperparameters rounded to float32 ("legacy").
     """
     legacy = variant == "legacy"
+    for name in stages.names:
+        if name != "rows":
+            raise Unsupported(f"tf_keras: {name} is asked of Keras 3 alone")
     decay, decays = shared_decay(hyper, weights, "tf_keras")
     if decay and (legacy or not hyper.decoupled):
         has = "no weight decay" if legacy else "no L2 weight decay, only decoupled; set decoupled = true"
@@ -98,7 +113,12 @@ def run(
             )
         optimizer.learning_rate = hyper.lr_at(step)
         tensors = [
-            None if array is None else tensor_on(aligned(name, array, staging)) for name, array in arrays.items()
+            None
+            if array is None
+            else slices_of(array)
+            if name in stages.rows
+            else tensor_on(aligned(name, array, staging))
+            for name, array in arrays.items()
         ]
         optimizer.apply_gradients(zip(tensors, variables, strict=True))
         yield State(

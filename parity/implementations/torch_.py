@@ -16,7 +16,7 @@ from parity.core.stages import NO_STAGES, Stages
 from parity.core.state import State
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg
 from parity.implementations.torch_around import Around
-from parity.implementations.torch_memory import array_of, square_root, tensor_on
+from parity.implementations.torch_memory import array_of, rows_on, square_root, tensor_on
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -108,13 +108,14 @@ def orbit(
     stages: Stages = NO_STAGES,
     *,
     copies: bool = False,
-    tensor: Callable[[np.ndarray], Any] = tensor_on,
+    rows: bool = False,
 ) -> Iterator[State]:
     """The states of an optimizer over gradients.
 
     keys: under which name the state has m, v and vmax. copies: the optimizer may write to its gradients.
 
-    tensor: makes of a gradient what it is given; dense, and on the memory of the array, where omitted.
+    rows: whether all gradients are sparse tensors of the rows that are not 0 throughout; else those that the stages ask
+    for.
     """
     import torch
 
@@ -141,7 +142,12 @@ def orbit(
 
     owns = list(_by_group(parameters, hyper))
     for step, gradient in enumerate(gradients, start=leg.first):
-        given = [None if (array := gradient[name]) is None else tensor(array) for name in parameters]
+        given = [
+            None if (array := gradient[name]) is None
+            else rows_on(array) if rows or name in stages.rows
+            else tensor_on(array)
+            for name in parameters
+        ]  # fmt: skip
         around.give(step, [one.clone() if copies and one is not None else one for one in given])
         for group, own in zip(optimizer.param_groups, owns, strict=True):
             if stages.schedule is None and torch.is_tensor(group["lr"]):

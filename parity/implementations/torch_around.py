@@ -56,9 +56,17 @@ class Around:
                 parameter.grad += given
 
     def step(self, step: int) -> None:
-        """The step, where it is an update."""
+        """The step, where it is an update; Unsupported, with torch's own words, for what takes no gradient as rows."""
         if step % self._stages.accumulate:
             return
+        try:
+            self._update()
+        except RuntimeError as error:
+            if not any(one.grad is not None and one.grad.is_sparse for one in self._parameters):
+                raise
+            raise Unsupported(f"torch: with gradients as rows: {str(error).splitlines()[0]}") from error
+
+    def _update(self) -> None:
         if self._scaler is None:
             _clip(self._parameters, self._stages.clip)
             self._optimizer.step()

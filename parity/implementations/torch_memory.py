@@ -8,6 +8,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from parity.implementations.implementation import rows_of
+
 
 def tensor_on(array: np.ndarray) -> Any:
     """A tensor on the memory of a C-contiguous array, read-only ones too; whoever gets it must not write."""
@@ -20,6 +22,17 @@ def tensor_on(array: np.ndarray) -> Any:
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         tensor = torch.from_numpy(array.view(np.int16) if bfloat16 else array)
     return tensor.view(torch.bfloat16) if bfloat16 else tensor
+
+
+def rows_on(array: np.ndarray) -> Any:
+    """A gradient as a sparse tensor of the rows that are not 0 throughout; of a 0-d one, of itself."""
+    import torch
+
+    dense, there = tensor_on(array), torch.from_numpy(rows_of(array))
+    # A 0-d tensor is one row, which has no number.
+    indices = there.reshape(1, -1)[: dense.dim()]
+    values = dense[there] if dense.dim() else dense.reshape(1)[there]
+    return torch.sparse_coo_tensor(indices, values, dense.shape, check_invariants=True)
 
 
 def array_of(tensor: Any) -> np.ndarray:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
+from parity.core.stages import NO_STAGES, Stages
 from parity.core.state import State
 from parity.implementations import torch_
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg
@@ -22,6 +21,7 @@ def run(
     hyper: Hyper,
     start: State | None = None,
     leg: Leg = WHOLE,
+    stages: Stages = NO_STAGES,
 ) -> Iterator[State]:
     """The orbit of torch.optim.SparseAdam, as torch.nn.Embedding(sparse=True) uses it.
 
@@ -32,9 +32,10 @@ def run(
         v = v + (g * g - v) * (1 - beta2)                   exp_avg_sq
         w = w - lr * sqrt(1 - beta2**t) / (1 - beta1**t) * (m / (sqrt(v) + eps))
 
-    All other rows keep w, m and v. weights, states, start, leg: as in `parity.implementations.torch_.run`.
+    All other rows keep w, m and v. weights, states, start, leg, stages: as in `parity.implementations.torch_.run`; all
+    gradients are rows, whatever the case says.
     Raises Unsupported for weight decay and AMSGrad, which it has not, and with torch's own words for what it rejects,
-    an eps of 0 for one.
+    an eps of 0 for one, and clipping, which torch has for no sparse tensor.
     Source: torch/optim/sparse_adam.py, torch/optim/_functional.py, torch 2.13.
     Differs from: torch.optim.Adam, in the place of eps (that of Keras), and for rows without a gradient, where moments
     do not decay and weights do not move.
@@ -48,24 +49,13 @@ def run(
         raise Unsupported(f"torch.optim.SparseAdam has no {'weight decay' if decays else 'AMSGrad'}")
     try:
         # What stands in groups is not looked at.
-        optimizer = torch.optim.SparseAdam(groups, hyper.lr_at(1), hyper.betas_at(leg.first), hyper.eps)
+        optimizer = torch.optim.SparseAdam(
+            groups, hyper.lr_at(1), hyper.betas_at(leg.first), hyper.eps, maximize=stages.maximize
+        )
     except (ValueError, RuntimeError) as error:
         raise Unsupported(f"torch {torch.__version__}: {error}") from error
     keys = {"m": "exp_avg", "v": "exp_avg_sq"}
-    yield from torch_.orbit(optimizer, parameters, gradients, hyper, start, leg, keys, tensor=_rows)
-
-
-def _rows(array: np.ndarray) -> Any:
-    """A gradient as a sparse tensor of the rows that are not 0 throughout; of a 0-d one, of itself."""
-    import torch
-
-    dense = tensor_on(array)
-    # A 0-d tensor is one row, which has no number.
-    rows = dense.reshape(len(dense) if dense.dim() else 1, math.prod(dense.shape[1:]))
-    there = (rows != 0).any(dim=1)
-    indices = there.nonzero().reshape(1, -1)[: dense.dim()]
-    values = dense[there] if dense.dim() else dense.reshape(1)[there]
-    return torch.sparse_coo_tensor(indices, values, dense.shape, check_invariants=True)
+    yield from torch_.orbit(optimizer, parameters, gradients, hyper, start, leg, keys, stages, rows=True)
 
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = (

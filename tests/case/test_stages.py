@@ -135,6 +135,33 @@ def test_a_mistake_is_one_line(tmp_path: Path, text: str, told: str) -> None:
     assert len(str(error.value).splitlines()) == 1
 
 
+def with_rows(told: str, shape: str = "[2, 3]") -> str:
+    return GOOD.replace("shape = [2, 3]", f"shape = {shape}\n{told}")
+
+
+def test_rows_are_a_stage_of_the_parameters_that_have_them(tmp_path: Path) -> None:
+    case, without = (load(tmp_path, "", with_rows(f"rows = {told}")) for told in ("true", "false"))
+    assert (case.around(), without.around()) == (Stages(rows=("kernel",)), NO_STAGES)
+    assert case.hyper_for(Hyper()).stages.names == ("rows",)
+    assert stages_from_json(stages_to_json(case.around())) == case.around()
+    assert without.digest() == load(tmp_path, "").digest() != case.digest()
+
+
+@pytest.mark.parametrize(
+    ("told", "shape", "line"),
+    [
+        ("rows = 1", "[2, 3]", "parameters.0.rows: 1 is not allowed: input should be a valid boolean"),
+        ("row = true", "[2, 3]", "parameters.0: unknown key 'row'; allowed: gradients, hyper, name, rows, shape, start, weights; did you mean 'rows'?"),
+        ("rows = true", "[]", "parameters: 'kernel' has no rows: its shape is []"),
+    ],
+)  # fmt: skip
+def test_a_mistake_about_rows_is_one_line(tmp_path: Path, told: str, shape: str, line: str) -> None:
+    with pytest.raises(ParityError) as error:
+        load(tmp_path, "", with_rows(told, shape))
+    assert str(error.value).startswith(f"{tmp_path / 'one.toml'}: {line}")
+    assert len(str(error.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("lr", ["[0.1, 0.2, 0.3]", "[0.1, 0.1, 0.1]"])
 def test_a_schedule_begins_with_one_lr(tmp_path: Path, lr: Any) -> None:
     text = GOOD.replace("lr = 0.01", f"lr = {lr}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import shutil
@@ -62,8 +61,10 @@ NOT_IN_OPTAX = {
 
 def refusal(row: Implementation, asked: str) -> str:
     """What a row says that cannot have a stage; empty where it can."""
-    if "stages" not in inspect.signature(row.run).parameters:
-        return "takes no stages, which a case with .* needs"
+    if row.framework in ("tf_keras", "tensorflow"):
+        return "is asked of Keras 3 alone"
+    if row.name == "torch.adam.sparse" and asked in set(ClipBy):
+        return "with arguments from the 'SparseCPU' backend"
     if row.framework == "jax":
         return NOT_IN_OPTAX.get(asked, "")
     if row.name == "torch.adam.compiled":

@@ -99,6 +99,17 @@ ADVICE = (
     Advice("maximize", (KERAS, OPTAX),
            "`optax.scale(-1.0)` before adam in the chain is a negated loss in Keras.",
            "Keras's optimizers have no maximize."),
+    Advice("rows", (TORCH, KERAS),
+           "Make the gradient dense (`Embedding(sparse=False)`) and take `torch.optim.Adam`: that is Keras, which "
+           "moves all rows; what `SparseAdam` does Keras has not.",
+           "`torch.optim.Adam` refuses rows, `SparseAdam` leaves alone those that have none, their moments too; in "
+           "Keras moments decay, and weights move, in all."),
+    Advice("rows", (TORCH, OPTAX),
+           "Make the gradient dense (`Embedding(sparse=False)`) and take `torch.optim.Adam`.",
+           "The gradient of an embedding is dense in JAX, and optax has no Adam that leaves rows alone."),
+    Advice("rows", (KERAS, OPTAX),
+           "Nothing has to be set: a dense gradient does in optax what rows do in Keras.",
+           "In both moments decay, and weights move, in all rows; the gradient of an embedding is dense in JAX."),
     Advice("schedule.cosine", (TORCH, KERAS),
            "`CosineAnnealingLR(optimizer, N, eta_min=alpha * lr)` is `CosineDecay(lr, N, alpha)` for N updates: "
            "step it no more after them.",

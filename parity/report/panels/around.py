@@ -33,6 +33,7 @@ STAGES = {
     "accumulate": "Accumulation of gradients",
     "loss_scale": "Loss scale, and steps left out",
     "maximize": "Maximize",
+    "rows": "Gradients as rows",
     "schedule.cosine": "Cosine schedule",
     "schedule.exponential": "Exponential schedule",
     "schedule.inverse_time": "Inverse time schedule",
@@ -148,7 +149,12 @@ def around(run: Run) -> Around:
 def _stage(run: Run, name: str) -> Stage:
     cells = [cell for cell in run.cells if name in cell.stages]
     asked = {(cell.case, cell.dtype) for cell in cells}
-    verdicts = [one for one in run.verdicts if one.place[:2] in asked and _asked_about(run, *one.place[2:])]
+    stands = _standing(cells)
+    verdicts = [
+        one
+        for one in run.verdicts
+        if one.place[:2] in asked and stands >= {*one.place[2:]} and _asked_about(run, *one.place[2:])
+    ]
     compared = {one.place for one in verdicts if one.verdict.kind not in UNCOMPARED}
     pairs = dict.fromkeys((one.actual, one.expected) for one in verdicts)
     sides = dict.fromkeys(side for pair in pairs for side in pair)
@@ -167,8 +173,6 @@ def _stage(run: Run, name: str) -> Stage:
 
 
 def _asked_about(run: Run, actual: str, expected: str) -> bool:
-    if not (_stands_alone(actual) and _stands_alone(expected)):
-        return False
     scratch = _from_scratch(actual), _from_scratch(expected)
     if not any(scratch):
         return True
@@ -176,18 +180,33 @@ def _asked_about(run: Run, actual: str, expected: str) -> bool:
     return not all(scratch) and (None in places or places[0] == places[1])
 
 
+def _standing(cells: Sequence[CellResult]) -> set[str]:
+    """Who stands for a framework, or for itself: where none of those takes part that are to, whoever does."""
+    took_part: dict[str, bool] = {}
+    for cell in cells:
+        for one in cell.outcomes:
+            took_part[one.name] = took_part.get(one.name, False) or one.failure is None
+    alone = {name for name in took_part if _stands_alone(name)}
+    there = {_first(name) for name in alone if took_part[name]}
+    return alone | {name for name, took in took_part.items() if took and _first(name) not in there}
+
+
 def _stands_alone(name: str) -> bool:
     shipped = shipped_implementations().get(name)
     return not name.endswith(RESTARTED) if shipped is None else shipped.representative
 
 
+def _first(name: str) -> str:
+    return name.partition(".")[0]
+
+
 def _from_scratch(name: str) -> bool:
-    return name.partition(".")[0] == FROM_SCRATCH
+    return _first(name) == FROM_SCRATCH
 
 
 def _framework(name: str) -> str:
     """Whose advice is meant: Keras is one on all its backends."""
-    first = name.partition(".")[0]
+    first = _first(name)
     return KERAS if first in ("keras_torch", "keras_jax") else first
 
 

@@ -44,6 +44,7 @@ def found(run_small, tmp_path):
             ("accumulate", "clip.global_norm", "schedule.exponential"),
         ),
         ({"stages": {"loss_scale": {}, "maximize": True}}, ("loss_scale", "maximize")),
+        ({"parameters": [{"name": "kernel", "shape": [3, 4], "rows": True}]}, ("rows",)),
     ],
 )
 def test_a_cell_knows_what_stands_around_its_steps(run_small, tmp_path, keys, stages):
@@ -63,6 +64,23 @@ def test_every_stage_that_a_cell_may_name_has_a_title_and_advice_for_any_two_fra
         (name, pair) for name in STAGES for pair in pairs
     )
     assert all(text.count("`") % 2 == 0 and text.endswith(".") for one in ADVICE for text in (one.text, one.fact))
+
+
+@pytest.mark.frameworks
+@pytest.mark.timeout(600)
+def test_where_what_stands_for_a_framework_takes_no_rows_another_does_and_lazy_rows_are_told(found):
+    parameters = [{"name": "embedding", "shape": [4, 3], "rows": True}]
+    rows = {"kind": "rows", "density": 0.3, "scale": 0.1}
+    torch = ("torch.adam.forloop", "torch.adam.fused", "torch.adam.sparse")
+    told = found(*torch, "keras.adam.eager", "numpy.adam.hat", parameters=parameters, gradients=rows, steps=8)
+    (stage,) = told.stages
+    assert {one.actual for one in stage.pairs} == {"torch.adam.forloop", "torch.adam.sparse", "keras.adam.eager"}
+    lazy, dense = (stage.pair(name, "numpy.adam.hat").main for name in ("torch.adam.sparse", "keras.adam.eager"))
+    assert (lazy.ground, lazy.families) == (Ground.FORMULA, ("sparse-rows",))
+    assert lazy.lr > 0.5
+    assert dense.ground is Ground.ROUNDING
+    (skipped,) = [one for one in stage.absent if "torch.adam.forloop" in one.implementations]
+    assert "please consider SparseAdam" in skipped.reason
 
 
 def test_without_any_stage_there_is_nothing(found, write_adam):
