@@ -57,9 +57,16 @@ class Answer(Shown):
     tracebacks: tuple[str, ...] = ()
 
     @property
+    def departures(self) -> tuple[Finding, ...]:
+        """What differs from what it claims or was asked, choices of rounding left out."""
+        return tuple(one for one in self.causes if not one.benign)
+
+    @property
     def sound(self) -> bool:
-        """Whether it is identified or explained, and no probe failed."""
-        return self.verdict != "unexplained" and FAILED not in self.residual
+        """Whether it is identified or explained, nothing unexplained is left, and no probe failed."""
+        beside = bool(self.convention) and any(one.family == "unexplained" for one in self.causes)
+        left = self.verdict == "unexplained" or beside
+        return not left and FAILED not in self.residual
 
     def to_json(self) -> dict[str, Any]:
         """As `parity identify --json` writes it."""

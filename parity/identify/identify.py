@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 
+from parity.adam.convention import Epsilon
 from parity.adam.scalars import ArraySquareRoot
 from parity.core.errors import ParityError, TargetError
 from parity.engine.plan import Candidate
@@ -24,19 +26,22 @@ def identify(
     timeout: float | None = 300.0,
     hide_moments: bool = False,
     logs: Path | None = None,
+    claim: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, Answer]:
     """Which Adam a target is, by dtype; all that it runs in where none is named.
 
-    timeout: seconds the target may take for one probe. hide_moments: as if it showed its weights only. logs: where
-    those of its processes are kept. A dtype or a probe that fails is a row of its own; ParityError, one line, where
-    none has an answer.
+    claim: choices of its formula by name, as `Answer.convention` has them, beside what it says of itself. timeout:
+    seconds the target may take for one probe. hide_moments: as if it showed its weights only. logs: where those of its
+    processes are kept. A dtype or a probe that fails is a row of its own; ParityError, one line, where none has an
+    answer.
     """
     wanted = list(dict.fromkeys(dtypes)) or candidate.dtypes
     probed = probe(candidate, wanted, timeout, hide_moments=hide_moments, logs=logs)
     if not any(one.observations for one in probed.values()):
         raise _answers_nothing(candidate.name, probed)
     with _square_root(candidate.target, timeout, asked=candidate.roots) as library:
-        return {dtype: _answer(one, candidate.convention, library) for dtype, one in probed.items()}
+        claimed = _claim(candidate.convention, claim)
+        return {dtype: _answer(one, claimed, library) for dtype, one in probed.items()}
 
 
 def _answers_nothing(name: str, probed: Mapping[str, Probed]) -> ParityError:
@@ -52,7 +57,7 @@ def identify_observation(observation: Observation, implementation: str, timeout:
     known = shipped_implementations().get(implementation)
     probed = Probed({observation.probe.name: observation})
     with _square_root(implementation, timeout) as library:
-        return _answer(probed, None if known is None else known.convention, library)
+        return _answer(probed, _claim(None if known is None else known.convention), library)
 
 
 @contextmanager
@@ -66,7 +71,36 @@ def _square_root(target: str, timeout: float | None, *, asked: bool = False) -> 
         yield library
 
 
-def _answer(probed: Probed, claim: str | None, library: ArraySquareRoot | None) -> Answer:
+_CHOICES = {
+    "epsilon": "found",
+    "bias_correction": "divisors",
+    "step_count": "count",
+    "weight_decay": "coupled",
+    "amsgrad": "vmax",
+}
+"""Choices of a convention, each with an entry of the evidence for a departure in it."""
+
+
+def _claim(own: str | None, claim: Mapping[str, object] = MappingProxyType({})) -> Mapping[str, object]:
+    """What is claimed. own: the target's word for where eps stands, with which goes what t counts."""
+    counts = "per_parameter" if own == Epsilon.OUTSIDE else "global"
+    return {**({} if own is None else {"epsilon": own, "step_count": counts}), **claim}
+
+
+def _departing(answer: Answer, claim: Mapping[str, object]) -> Answer:
+    """The answer with those departures only that differ from what was claimed or asked.
+
+    Where eps stands and what t counts departs from nothing where nobody claimed it.
+    """
+    agreed = {_CHOICES[name] for name in _CHOICES if name in claim and answer.convention.get(name) == claim[name]}
+    if "epsilon" not in claim and answer.convention.get("epsilon") in tuple(Epsilon):
+        agreed.add("found")
+    if "step_count" not in claim:
+        agreed.add("count")
+    return replace(answer, causes=tuple(one for one in answer.causes if not agreed.intersection(one.evidence)))
+
+
+def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoot | None) -> Answer:
     reasons: dict[str, dict[str, str]] = {LEFT_OUT: {}, FAILED: {}}
     for one in probed.refused:
         reasons[FAILED if one.failed else LEFT_OUT][one.name] = one.reason
@@ -76,7 +110,9 @@ def _answer(probed: Probed, claim: str | None, library: ArraySquareRoot | None) 
         # What differs from run to run is no answer: nothing else may be read out of it.
         answer = replace(answer, causes=(probed.unsteady,))
     elif probed.observations:
-        answer, broken = _of_sound(probed.observations, claim, library)
+        epsilon = next((str(one) for one in Epsilon if one == claim.get("epsilon")), None)
+        answer, broken = _of_sound(probed.observations, epsilon, library)
+        answer = _departing(answer, claim)
         reasons[FAILED] |= broken
     failure = reasons[FAILED].get(MAIN, "")
     residual = {**answer.residual, **{key: told for key, told in reasons.items() if told}}

@@ -17,6 +17,7 @@ from parity.case.expectation import Kind
 from parity.core.errors import NothingCompared, ParityError, UsageError, nearest
 from parity.engine.pair_answer import PairAnswer, pair_answer
 from parity.engine.plan import Cell
+from parity.explain.causes import Family
 from parity.implementations.implementation import Implementation
 from parity.pytest_plugin.desk import desk_of, importable
 from parity.pytest_plugin.told import NotAsExpected, properties
@@ -74,7 +75,7 @@ class Parity:
             (question,) if isinstance(question, Case) else cases_named(question),
             one,
             other,
-            dtypes=_dtypes(asked.get("dtype")),
+            dtypes=_listed(asked.get("dtype")),
             within=asked.get("within"),
             nonfinite=bool(asked.get("nonfinite")),
             place=place_name(self._test.nodeid, self._desk.call(self._test.nodeid)),
@@ -120,13 +121,20 @@ class Parity:
             pytest.skip(answers[0].verdict.reason)
 
     def assert_identified(
-        self, target: Target, *, dtype: str | Sequence[str] = "float64", exact: bool = False, **convention: object
+        self,
+        target: Target,
+        *,
+        dtype: str | Sequence[str] = "float64",
+        exact: bool = False,
+        departures: str | Sequence[str] = (),
+        **convention: object,
     ) -> None:
         """Claim which Adam an implementation is, as `parity identify` finds out: ``epsilon="hat"``.
 
         target: as in `assert_same`; it is asked in processes of its own, so an object has to stand at the top of a
-        file. exact: bit for bit, not only to within rounding. convention: choices by name (epsilon, bias_correction,
-        step_count, weight_decay, amsgrad).
+        file. exact: bit for bit, not only to within rounding. departures: families of those that it may have from what
+        it claims and was asked ("weight-decay"); any other one fails, and so does another optimizer. convention:
+        choices by name (epsilon, bias_correction, step_count, weight_decay, amsgrad).
         """
         __tracebackhide__ = True
         from parity.identify.identify import identify
@@ -135,15 +143,19 @@ class Parity:
         named = target if isinstance(target, str) else place_of(target)
         if named is None:
             raise UsageError(f"{target!r} is asked in a process of its own: it has to stand at the top of a file")
+        allowed = _listed(departures)
+        for family in allowed:
+            if family not in tuple(Family):
+                raise ParityError(f"departures: {family!r} is unknown; {nearest(family, list(map(str, Family)))}")
         with importable():
             candidate, _ = candidate_from(named, self._desk.timeout)
-            answers = identify(candidate, _dtypes(dtype), timeout=self._desk.timeout)
+            answers = identify(candidate, _listed(dtype), timeout=self._desk.timeout, claim=convention)
         known = {name for answer in answers.values() for name in answer.convention}
         for name in convention:
             if known and name not in known:
                 raise ParityError(f"convention {name!r} is unknown; {nearest(name, known)}")
         command = " ".join(["parity identify", named, *(f"-d {one}" for one in answers)])
-        text = misidentified_text(candidate.name, answers, convention, command, exact=exact)
+        text = misidentified_text(candidate.name, answers, convention, allowed, command, exact=exact)
         if text:
             raise AssertionError(text)
 
@@ -155,5 +167,5 @@ class Parity:
         return explain_command(str(case), [str(name) for name in names], cell.dtype)
 
 
-def _dtypes(given: str | Sequence[str] | None) -> list[str]:
+def _listed(given: str | Sequence[str] | None) -> list[str]:
     return [] if given is None else [given] if isinstance(given, str) else list(given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from parity.case.case import RESTARTED
 from parity.comparison.distance import Distance
@@ -84,11 +84,19 @@ def _causes(families: tuple[tuple[str, float | None], ...]) -> str:
     return ", ".join(family if share is None else f"{family} {share:.0%}" for family, share in shown)
 
 
-def complaints(answers: Mapping[str, Answer], wanted: Mapping[str, object], *, exact: bool) -> Iterator[str]:
-    """One line for every choice that is not as wanted, by dtype. exact: bit for bit, or it is none."""
+def complaints(
+    answers: Mapping[str, Answer], wanted: Mapping[str, object], allowed: Sequence[str] = (), *, exact: bool
+) -> Iterator[str]:
+    """One line for every choice that is not as wanted, and for every departure that is not allowed, by dtype.
+
+    allowed: families of departures. exact: bit for bit, or it is none.
+    """
     for dtype, answer in answers.items():
         if answer.failure:
             yield f"{dtype}: it fails: {answer.failure}"
+            continue
+        if not answer.convention:
+            yield f"{dtype}: it is no Adam that is known"
             continue
         if answer.verdict == "unexplained":
             yield f"{dtype}: it is not explained"
@@ -98,13 +106,22 @@ def complaints(answers: Mapping[str, Answer], wanted: Mapping[str, object], *, e
             found = answer.convention.get(name)
             if found != value:
                 yield f"{dtype}: {name} is {found!r}, not {value!r}"
+        for cause in answer.departures:
+            if cause.family not in allowed and answer.convention:
+                yield f"{dtype}: departs: {cause.family}: {cause.detail}"
 
 
 def misidentified_text(
-    name: str, answers: Mapping[str, Answer], wanted: Mapping[str, object], reproduce: str, *, exact: bool
+    name: str,
+    answers: Mapping[str, Answer],
+    wanted: Mapping[str, object],
+    allowed: Sequence[str],
+    reproduce: str,
+    *,
+    exact: bool,
 ) -> str:
-    """What does not hold, what it is instead, and how to see more; empty where all holds."""
-    found = list(complaints(answers, wanted, exact=exact))
+    """What does not hold, what it is instead, and how to see more; empty where all holds. allowed: as `complaints`."""
+    found = list(complaints(answers, wanted, allowed, exact=exact))
     if not found:
         return ""
     lines = [*found]

@@ -196,13 +196,10 @@ def test_an_epsilon_in_the_wrong_place_is_read_out_of_a_file(command, write_adam
     assert (code, told["target"], told["convention"]["epsilon"]) == (0, "user.plugin", "inside")
     assert told["verdict"] in {"identified", "explained"}
     assert "w = w - lr * (m / c1) / sqrt(v / c2 + eps)" in told["formula"].splitlines()
-    # It counts steps, not the gradients of a parameter.
-    causes = {cause["family"]: cause for cause in told["causes"]}
-    assert set(causes) == {"epsilon-placement", "step-count"}
-    assert causes["epsilon-placement"]["evidence"] == {"found": "inside", "expected": "outside"}
-    assert set(causes["step-count"]) == {"family", "detail", "evidence", "benign"}
+    # It counts steps, not the gradients of a parameter, and has eps inside: nobody claimed otherwise.
+    assert (told["convention"]["step_count"], told["causes"]) == ("global", [])
     assert told["residual"][LEFT_OUT] == dict.fromkeys(("decoupled", "l2", "amsgrad"), "plain Adam only")
-    assert "user.plugin in float32 is Adam with epsilon inside, with 2 departures" in err
+    assert "user.plugin in float32 is Adam with epsilon inside, " in err
     assert re.search(r"^not asked +decoupled, l2, amsgrad: plain Adam only *$", err, re.M)
 
 
@@ -229,7 +226,7 @@ def test_without_moments_the_weights_tell(command, write_adam, target):
     assert (code, told["verdict"], told["arithmetic"]) == (0, "explained", None)
     assert told["convention"]["epsilon"] == "outside"
     assert told["residual"] == {"elements": 137_483, "differing": 0}
-    expected = set() if target == NAME else {"step-count", "weight-decay", "amsgrad"}
+    expected = set() if target == NAME else {"weight-decay", "amsgrad"}
     assert {cause["family"] for cause in told["causes"]} == expected
 
 

@@ -213,9 +213,16 @@ def test_which_adam_it_is(adam, wrong, suite):
         """
 import wrong
 def test_named(parity):
-    parity.assert_identified("mine:mine", epsilon="outside", bias_correction="both")
+    known = ["weight-decay", "amsgrad"]
+    parity.assert_identified("mine:mine", departures=known, epsilon="outside", bias_correction="both")
 def test_handed_over(parity):
-    parity.assert_identified(mine.mine, epsilon="outside")
+    parity.assert_identified(mine.mine, epsilon="outside", departures=("weight-decay", "amsgrad"))
+def test_departing(parity):
+    with pytest.raises(AssertionError, match=r"float64: departs: amsgrad: AMSGrad is asked for and not done"):
+        parity.assert_identified("mine:mine", departures="weight-decay", epsilon="outside")
+def test_unknown_departure(parity):
+    with pytest.raises(Exception, match=r"departures: 'weight_decay' is unknown.*did you mean 'weight-decay'"):
+        parity.assert_identified("mine:mine", departures="weight_decay", epsilon="outside")
 def test_wrong(parity):
     with pytest.raises(AssertionError, match="float64: epsilon is 'inside', not 'outside'"):
         parity.assert_identified(wrong.wrong, epsilon="outside")
@@ -223,8 +230,32 @@ def test_unknown(parity):
     parity.assert_identified("mine:mine", epsilom="outside")
 """
     )
-    result.assert_outcomes(passed=3, failed=1)
+    result.assert_outcomes(passed=5, failed=1)
     result.stdout.fnmatch_lines(["E*convention 'epsilom' is unknown*did you mean 'epsilon'*"])
+
+
+OUTSIDE = '"{0}:{0}", departures=("weight-decay", "amsgrad"), epsilon="outside"'
+
+
+@pytest.mark.parametrize(
+    ("swap", "told"),
+    [
+        (("* g * g", "* g * g", "g.dtype.type\n", "g.dtype.type\n            g = np.clip(g, f(-0.5), f(0.5))\n"),
+         "departs: gradient-"),
+        (("f(1 - hyper.beta1**t)", "f(1)", "f(1 - hyper.beta2**t)", "f(1)"), "departs: bias-correction: "),
+        (("m_hat /", "(f(hyper.beta1) * m_hat + f(1 - hyper.beta1) * g / f(1 - hyper.beta1**t)) /"),
+         "it is no Adam that is known"),
+    ],
+)  # fmt: skip
+def test_what_departs_from_adam_is_not_passed_for_where_its_epsilon_stands(adam, suite, swap, told):
+    adam("wrong", swap=list(zip(swap[::2], swap[1::2], strict=True)))
+    adam()
+    result = suite(f"""
+def test(parity):
+    with pytest.raises(AssertionError, match="float64: {told}"):
+        parity.assert_identified({OUTSIDE.format("wrong")})
+""")
+    result.assert_outcomes(passed=1)
 
 
 def test_a_dtype_in_which_it_fails_says_so_and_the_other_is_asked(adam, suite):
@@ -234,7 +265,8 @@ def test_a_dtype_in_which_it_fails_says_so_and_the_other_is_asked(adam, suite):
         f"""
 def test_named(parity):
     with pytest.raises(AssertionError, match=r"^{told}\\n[^\\n]+ in float32 is Adam"):
-        parity.assert_identified("mine:mine", dtype=["float32", "float16"], epsilon="outside")
+        parity.assert_identified("mine:mine", dtype=["float32", "float16"], epsilon="outside",
+                                 departures=["weight-decay", "amsgrad"])
 """
     )
     result.assert_outcomes(passed=1)
