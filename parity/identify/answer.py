@@ -44,7 +44,8 @@ class Answer(Shown):
     choices of the formula by name, with the hyperparameters in force; empty where it is no Adam. arithmetic: choices
     of rounding by name, None where not bit-exact. formula: the update rule in plain text, lines parted by a line
     break. residual: what is left, JSON values. failure: why it could not be asked in this dtype, empty where it could.
-    tracebacks: where it raised, each once.
+    tracebacks: where it raised, each once. optimizer: of what is no Adam and has a name: name, variant,
+    hyperparameters, weight_decay, step_count.
     """
 
     verdict: Verdict
@@ -55,6 +56,7 @@ class Answer(Shown):
     residual: Mapping[str, Any]
     failure: str = ""
     tracebacks: tuple[str, ...] = ()
+    optimizer: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def departures(self) -> tuple[Finding, ...]:
@@ -85,4 +87,7 @@ class Answer(Shown):
                 for one in self.causes
             ],
             "residual": dict(self.residual),
+            "optimizer": {"name": "Adam"}
+            if self.convention and self.verdict != "unexplained"
+            else dict(self.optimizer),
         }

@@ -11,7 +11,6 @@ from parity.adam.convention import Epsilon
 from parity.identify.answer import Answer, Finding
 from parity.identify.first_and_second_moments import Moments, moments
 from parity.identify.moment_departures import Moment
-from parity.identify.other_optimizers import OtherOptimizer, other_optimizer
 from parity.identify.points import Points, points_of
 from parity.identify.probes import Observation, Probe
 from parity.identify.search import Expected
@@ -59,11 +58,6 @@ def fit(observations: Mapping[str, Observation], claim: str | None) -> Answer:
         format,
     )
     follows = [one.explained for one in (found.m, found.v) if one is not None]
-    if moved.rule is None or not all(follows):
-        # An optimizer that keeps no moments of Adam, or not what it shows as such.
-        rule = None if len(follows) == 2 and all(follows) else other_optimizer(chosen)
-        if rule is not None:
-            return _another(rule)
     findings = _findings(found, moved, missing)
     left = residual(present, found, moved, expected, [one.probe for one in chosen], format)
     verdict = "unexplained" if left["differing"] else "explained"
@@ -89,11 +83,6 @@ def _expected(claim: str | None) -> Expected:
     epsilon = Epsilon(claim)
     # As the frameworks whose form it is: torch counts per parameter, Keras and optax globally.
     return Expected(Form[epsilon.name], "seen" if epsilon is Epsilon.OUTSIDE else "step")
-
-
-def _another(rule: OtherOptimizer) -> Answer:
-    detail = f"not an Adam: {rule.name}"
-    return Answer("explained", {}, None, rule.text, (Finding("unexplained", detail, {"rule": rule.text}),), {})
 
 
 def _findings(found: Moments, moved: Weights, missing: Finding | None) -> tuple[Finding, ...]:

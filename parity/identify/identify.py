@@ -14,6 +14,7 @@ from parity.core.errors import ParityError, TargetError
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
 from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer
+from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
 from parity.identify.probes import MAIN, Observation
 from parity.identify.probing import Probed, not_finite, probe
 from parity.implementations.registry import shipped_implementations
@@ -114,7 +115,7 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
         answer, broken = _of_sound(probed.observations, epsilon, library)
         answer = _departing(answer, claim)
         reasons[FAILED] |= broken
-    failure = reasons[FAILED].get(MAIN, "")
+    failure = "" if answer.verdict == "explained" else reasons[FAILED].get(MAIN, "")
     residual = {**answer.residual, **{key: told for key, told in reasons.items() if told}}
     return replace(answer, residual=residual, failure=failure, tracebacks=tracebacks)
 
@@ -145,10 +146,13 @@ def _explained(observations: Mapping[str, Observation], claim: str | None, libra
     from parity.identify.exact import search
     from parity.identify.fit import fit
 
-    match = search(observations, library)
     found = fit(observations, claim)
+    other = None if _is_adam(found) else _other(observations)
+    if other is not None and other.optimizer["name"] != NOTHING:
+        return other
+    match = search(observations, library)
     if match is None:
-        return found
+        return found if _is_adam(found) else other or _stranger(found, observations)
     left_open = {name: asdict(one) for name, one in match.left_open.items()}
     differing = sum(one.differing for one in match.left_open.values())
     # What the fit could not explain is nothing that is left: every bit was found.
@@ -160,3 +164,29 @@ def _explained(observations: Mapping[str, Observation], claim: str | None, libra
         arithmetic=asdict(match.twin.arithmetic),
         residual={**residual, LEFT_OPEN: left_open} if left_open else residual,
     )
+
+
+_KINDRED = ("as in NAdam", "as in Adamax", "as AdaBelief does")
+"""What a rule that begins like Adam is that goes another way."""
+
+
+def _is_adam(found: Answer) -> bool:
+    """Whether nothing is left, and no other optimizer has that rule."""
+    return found.verdict != "unexplained" and not any(
+        name in one.detail for one in found.causes for name in _KINDRED if one.family == "unexplained"
+    )
+
+
+def _other(observations: Mapping[str, Observation]) -> Answer | None:
+    """What is no Adam by its own name; None where it has none that is known."""
+    relative = other_optimizer(observations)
+    if relative is None:
+        return orthogonalised(observations)
+    return answer_of(relative, next(iter(observations.values())).probe.format)
+
+
+def _stranger(found: Answer, observations: Mapping[str, Observation]) -> Answer:
+    """What was found of what has no name, and the rule that is nearest."""
+    if found.verdict == "unexplained" and found.convention:
+        return found
+    return replace(found, convention={}, residual={**found.residual, "nearest": nearest_rule(observations)})

@@ -62,7 +62,7 @@ class Observation:
         return Rows(self.w[:, place], self.m[:, place], self.v[:, place], vmax)
 
 
-MAIN, WIDE = "main", "wide"
+MAIN, WIDE, MATRICES = "main", "wide", "matrices"
 STEPS = 24
 
 IDLE = slice(64, 128)
@@ -117,6 +117,8 @@ def _tensors(bias: int) -> Layout:
 
 _LARGE, _SMALL = _tensors(1033), _tensors(269)
 _NONE = MappingProxyType({1: frozenset({"bias"}), **dict.fromkeys((2, 5, 6), frozenset({"key"}))})
+_MATRICES = Layout((Parameter("kernel", (9, 7)), Parameter("query", (6, 8))))
+_JUMPS = (0.01, 0.01, 0.0, 0.02, 0.02, 0.0025, 0.0, 0.0, 0.04, 0.01)
 _DECAYING = replace(VISIBLE, weight_decay=0.1)
 
 
@@ -147,6 +149,8 @@ def _plans(format: Format) -> tuple[_Plan, ...]:
         _Plan("tiny", _SMALL, replace(VISIBLE, eps=tiny_eps), binades=tiny),
         _Plan("long", Layout((Parameter("long", (7,)),)), Hyper(eps=1e-3), 2200, (_USUAL_IN_FLOAT16,), gaps=False),
         _Plan("clip", _SMALL, binades=(_LOUD,)),
+        _Plan(MATRICES, _MATRICES, Hyper(lr=0.01), 6, ((-2, 3),), zeros=0, gaps=False),
+        _Plan("jumps", _SMALL, Hyper(lr=_JUMPS), len(_JUMPS)),
     )
 
 

@@ -20,7 +20,7 @@ from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import GRADIENTS, HUNG, MISSING, PROGRESS, UNSUPPORTED, WEIGHTS
 from parity.identify.answer import Finding
-from parity.identify.probes import MAIN, WIDE, Observation, Probe, probes
+from parity.identify.probes import MAIN, MATRICES, WIDE, Observation, Probe, probes
 from parity.implementations.registry import framework_of
 from parity.numerics.formats import Format, format_named
 
@@ -171,8 +171,15 @@ class _Sitting:
                 break
             answer = shown[one.name] = self._answer(number, one) if self._hung < PATIENCE else _given_up(one)
             if self._leads and one.name == MAIN and isinstance(answer, Refused) and answer.failed:
+                if answer.traceback:
+                    shown |= self._of_matrices(len(asked), asked)
                 self._given_up.add(dtype)
         return shown
+
+    def _of_matrices(self, number: int, asked: Sequence[Probe]) -> _Shown:
+        """What a target that raises at the plainest question shows where all tensors are matrices, if anything."""
+        told = {one.name: self._answer(number, one) for one in asked if one.name == MATRICES}
+        return {name: one for name, one in told.items() if isinstance(one, Observation)}
 
     def _started(self) -> WorkerProcess:
         if self._process is None:
@@ -299,7 +306,8 @@ def _probed(first: _Shown, second: _Shown, threads: tuple[int, int], hide_moment
     refused = tuple(one for one in first.values() if isinstance(one, Refused))
     probed = Probed(MappingProxyType({}), refused)
     if probed.failed is not None:
-        return probed
+        matrices = {name: one for name, one in first.items() if isinstance(one, Observation)}
+        return replace(probed, observations=MappingProxyType(matrices))
     unsteady = _unsteady(first, second, threads)
     observations = {
         name: replace(one, m=None, v=None, vmax=None) if hide_moments else one

@@ -172,7 +172,8 @@ def _orbit(
                 loop.apply(times_scale(on.keras(), loop.outer, tensors, loop.stages.loss_scale))
         m, v, vmax = (
             show(getattr(optimizer, key))
-            if hasattr(optimizer, key) and (hyper.amsgrad or key != "_velocity_hats")
+            # RMSprop without momentum keeps an empty list of them.
+            if len(getattr(optimizer, key, ())) == len(weights) and (hyper.amsgrad or key != "_velocity_hats")
             else None
             for key in ("_momentums", "_velocities", "_velocity_hats")
         )

@@ -87,7 +87,11 @@ def run(
             given = {name: jax.device_put(np.asarray(gradient[name], order="C")) for name in weights}
             parameters, state = step_of(given, state, parameters)
         moments = _moments(state)
-        m, v, vmax = (_show(moments[key], weights) if key in moments else None for key in ("mu", "nu", "nu_max"))
+        # Where others than Adam keep some of the tensors, or one number for each, there is no moment to show.
+        m, v, vmax = (
+            _show(moments[key], weights) if set(weights) <= set(moments.get(key, ())) else None
+            for key in ("mu", "nu", "nu_max")
+        )
         yield State(_show(parameters, weights), m, v, vmax)
 
     if leg.save is not None:
@@ -266,6 +270,7 @@ def wrapped(make: Callable[[Hyper], Any], name: str) -> Implementation:
 def made_by(factory: Callable[..., Any], options: Mapping[str, Any]) -> Callable[[Hyper], Any]:
     """What calls one of optax's own with the hyperparameters that it takes; Unsupported for others."""
     taken = inspect.signature(factory).parameters
+    called = getattr(factory, "func", factory).__name__
 
     def make(hyper: Hyper) -> Any:
         beta1, beta2 = constant_betas(hyper, "optax")
@@ -275,11 +280,9 @@ def made_by(factory: Callable[..., Any], options: Mapping[str, Any]) -> Callable
                  "weight_decay": (hyper.weight_decay, 0.0)}  # fmt: skip
         for key, (value, own) in asked.items():
             if key not in taken and value != own:
-                raise Unsupported(f"{factory.__name__} takes no {key}")
+                raise Unsupported(f"{called} takes no {key}")
         if hyper.amsgrad or (hyper.weight_decay and not hyper.decoupled):
-            raise Unsupported(
-                f"{factory.__name__} has no {'AMSGrad' if hyper.amsgrad else 'L2 weight decay'} to switch on"
-            )
+            raise Unsupported(f"{called} has no {'AMSGrad' if hyper.amsgrad else 'L2 weight decay'} to switch on")
         return factory(rate, **{key: value for key, (value, _) in asked.items() if key in taken}, **options)
 
     return make

@@ -219,7 +219,9 @@ def _wrapped(value: Any, options: dict[str, Any], name: str) -> Implementation |
         from parity.implementations import keras_
 
         return keras_.wrapped(partial(value, **options), name)
-    if callable(value) and str(getattr(value, "__module__", "")).partition(".")[0] == "optax":
+    # optax.nadam is a partial of optax.adam.
+    made = value.func if isinstance(value, partial) else value
+    if callable(value) and str(getattr(made, "__module__", "")).partition(".")[0] == "optax":
         from parity.implementations import optax_
 
         return optax_.wrapped(optax_.made_by(value, options), name)

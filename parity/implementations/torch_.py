@@ -214,14 +214,21 @@ def wrapped(make: Callable[[list[Any]], Any], name: str) -> Implementation:
     import torch
 
     probe = torch.nn.Parameter(torch.ones(1))
-    optimizer = make([probe])
+    try:
+        optimizer = make([probe])
+    except ValueError:
+        # Muon takes matrices only.
+        probe = torch.nn.Parameter(torch.ones(1, 1))
+        optimizer = make([probe])
     own = optimizer.param_groups[0]
-    probe.grad = torch.ones(1)
+    probe.grad = torch.ones_like(probe)
     optimizer.step()
-    state = {key for key, one in optimizer.state.get(probe, {}).items() if torch.is_tensor(one) and one.shape == (1,)}
+    kept = optimizer.state.get(probe, {})
+    state = {key for key, one in kept.items() if torch.is_tensor(one) and one.shape == probe.shape}
     keys = {quantity: key for quantity, key in MOMENTS.items() if key in state}
     beta1, beta2 = own.get("betas", (0.9, 0.999))
-    defaults = Hyper(float(own["lr"]), float(beta1), float(beta2), float(own.get("eps", 1e-8)),
+    eps = own.get("eps", 1e-8)
+    defaults = Hyper(float(own["lr"]), float(beta1), float(beta2), float(eps) if _is_one(eps) else 1e-8,
                      float(own.get("weight_decay", 0.0)))  # fmt: skip
     return Implementation(
         name,
@@ -231,6 +238,11 @@ def wrapped(make: Callable[[list[Any]], Any], name: str) -> Implementation:
         defaults=defaults,
         square_root=square_root,
     )
+
+
+def _is_one(value: object) -> bool:
+    """Whether it is one number."""
+    return isinstance(value, int | float)
 
 
 def _run_wrapped(
@@ -249,15 +261,17 @@ def _run_wrapped(
     optimizer = make([{"params": held} for held in owns.values()] if hyper.groups else list(parameters.values()))
     for group, own in zip(optimizer.param_groups, owns, strict=True):
         asked = {"eps": own.eps, "weight_decay": own.weight_decay, "amsgrad": own.amsgrad}
+        # Adafactor has a pair under the name of eps.
+        taken = {key for key in asked if _is_one(group.get(key))}
         for key, value in asked.items():
-            if key not in group and value != getattr(Hyper(), key):
+            if key not in taken and value != getattr(Hyper(), key):
                 raise Unsupported(f"{type(optimizer).__name__} has no {key} in its groups")
         if "betas" not in group and own.betas_at(1) != (0.9, 0.999):
             raise Unsupported(f"{type(optimizer).__name__} has no betas in its groups")
         if own.weight_decay and bool(group.get("decoupled_weight_decay", hyper.decoupled)) != hyper.decoupled:
             kind = "decoupled" if hyper.decoupled else "L2"
             raise Unsupported(f"{type(optimizer).__name__} has no {kind} weight decay")
-        group.update({key: value for key, value in asked.items() if key in group})
+        group.update({key: value for key, value in asked.items() if key in taken})
         if "betas" in group:
             group["betas"] = own.betas_at(leg.first)
     if stages.maximize:

@@ -53,7 +53,9 @@ def sentence_about(who: str, answer: Answer) -> str:
         return f"{who} does not answer the same twice; nothing else can be said of it."
     if not answer.convention:
         stranger = _stranger(answer)
-        return f"{who} is {'no Adam that could be named' if stranger is None else stranger.detail}."
+        if stranger is not None:
+            return f"{who} is {stranger.detail}."
+        return f"{who} is not recognised{_nearest(answer.residual.get('nearest'))}."
     which = _adam(answer)
     departures = len({cause.family for cause in answer.causes if not cause.benign})
     but = f", with {departures} departure{'s' if departures > 1 else ''}" if departures else ""
@@ -70,7 +72,17 @@ def sentence_about(who: str, answer: Answer) -> str:
 
 def _stranger(answer: Answer) -> Finding | None:
     """What is said of an optimizer that is no Adam."""
-    return next((one for one in answer.causes if one.detail.startswith("not an Adam") and not answer.convention), None)
+    found = [one for one in answer.causes if one.detail.startswith("not an Adam") and not answer.convention]
+    return found[0] if found and "nearest" not in answer.residual else None
+
+
+def _nearest(nearest: Mapping[str, Any] | None) -> str:
+    """The rule that is nearest, and where it is farthest."""
+    if not nearest:
+        return ""
+    index = ", ".join(map(str, nearest["index"]))
+    place = f"{nearest['parameter']}{f'[{index}]' if index else ''}, step {nearest['step']}"
+    return f"; the nearest rule is {nearest['rule']}, which is up to {nearest['distance']:.3g} lr away ({place})"
 
 
 def _adam(answer: Answer) -> str:

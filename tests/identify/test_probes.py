@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from parity.core.hyper import Hyper
 from parity.core.stages import NO_STAGES
 from parity.identify.probes import IDLE, IDLE_ROW, RESTING_ROWS, probes
 from parity.numerics.formats import FORMATS
 
 NAMES = (
     *("main", "wide", "default-eps", "no-eps", "other", "decoupled", "l2", "amsgrad"),
-    *("none", "schedule", "zeros", "tiny", "long", "clip"),
+    *("none", "schedule", "zeros", "tiny", "long", "clip", "matrices", "jumps"),
 )
 
 DIGESTS = {
-    "float64": "84f4fef86cd8a89a",
-    "float32": "7fe93c4432c78c33",
-    "float16": "5dd7a3c5db44f20c",
-    "bfloat16": "33896c328cf30cb7",
+    "float64": "5eb01fdc250a0f2f",
+    "float32": "4f9ba13fed6f5fca",
+    "float16": "d22f8b679ea96be7",
+    "bfloat16": "be8f0d2752b5b941",
 }
 """Of all numbers: an answer that was kept belongs to these questions."""
 
@@ -97,7 +99,7 @@ def test_v_neither_vanishes_nor_overflows_where_it_is_not_asked_to(asked):
 
 def test_some_elements_never_get_a_gradient_and_some_rows_rest(asked):
     for name, one in asked.items():
-        if name in ("wide", "long"):
+        if name in ("wide", "long", "matrices"):
             continue
         idle = one.gradients[:, place(one, "bias")][:, IDLE]
         rows = one.gradients[:, place(one, "rows")].reshape(one.steps, 8, 6)
@@ -121,6 +123,10 @@ def test_each_probe_asks_what_its_name_says(asked):
     assert asked["no-eps"].hyper.eps == 0
     assert asked["default-eps"].hyper.eps == asked["zeros"].hyper.eps == 1e-8
     assert len(set(asked["schedule"].hyper.lr)) == asked["schedule"].steps
+    assert asked["jumps"].hyper.lr.count(0.0) == 3
+    # What only takes matrices, and what has neither eps nor betas, is asked as well.
+    assert {len(one.shape) for one in asked["matrices"].layout.parameters} == {2}
+    assert all(replace(asked[name].hyper, lr=1e-3) == Hyper() for name in ("matrices", "jumps", "default-eps"))
     assert asked["long"].steps > 2100
     assert asked["zeros"].gradients[:3].any(axis=1).all()
     assert not asked["zeros"].gradients[3:].any()

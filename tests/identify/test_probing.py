@@ -205,12 +205,20 @@ def test_what_it_refuses_is_left_out_with_the_reason(planted):
     )
     found = probe(target, ["float32"])["float32"]
     reasons = {one.name: one.reason for one in found.refused}
-    assert set(reasons) == {"l2", "schedule"}
+    assert set(reasons) == {"l2", "schedule", "jumps"}
     assert reasons["l2"] == "no L2 here"
     assert reasons["schedule"].startswith("step 1: TypeError: ")
-    assert {one.name for one in found.refused if one.failed} == {"schedule"}
+    assert {one.name for one in found.refused if one.failed} == {"schedule", "jumps"}
     assert not set(reasons) & set(found.observations)
     assert found.unsteady is None
+
+
+@pytest.mark.frameworks
+def test_what_takes_matrices_only_is_asked_them(described):
+    """torch's Muon raises at any other tensor."""
+    found = probe(described("torch.optim:Muon"), ["float32"])["float32"]
+    assert "Muon only supports 2D parameters" in found.failed.reason
+    assert set(found.observations) == {"matrices"}
 
 
 def test_a_noisy_target_is_found_first(described):
