@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from parity.adam.convention import Epsilon
 from parity.adam.forms import (
+    Averaging,
     Clipping,
     DecayGradient,
     DecayWeights,
@@ -80,7 +81,7 @@ class Arithmetic:
     tensor, one for every `grain` elements that it has or has begun, those of every thread's part. only: a tensor that
     is the only one of its optimizer. rows: one whose gradients are handed over as rows. alone: the only element of a
     tensor; zero_dimensional: that of a tensor of shape (). The later wins. clipping, reduction: of what is done to
-    gradients before the step.
+    gradients before the step. averaging: of the weights after it.
     decays_by_zero: where no decay is asked for, the decoupled one is computed all the same, which makes 0 of -0 and NaN
     of inf.
     """
@@ -103,6 +104,7 @@ class Arithmetic:
     zero_dimensional: Exceptional = Exceptional()
     clipping: Clipping = Clipping.PLAIN
     reduction: Reduction = Reduction.EXACT
+    averaging: Averaging = Averaging.PRODUCTS
     threads: int = 1
     grain: int = 0
     decays_by_zero: bool = False

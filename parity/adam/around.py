@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from parity.adam.convention import ClipFactor
-from parity.adam.forms import Clipping, Rates, Reduction
+from parity.adam.convention import AverageStart, ClipFactor
+from parity.adam.forms import Averaging, Clipping, Rates, Reduction
 from parity.adam.twin import Twin
 from parity.numerics.formats import FORMATS
 
@@ -114,8 +114,13 @@ def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
         {
             dtype: replace(
                 twin,
-                convention=replace(twin.convention, clip_factor=factor),
-                arithmetic=replace(twin.arithmetic, clipping=clipping, reduction=_reduction(name, dtype, reduction)),
+                convention=replace(twin.convention, clip_factor=factor, average_start=_average_start(first)),
+                arithmetic=replace(
+                    twin.arithmetic,
+                    clipping=clipping,
+                    reduction=_reduction(name, dtype, reduction),
+                    averaging=_averaging(first, dtype),
+                ),
                 rates=rates,
                 open_around=tuple(
                     (stage, why) for _, dtypes, stages, why in own if dtype in dtypes for stage in stages
@@ -124,6 +129,17 @@ def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
             for dtype, twin in twins.items()
         }
     )
+
+
+def _average_start(framework: str) -> AverageStart:
+    return AverageStart.ZERO_CORRECTED if framework == "optax" else AverageStart.FIRST_WEIGHTS
+
+
+def _averaging(framework: str, dtype: str) -> Averaging:
+    halves = {"float16": Averaging.INVERSE, "bfloat16": Averaging.WIDE_INVERSE}
+    if framework == "optax":
+        return halves.get(dtype, Averaging.PRODUCTS)
+    return Averaging.LERP if framework == "torch" else Averaging.PRODUCTS
 
 
 def _reduction(name: str, dtype: str, usual: Reduction) -> Reduction:

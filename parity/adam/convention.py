@@ -55,6 +55,17 @@ class ClipFactor(StrEnum):
     WITH_1E_6 = "with_1e-6"
 
 
+class AverageStart(StrEnum):
+    """Where a running average of the weights begins.
+
+    FIRST_WEIGHTS: as the weights after the first step; Keras (`use_ema`), torch (`AveragedModel`). ZERO_CORRECTED: at
+    0, and what is shown is divided by ``1 - momentum**t``; optax (`ema`).
+    """
+
+    FIRST_WEIGHTS = "first_weights"
+    ZERO_CORRECTED = "zero_corrected"
+
+
 @dataclass(frozen=True, slots=True)
 class Convention:
     """Which formula carries the name Adam.
@@ -62,7 +73,7 @@ class Convention:
     epsilon: where eps stands. bias_correction: whether m and v are divided by 1 - beta^t; where it
     is False both divisors are 1. step_count: what t counts. maximum: what AMSGrad keeps. clip_factor: what
     gradients are clipped by. lazy_rows: whether a row (along the first axis) keeps w, m and v where its gradient is 0
-    throughout; torch's SparseAdam sees no such row.
+    throughout; torch's SparseAdam sees no such row. average_start: where an average of the weights begins.
 
     One choice is not a field, because all frameworks agree: a parameter without a gradient keeps w, m, v and vmax,
     undecayed. Weight decay is asked for by `Hyper`.
@@ -74,3 +85,4 @@ class Convention:
     maximum: Maximum = Maximum.BEFORE_CORRECTION
     clip_factor: ClipFactor = ClipFactor.EXACT
     lazy_rows: bool = False
+    average_start: AverageStart = AverageStart.FIRST_WEIGHTS

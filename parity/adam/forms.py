@@ -181,6 +181,20 @@ class Reduction(StrEnum):
     CONTRACTED = "contracted"
 
 
+class Averaging(StrEnum):
+    """How a running average a of the weights w is formed, each operation rounded; d: its momentum.
+
+    PRODUCTS: ``d * a + (1 - d) * w``. LERP: ``a + (1 - d) * (w - a)``, one fma (torch). What begins at 0 is the former,
+    and is divided by 1 - d**t, or multiplied by its INVERSE (also where a row is a single tensor), which is a float32
+    where it is WIDE_INVERSE (XLA).
+    """
+
+    PRODUCTS = "products"
+    LERP = "lerp"
+    INVERSE = "inverse"
+    WIDE_INVERSE = "wide_inverse"
+
+
 class Rates(StrEnum):
     """How lr is formed where a schedule is asked for; formulas: `parity.core.stages.Decay`.
 

@@ -85,12 +85,13 @@ class Oracle:
 
 
 class Truth(NamedTuple):
-    """States after consecutive steps, each (steps, size); vmax under AMSGrad only."""
+    """States after consecutive steps, each (steps, size); vmax under AMSGrad only, average where one is asked for."""
 
     w: DoubleDouble
     m: DoubleDouble
     v: DoubleDouble
     vmax: DoubleDouble | None = None
+    average: DoubleDouble | None = None
 
 
 def orbits(
@@ -141,7 +142,7 @@ class _Run:
         self._stops = np.cumsum([parameter.size for parameter in layout.parameters])
         self._counts = start.counts
         average = oracle.hyper.stages.average
-        self._averaged = None if average is None else AveragedExactly(average)
+        self._averaged = None if average is None else AveragedExactly(average, oracle.convention.average_start)
         self._rows = from_double(np.stack([getattr(start.rows, name)[None].astype(np.float64) for name in names]))
 
     def pieces(self, block: Block) -> Iterator[tuple[object, ...]]:
@@ -172,10 +173,13 @@ class _Run:
     def truth(self, steps: range) -> Truth:
         """The states after the steps that were made last, of which those numbers are."""
         high, low = self._rows
+        average = None
         if self._averaged is not None:
-            for place, step in enumerate(steps, start=1):
-                self._averaged.overwrite(step, DoubleDouble(high[0, place], low[0, place]))
-        return Truth(*(DoubleDouble(high[place, 1:], low[place, 1:]) for place in range(len(high))))
+            shown = [self._averaged.after(step, DoubleDouble(high[0, place], low[0, place]))
+                     for place, step in enumerate(steps, start=1)]  # fmt: skip
+            average = DoubleDouble(*(np.array(part) for part in zip(*shown, strict=True)))
+        states = [DoubleDouble(high[place, 1:], low[place, 1:]) for place in range(len(high))]
+        return Truth(*states)._replace(average=average)
 
 
 class _Code:

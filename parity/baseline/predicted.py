@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, SquareRoot, Subnormals
-from parity.adam.convention import ClipFactor, Convention, Epsilon, Maximum, StepCount
+from parity.adam.convention import AverageStart, ClipFactor, Convention, Epsilon, Maximum, StepCount
 from parity.adam.forms import (
+    Averaging,
     Clipping,
     DecayGradient,
     DecayWeights,
@@ -81,6 +82,7 @@ def _twin(told: dict[str, Any]) -> Twin:
             Maximum(convention["maximum"]),
             ClipFactor(convention.get("clip_factor", ClipFactor.EXACT)),
             bool(convention.get("lazy_rows", False)),
+            AverageStart(convention.get("average_start", AverageStart.FIRST_WEIGHTS)),
         ),
         Arithmetic(
             _form(Factors, arithmetic["factors"]),
@@ -96,6 +98,7 @@ def _twin(told: dict[str, Any]) -> Twin:
             int(arithmetic["lanes"]),
             clipping=Clipping(arithmetic.get("clipping", Clipping.PLAIN)),
             reduction=Reduction(arithmetic.get("reduction", Reduction.EXACT)),
+            averaging=Averaging(arithmetic.get("averaging", Averaging.PRODUCTS)),
             **{name: _exceptional(arithmetic[name]) for name in _PLACES if name in arithmetic},
             threads=int(arithmetic.get("threads", 1)),
             grain=int(arithmetic.get("grain", 0)),

@@ -50,10 +50,10 @@ class LossScaleTable(_Table):
 
 
 class AverageTable(_Table):
-    """momentum: share of the old average that stays; overwrite: after so many steps weights become it."""
+    """momentum: share of the old average that stays; overwrite: after so many steps weights become it, if ever."""
 
     momentum: Annotated[float, Field(gt=0, lt=1)]
-    overwrite: Count
+    overwrite: Count | None = None
 
 
 class StagesTable(_Table):
@@ -90,7 +90,7 @@ class StagesTable(_Table):
             schedule=None
             if schedule is None
             else Schedule(Decay(schedule.decay), schedule.steps, schedule.rate or 0.0, schedule.floor),
-            average=None if self.average is None else Average(**dict(self.average)),
+            average=None if self.average is None else Average(self.average.momentum, self.average.overwrite or 0),
         )
 
 

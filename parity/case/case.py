@@ -170,6 +170,10 @@ class Case(Shown, BaseModel):
         """The parameters, packed into rows."""
         return Layout(tuple(Parameter(one.name, one.shape) for one in self.parameters))
 
+    def _shown(self) -> tuple[str, ...]:
+        """What an implementation may show."""
+        return tuple(one for one in QUANTITIES if one != "average" or self.around().shows_average)
+
     def around(self) -> Stages:
         """What is done around the step, and who has its gradients as rows."""
         return replace(self.stages.stages(), rows=tuple(one.name for one in self.parameters if one.rows))
@@ -229,7 +233,7 @@ class Case(Shown, BaseModel):
             ]
         )
         within = {**derived, **(expectation.within or {})}
-        unbounded = () if "*" in within else tuple(name for name in QUANTITIES if name not in within)
+        unbounded = () if "*" in within else tuple(name for name in self._shown() if name not in within)
         return expectation.model_copy(update={"within": within, "unbounded": unbounded})
 
 

@@ -42,7 +42,7 @@ Formula = Literal[
 ]  # fmt: skip
 """Families of causes that are more than rounding, as `parity explain` names them."""
 
-Quantity = Literal["w", "m", "v", "vmax", "*"]
+Quantity = Literal["w", "m", "v", "vmax", "average", "*"]
 FormatName = Literal["float64", "float32", "float16", "bfloat16"]
 Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -100,11 +100,12 @@ class LossScale:
 class Average:
     """A running average a of the weights after every step, ``a = momentum * a + (1 - momentum) * w``.
 
-    It begins as the weights after the first step. overwrite: after every so many steps weights are replaced by it.
+    Where it begins is the framework's: `parity.adam.convention.AverageStart`. overwrite: after every so many steps
+    weights are replaced by it; 0 for never, and then it is shown beside them.
     """
 
     momentum: float
-    overwrite: int
+    overwrite: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,11 @@ class Stages:
     def change_gradients(self) -> bool:
         """Whether the step takes another gradient than the one that is given, or none."""
         return self.loss_scale is not None or self.accumulate > 1 or self.clip is not None or self.maximize
+
+    @property
+    def shows_average(self) -> bool:
+        """Whether an average of the weights stands beside them."""
+        return self.average is not None and not self.average.overwrite
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
 
-QUANTITIES = ("m", "v", "vmax", "w")
+QUANTITIES = ("m", "v", "vmax", "w", "average")
 """In the order in which a step computes them: the first that differs is nearest to the cause."""
 
 
@@ -18,7 +18,8 @@ class State(NamedTuple):
 
     w: weights; m, v: first and second moment as the implementation stores them (not bias-corrected);
     vmax: the stored maximum under AMSGrad. steps: how many were counted so far, by parameter; a state that is handed
-    over has to say it, None elsewhere. Arrays may be live views: the engine copies them before the generator goes on.
+    over has to say it, None elsewhere. average: that of the weights where a case asks for one that overwrites nothing.
+    Arrays may be live views: the engine copies them before the generator goes on.
     Shapes and dtype are those of the initial weights.
     """
 
@@ -27,3 +28,4 @@ class State(NamedTuple):
     v: Arrays | None = None
     vmax: Arrays | None = None
     steps: Mapping[str, int] | None = None
+    average: Arrays | None = None

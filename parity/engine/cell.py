@@ -277,7 +277,12 @@ class _Attempt:
 def _stages(case: Case) -> Iterator[str]:
     """What stands around the step: stages, those of a kind with it; groups, and of what if of decay alone; defaults."""
     stages = case.around()
-    kinds = {"clip": stages.clip and stages.clip.by, "schedule": stages.schedule and stages.schedule.decay}
+    beside = "beside" if stages.shows_average else None
+    kinds = {
+        "average": beside,
+        "clip": stages.clip and stages.clip.by,
+        "schedule": stages.schedule and stages.schedule.decay,
+    }
     for name in stages.names:
         yield f"{name}.{kinds[name]}" if kinds.get(name) else name
     own = {name for parameter in case.parameters if parameter.hyper for name in parameter.hyper.told()}

@@ -64,7 +64,9 @@ class Orbit:
         self._gradients = open_rows(input, GRADIENTS, "c")
         self._original_weights = open_rows(input, WEIGHTS, "r")
         self._original_gradients = open_rows(input, GRADIENTS, "r")
-        self._rows = {quantity: open_rows(output, quantity, "r+") for quantity in QUANTITIES}
+        # Nobody is asked for an average that no case asks for.
+        asked = (one for one in QUANTITIES if one != "average" or hyper.stages.shows_average)
+        self._rows = {quantity: open_rows(output, quantity, "r+") for quantity in asked}
         names = [parameter.name for parameter in layout.parameters]
         self._counts = dict(zip(names, counts or [0] * len(names), strict=True))
         self._steps: Mapping[str, int] | None = None
@@ -173,7 +175,7 @@ class Orbit:
     def _store(self, state: State) -> None:
         if not isinstance(state, State):
             raise ContractBroken(f"yielded a {type(state).__name__}, not a parity.State(w=..., m=..., v=...)")
-        shown = tuple(quantity for quantity in QUANTITIES if getattr(state, quantity) is not None)
+        shown = tuple(quantity for quantity in self._rows if getattr(state, quantity) is not None)
         if "w" not in shown:
             raise ContractBroken("yielded no weights (w is None)")
         if self.quantities is None:

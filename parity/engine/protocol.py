@@ -11,7 +11,8 @@ files (`.npy`, integer bits). Requests, by their ``op``:
     can be asked for its framework's)
 ``start``: ``run`` (an id), ``target``, ``dtype``, ``parameters`` (name, shape, offset), ``hyper``
     (hex floats), ``steps``, ``batch``, ``rows``, ``input`` (folder with weights.npy and
-    gradients.npy), ``output`` (folder with w.npy, m.npy, v.npy, vmax.npy, and progress.npy, into which
+    gradients.npy), ``output`` (folder with w.npy, m.npy, v.npy, vmax.npy, progress.npy,
+    and average.npy where the case asks for one that overwrites nothing, into which
     the worker writes the last step that is stored: the engine reads it where the process dies)
     -> ``{"ok": true}``; nothing has been computed yet. Where a case begins with a state: ``counts`` (steps by
     parameter), and m.npy, v.npy, vmax.npy in `input`. Where this is a part of an orbit between two restarts: ``first``

@@ -26,6 +26,7 @@ class Family(StrEnum):
     SCHEDULE = "schedule"
     AMSGRAD = "amsgrad"
     SPARSE_ROWS = "sparse-rows"
+    WEIGHT_AVERAGE = "weight-average"
     NONE_GRADIENT = "none-gradient"
     STATE_STORAGE = "state-storage"
     PARTIAL_UPDATE = "partial-update"
@@ -56,6 +57,7 @@ SENTENCES: Mapping[Family, str] = MappingProxyType(
         Family.SCHEDULE: "lr goes another way from step to step",
         Family.AMSGRAD: "the maximum of v is taken or kept in another way",
         Family.SPARSE_ROWS: "rows without a gradient are treated differently",
+        Family.WEIGHT_AVERAGE: "the running average of the weights begins elsewhere",
         Family.NONE_GRADIENT: "a missing gradient is treated differently",
         Family.STATE_STORAGE: "a moment is kept in another precision",
         Family.PARTIAL_UPDATE: "some elements of a tensor are computed apart from the others",

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
-from parity.adam.convention import ClipFactor, Convention, Maximum
+from parity.adam.convention import AverageStart, ClipFactor, Convention, Maximum
 from parity.adam.forms import Clipping, DecayWeights, Factors, Update
 from parity.adam.kernels import Program
 from parity.adam.oracle import Oracle
@@ -23,7 +23,7 @@ from parity.numerics.formats import Format
 
 _OWN_RUNG = ("factors", "first_moment", "second_moment", "decay_gradient", "decay_weights", "maximum", "update",
              "rounding", "square_root", "subnormals", "clipping", "reduction",
-             "decays_by_zero")  # fmt: skip
+             "averaging", "decays_by_zero")  # fmt: skip
 _POWERS = frozenset({"k1", "k2", "i1", "i2", "r2", "step", "alpha"})
 """Scalars that are made of powers of beta."""
 _ROUNDED = 4 * float(np.finfo(np.float32).eps)
@@ -61,7 +61,7 @@ def _choices(expected: Adam) -> Iterator[tuple[str, Callable[[Adam], Adam]]]:
     yield "hyperparameters", lambda adam: replace(adam, hyper=expected.hyper)
     yield "epsilon", lambda adam: _placed(adam, expected)
     yield "amsgrad", lambda adam: _with_maximum(adam, expected)
-    for name in ("bias_correction", "step_count", "clip_factor", "lazy_rows"):
+    for name in ("bias_correction", "step_count", "clip_factor", "lazy_rows", "average_start"):
         value = getattr(target.convention, name)
         yield name, lambda adam, name=name, value=value: _with_convention(adam, **{name: value})  # type: ignore[misc]
     for name in _OWN_RUNG:
@@ -125,6 +125,8 @@ def _same(before: Adam, after: Adam, format: Format, steps: int) -> bool:
     around = (one.clipping, one.reduction) != (other.clipping, other.reduction)
     if around and before.hyper.stages.change_gradients:
         return False
+    if one.averaging is not other.averaging and before.hyper.stages.average:
+        return False
     if (one.square_root, other.square_root) == (SquareRoot.LIBRARY, SquareRoot.LIBRARY):
         if before.library is not after.library:
             return False
@@ -144,6 +146,8 @@ def _formula(adam: Adam) -> Convention:
     convention = adam.twin.convention
     if not adam.hyper.amsgrad:
         convention = replace(convention, maximum=Maximum.BEFORE_CORRECTION)
+    if not adam.hyper.stages.average:
+        convention = replace(convention, average_start=AverageStart.FIRST_WEIGHTS)
     return convention if adam.hyper.stages.clip else replace(convention, clip_factor=ClipFactor.EXACT)
 
 
@@ -175,8 +179,11 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
             return Family.GRADIENT_CLIP, told
         case "clipping":
             family = _clipping_family(before, after)
-        case "reduction":
+        case "reduction" | "averaging":
             family = Family.OPERATION_ORDER
+        case "average_start":
+            told = f"{_words(one.convention.average_start)} -> {_words(other.convention.average_start)}"
+            return Family.WEIGHT_AVERAGE, f"the average of the weights begins at {told}"
         case "lazy_rows":
             detail = "stand still" if other.convention.lazy_rows else "move on by their moments"
             return Family.SPARSE_ROWS, f"rows whose gradient is 0 {detail}"

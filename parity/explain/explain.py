@@ -243,7 +243,7 @@ def shown_steps(steps: int) -> list[int]:
 
 def _shown(parts: PairSplit) -> Iterator[tuple[str, int, int]]:
     """Quantity, step, and its place in the series, of every row; the last of `steps` is that of the run."""
-    for quantity in sorted(parts.terms, key=["w", "m", "v", "vmax"].index):
+    for quantity in sorted(parts.terms, key=["w", "m", "v", "vmax", "average"].index):
         for step in shown_steps(parts.steps[-1]):
             if step in parts.steps:
                 yield quantity, step, parts.steps.index(step)

@@ -65,7 +65,7 @@ class Inputs:
         names = [parameter.name for parameter in layout.parameters]
         height = max(1, BLOCK // layout.size)
         average = self.case.stages.average
-        if average is not None:
+        if average is not None and average.overwrite:
             # Weights are overwritten at the end of a block.
             height = average.overwrite if average.overwrite <= height else 1
         end = last + 1

@@ -19,6 +19,7 @@ from parity.explain.choices import Switch, switches
 from parity.explain.inputs import BLOCK, Inputs
 from parity.explain.residual import Difference, Tally
 from parity.explain.running import Adam, Rows, free_run, in_steps, units_of
+from parity.explain.split import quantities_under
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,20 +164,19 @@ def _rungs(
 
 
 def _quantities(climb: Climb) -> list[str]:
-    has = ("m", "v", "vmax", "w") if climb.expected.hyper.amsgrad else ("m", "v", "w")
-    return [name for name in has if name in climb.trace.quantities]
+    return [name for name in quantities_under(climb.expected.hyper) if name in climb.trace.quantities]
 
 
 class _Wide:
-    """Rows of a block, and those of w as doubles."""
+    """Rows of a block, and those of w, and of an average beside it, as doubles."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
-        self.w = np.array(rows["w"], np.float64)
+        self.weights = {name: np.array(rows[name], np.float64) for name in ("w", "average") if name in rows}
 
 
 class _Gap:
-    """What lies between two orbits; largest: of w, in units of lr."""
+    """What lies between two orbits; largest: of w, or of an average beside it, in units of lr."""
 
     def __init__(self, quantities: Sequence[str], layout: Layout) -> None:
         self.tallies = [Tally(name, layout) for name in quantities]
@@ -185,4 +185,6 @@ class _Gap:
     def add(self, steps: range, left: _Wide, right: _Wide, lr: np.ndarray) -> None:
         for tally in self.tallies:
             tally.add(steps, left.rows[tally.quantity], right.rows[tally.quantity])
-        self.largest = max(self.largest, float(in_steps(left.w, right.w, lr).max(initial=0.0)))
+        for name in left.weights.keys() & right.weights.keys():
+            apart = in_steps(left.weights[name], right.weights[name], lr)
+            self.largest = max(self.largest, float(apart.max(initial=0.0)))

@@ -137,8 +137,8 @@ def residual(trace: Trace, inputs: Inputs, adam: Adam, steps: int | None = None)
     """
     inputs.check(trace)
     shown = trace.quantities
-    needed = {"m", "v", "w"} | ({"vmax"} if adam.hyper.amsgrad else set())
-    # The average of the weights is hidden.
+    needed = {"m", "v", "w", *(("vmax",) * adam.hyper.amsgrad), *(("average",) * adam.hyper.stages.shows_average)}
+    # What the average of the weights is made of is not recorded.
     locked = needed <= set(shown) and adam.hyper.stages.average is None
     tallies = {name: Tally(name, trace.layout) for name in QUANTITIES if name in shown and name in needed}
     arrays = {name: trace.array(name) for name in tallies}

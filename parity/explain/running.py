@@ -50,7 +50,8 @@ def free_run(
     """
     w, shapes = start.rows.w, {one.name: one.shape for one in layout.parameters}
     average = adam.hyper.stages.average
-    averaged = None if average is None else Averaged(average)
+    how = adam.twin.convention.average_start, adam.twin.arithmetic.averaging
+    averaged = None if average is None else Averaged(average, *how, layout)
     blocks = taken_by(adam, blocks, layout)
     now: Rows = {name: getattr(start.rows, name) for name in ("w", "m", "v", *(("vmax",) * adam.hyper.amsgrad))}
     counts = start.counts
@@ -73,10 +74,11 @@ def free_run(
             latest = np.cumsum(present)
             for name, row in held.items():
                 rows[name][:, place] = np.vstack([row, made[name]])[latest]
-        if averaged is not None:
-            for step, row in zip(block.steps, rows["w"], strict=True):
-                averaged.overwrite(step, row)
         now = {name: row[-1] for name, row in rows.items()}
+        if averaged is not None:
+            shown = [averaged.after(step, row) for step, row in zip(block.steps, rows["w"], strict=True)]
+            if adam.hyper.stages.shows_average:
+                rows["average"] = np.array(shown)
         yield block, rows
 
 

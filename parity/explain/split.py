@@ -15,6 +15,7 @@ from parity.adam.oracle import Oracle, Truth, orbits
 from parity.adam.twin import Twin
 from parity.comparison.trace import Trace
 from parity.core.hyper import Hyper
+from parity.core.state import QUANTITIES
 from parity.explain.inputs import Inputs
 from parity.numerics.double_double import DoubleDouble, add, from_double
 from parity.numerics.jit import bits_of, compiled, from_bits
@@ -106,8 +107,14 @@ class PairSplit:
 
 def quantities_of(actual: Side, expected: Side) -> tuple[str, ...]:
     """Quantities that both sides show and Adam has."""
-    has = ("m", "v", "vmax", "w") if actual.trace.hyper.amsgrad else ("m", "v", "w")
-    return tuple(one for one in has if one in actual.trace.quantities and one in expected.trace.quantities)
+    shown = {*actual.trace.quantities} & {*expected.trace.quantities}
+    return tuple(one for one in quantities_under(actual.trace.hyper) if one in shown)
+
+
+def quantities_under(hyper: Hyper) -> tuple[str, ...]:
+    """Those that an Adam may have under such hyperparameters, in the order in which a step computes them."""
+    left_out = {*(("vmax",) * (not hyper.amsgrad)), *(("average",) * (not hyper.stages.shows_average))}
+    return tuple(one for one in QUANTITIES if one not in left_out)
 
 
 def differences(actual: Side, expected: Side) -> dict[Term, tuple[object, object]]:

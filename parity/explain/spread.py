@@ -39,7 +39,9 @@ class Spread:
 
 def spreads(actual: Trace, expected: Trace) -> tuple[Spread, ...]:
     """Of every quantity that both traces of one case show, after the first and every later step."""
-    shared = [name for name in ("w", "m", "v", "vmax") if name in actual.quantities and name in expected.quantities]
+    shared = [
+        name for name in ("w", "m", "v", "vmax", "average") if name in actual.quantities and name in expected.quantities
+    ]
     return tuple(Spread(name, _rows(actual, expected, name)) for name in shared)
 
 

@@ -177,7 +177,8 @@ def _orbit(
             else None
             for key in ("_momentums", "_velocities", "_velocity_hats")
         )
-        yield State(show(loop.variables), m, v, vmax)
+        average = show(optimizer._model_variables_moving_average) if loop.stages.shows_average else None
+        yield State(show(loop.variables), m, v, vmax, average=average)
 
 
 @dataclass(frozen=True, slots=True)

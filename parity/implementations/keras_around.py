@@ -29,7 +29,7 @@ def arguments(keras: Any, framework: str, stages: Stages, lr: float) -> dict[str
         found["gradient_accumulation_steps"] = stages.accumulate
     if stages.average is not None:
         found |= {"use_ema": True, "ema_momentum": stages.average.momentum,
-                  "ema_overwrite_frequency": stages.average.overwrite}  # fmt: skip
+                  "ema_overwrite_frequency": stages.average.overwrite or None}  # fmt: skip
     if stages.schedule is not None:
         found["learning_rate"] = _schedule(keras, framework, stages.schedule, lr)
     return found

@@ -49,9 +49,8 @@ def run(
         if gradient is not None:
             counts = counted(counts, gradient, convention)
             step_in_place(state, gradient, hyper, convention, arithmetic, t, counts)
-        for name, one in averages.items():
-            one.overwrite(t, state.w[name])
-        yield state._replace(steps=counts)
+        shown = {name: one.after(t, state.w[name]) for name, one in averages.items()}
+        yield state._replace(steps=counts, average=shown if stages.shows_average else None)
 
 
 def _load() -> tuple[Any, Any, Any, Any, Any]:

@@ -55,7 +55,9 @@ def run(
     weights, states: float64 (under `enable_x64`, for these runs alone: it would move the bias
     correction of the others to float64), float32, float16 or bfloat16, any shape; states are
     read-only and keep their values. start: replaces mu, nu and count, which has to be one for all; a
-    schedule begins at its start. make: another transformation. leg: the leaves of weights and state,
+    schedule begins at its start. An average of the weights is that of `optax.ema(momentum)`, which begins at 0 and is
+    divided by 1 - momentum**t, updated with the weights after every step. make: another transformation. leg: the leaves
+    of weights and state,
     by flax.serialization where there is flax, else as NumPy arrays.
     Raises Unsupported: before the first state for AMSGrad where the release of optax has none, and for a start under
     AMSGrad, whose maximum is another quantity here; at a step with a gradient of None, which optax refuses (jax.grad
@@ -65,7 +67,7 @@ def run(
     Differs from: torch, in the maximum of AMSGrad, in counting t for all parameters together, and in
     flushing subnormals, as XLA does.
     """
-    jax, _ = _modules()
+    jax, optax = _modules()
     double = any(array.dtype == np.float64 for array in weights.values())
     optimizer, step_of = _step(hyper, jit, make or _optimizer)
     # Not for the whole generator: a context that is open at a yield would be open for the caller too.
@@ -74,8 +76,10 @@ def run(
         state = optimizer.init(parameters)
         if start is not None:
             state = _begun(state, start, hyper, weights)
+        averaged = optax.ema(stages.average.momentum) if stages.average is not None else optax.identity()
+        kept = averaged.init(parameters)
         if leg.load is not None:
-            parameters, state = _loaded(leg.load, (parameters, state))
+            parameters, state, kept = _loaded(leg.load, (parameters, state, kept))
     for step, gradient in enumerate(gradients, start=leg.first):
         for name in weights:
             if gradient[name] is None:
@@ -86,16 +90,18 @@ def run(
             # device_put stands on aligned memory and copies from other; the arrays made below wait for its readers.
             given = {name: jax.device_put(np.asarray(gradient[name], order="C")) for name in weights}
             parameters, state = step_of(given, state, parameters)
+            average, kept = averaged.update(parameters, kept)
         moments = _moments(state)
         # Where others than Adam keep some of the tensors, or one number for each, there is no moment to show.
         m, v, vmax = (
             _show(moments[key], weights) if set(weights) <= set(moments.get(key, ())) else None
             for key in ("mu", "nu", "nu_max")
         )
-        yield State(_show(parameters, weights), m, v, vmax)
+        shown = _show(average, weights) if stages.average is not None else None
+        yield State(_show(parameters, weights), m, v, vmax, average=shown)
 
     if leg.save is not None:
-        _save(leg.save, (parameters, state))
+        _save(leg.save, (parameters, state, kept))
 
 
 def _begun(state: Any, start: State, hyper: Hyper, names: Iterable[str]) -> Any:
@@ -213,7 +219,7 @@ def _with_stages(transformation: Any, stages: Stages) -> Any:
         if stages.loss_scale.initial != 1:
             raise Unsupported("optax: it has no loss scale; apply_if_finite leaves steps out, as initial = 1 does")
         transformation = optax.apply_if_finite(transformation, max_consecutive_errors=1 << 30)
-    if stages.average is not None:
+    if stages.average is not None and stages.average.overwrite:
         raise Unsupported("optax: nothing in it overwrites weights by their average")
     return transformation
 

@@ -158,7 +158,9 @@ def orbit(
                 group["betas"] = own.betas_at(step)
         around.step(step)
         w = {name: array_of(parameter) for name, parameter in parameters.items()}
-        yield State(w, moments("m"), moments("v"), moments("vmax"))
+        averages = around.average
+        average = None if averages is None else dict(zip(w, map(array_of, averages), strict=True))
+        yield State(w, moments("m"), moments("v"), moments("vmax"), average=average)
     if leg.save is not None:
         held = {name: parameter.detach() for name, parameter in parameters.items()}
         kept = {"parameters": held, "optimizer": optimizer.state_dict(), "around": around.kept()}

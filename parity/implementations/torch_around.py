@@ -14,10 +14,10 @@ class Around:
     loss scale: `torch.amp.GradScaler("cpu")`. accumulate: gradients of a loss that is divided by their number are added
     up in `grad`. clip: `torch.nn.utils.clip_grad_value_`, `clip_grad_norm_` of all parameters, or of each alone, after
     `unscale_`. schedule: `CosineAnnealingLR`, `OneCycleLR` (which leaves the betas alone), `LambdaLR`, stepped after
-    every update.
+    every update. average: `swa_utils.AveragedModel` with `get_ema_multi_avg_fn`, updated after every update.
     Raises Unsupported for weights overwritten by their average, which torch leaves to the user.
     Source: torch/amp/grad_scaler.py, torch/nn/utils/clip_grad.py, torch/optim/lr_scheduler.py,
-    torch 2.13.
+    torch/optim/swa_utils.py, torch 2.13.
     """
 
     def __init__(self, optimizer: Any, parameters: list[Any], stages: Stages) -> None:
@@ -36,8 +36,19 @@ class Around:
             self._scaler = torch.amp.GradScaler("cpu", scale.initial, scale.growth, scale.backoff, scale.interval)
         if stages.schedule is not None:
             self._scheduler = _scheduler(optimizer, stages.schedule)
+        self._model: Any = None
+        self._averaged: Any = None
         if stages.average is not None:
-            raise Unsupported("torch: AveragedModel never overwrites the weights that it averages")
+            if stages.average.overwrite:
+                raise Unsupported("torch: AveragedModel never overwrites the weights that it averages")
+            from torch.optim import swa_utils
+
+            if not hasattr(swa_utils, "get_ema_multi_avg_fn"):
+                raise Unsupported(f"torch {torch.__version__}: its AveragedModel knows no moving average")
+            # Its parameters stand on the memory of those that are stepped.
+            self._model = torch.nn.ParameterList(parameters)
+            mixed = swa_utils.get_ema_multi_avg_fn(stages.average.momentum)
+            self._averaged = swa_utils.AveragedModel(self._model, multi_avg_fn=mixed)
 
     def give(self, step: int, gradients: list[Any]) -> None:
         """Put the gradients of a step under `grad`, as backward would."""
@@ -78,15 +89,22 @@ class Around:
             self._scaler.update()
         if self._scheduler is not None:
             self._scheduler.step()
+        if self._averaged is not None:
+            self._averaged.update_parameters(self._model)
+
+    @property
+    def average(self) -> list[Any] | None:
+        """The average of each parameter, where one is asked for."""
+        return None if self._averaged is None else list(self._averaged.module.parameters())
 
     def kept(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
-        found = {"scaler": self._scaler, "scheduler": self._scheduler}
+        found = {"scaler": self._scaler, "scheduler": self._scheduler, "averaged": self._averaged}
         return {name: one.state_dict() for name, one in found.items() if one is not None}
 
     def load(self, kept: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        for name, one in (("scaler", self._scaler), ("scheduler", self._scheduler)):
+        for name, one in (("scaler", self._scaler), ("scheduler", self._scheduler), ("averaged", self._averaged)):
             if one is not None:
                 one.load_state_dict(kept[name])
 

@@ -14,8 +14,8 @@ from parity.report.panels.around import FROM_SCRATCH, Absent, Around, Beside, Ex
 
 INTRODUCTION = (
     "What a training does around the step, by each framework's own means. A field has the largest difference of the "
-    f"weights and what makes it, in {FIRST} unless another dtype shows more than rounding; where a "
-    "schedule has come to 0, lr is the one that it began with."
+    f"weights, or of an average that stands beside them, and what makes it, in {FIRST} unless another dtype shows more "
+    "than rounding; where a schedule has come to 0, lr is the one that it began with."
 )
 
 EPSILON_ON_TOP = (

@@ -37,7 +37,9 @@ Figure = tuple[str, str]
 
 def bound_rows(one: Certificate) -> tuple[list[str], list[list[Figure]]]:
     """Head and rows of the bound: the largest differences by dtype."""
-    quantities = [name for name in ("w", "m", "v", "vmax") if any(name in dict(bound.ulp) for bound in one.bounds)]
+    quantities = [
+        name for name in ("w", "m", "v", "vmax", "average") if any(name in dict(bound.ulp) for bound in one.bounds)
+    ]
     head = ["dtype", "w in lr", *(f"{name} in ULP" for name in quantities), "cases", "elements", "differ"]
     return head, [list(_bound_row(bound, quantities)) for bound in one.bounds]
 

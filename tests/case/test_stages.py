@@ -72,6 +72,7 @@ KINDS: list[tuple[str, Stages]] = [
     ),
     ('schedule = { decay = "one_cycle", steps = 9 }', Stages(schedule=Schedule(Decay.ONE_CYCLE, 9))),
     ("average = { momentum = 0.9, overwrite = 3 }", Stages(average=Average(0.9, 3))),
+    ("average = { momentum = 0.9 }", Stages(average=Average(0.9))),
 ]
 
 
@@ -123,6 +124,7 @@ MISTAKES = [
     ('schedule = { decay = "exponential", steps = 9, rate = 0.5, floor = 0.1 }', "stages.schedule: 'floor' belongs to cosine, not to exponential"),
     ('schedule = { decay = "cosine", steps = 9, floor = 1.5 }', "stages.schedule.floor: 1.5 is not allowed: input should be less than or equal to 1"),
     ("average = { momentum = 1.0, overwrite = 3 }", "stages.average.momentum: 1.0 is not allowed: input should be less than 1"),
+    ("average = { momentun = 0.9 }", "stages.average: unknown key 'momentun'; allowed: momentum, overwrite; did you mean 'momentum'?"),
     ("average = { momentum = 0.9, overwrite = 0 }", "stages.average.overwrite: 0 is not allowed: input should be greater than or equal to 1"),
 ]  # fmt: skip
 

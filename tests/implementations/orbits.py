@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,11 @@ def memory(elements: int, shift: int = 0) -> np.ndarray:
 
 def orbit(states: Iterator[State]) -> list[State]:
     """All states, copied as the engine does."""
-    return [State(*(part and {k: a.copy() for k, a in part.items()} for part in state[:4])) for state in states]
+
+    def copied(part: Any) -> Any:
+        return part and {name: array.copy() for name, array in part.items()}
+
+    return [State(*map(copied, state[:4]), average=copied(state.average)) for state in states]
 
 
 def assert_same_bits(actual: list[State], expected: list[State]) -> None:

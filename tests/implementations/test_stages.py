@@ -16,7 +16,7 @@ from orbits import draw, draw_gradients, each, each_dtype, here, orbit
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
-from parity.core.stages import Clip, ClipBy, Decay, LossScale, Schedule, Stages
+from parity.core.stages import Average, Clip, ClipBy, Decay, LossScale, Schedule, Stages
 from parity.core.state import State
 from parity.implementations.implementation import Implementation
 from parity.implementations.jax_memory import double_enabled
@@ -147,6 +147,27 @@ def test_maximize_goes_up(row: Implementation) -> None:
         other = shown(row, Stages(), [{"w": [-one for one in step["w"]]} for step in given])
         assert found == other
         assert found[0][0]["w"][0] > 1 > found[0][0]["w"][1]
+
+
+@each(ROWS)
+def test_an_average_stands_beside_the_weights(row: Implementation) -> None:
+    """Of 1 - 0.5 n: as the first weights, then half old, half new; or from 0, over 1 - 0.5 ** t."""
+    hyper = Hyper(lr=0.5, beta1=0.0, beta2=0.0, eps=1e-7 if row.framework == "tf_keras" else 2.0**-20)
+    stages = Stages(average=Average(0.5))
+    told = "is asked of Keras 3 alone" if row.framework in ("tf_keras", "tensorflow") else refusal(row, "average")
+    dtype = FORMATS["float32" if "float32" in row.dtypes else "bfloat16"].dtype
+    given = [{"w": np.ones(2, dtype)}] * 3
+    states = row.states({"w": np.ones(2, dtype)}, given, replace(hyper, stages=stages))
+    if told:
+        with pytest.raises(Unsupported, match=told):
+            orbit(states)
+        return
+    found = orbit(states)
+    averages = [(one.average or {})["w"].tolist()[0] for one in found]
+    corrected = [0.5, (0.5 * 0.25) / 0.75, ((0.5 * 0.25) * 0.5 - 0.25) / 0.875]
+    expected = corrected if row.framework == "jax" else [0.5, 0.25, -0.125]
+    assert averages == near(row, expected)
+    assert [float(one.w["w"][0]) for one in found] == near(row, [0.5, 0.0, -0.5])
 
 
 SCHEDULES = {

@@ -163,6 +163,18 @@ ADVICE = (
            "`incremental_update(w, average, 1 - momentum)` after every step, put in place of w every k steps, is "
            "`use_ema` with `ema_overwrite_frequency=k`.",
            "Nothing in optax overwrites weights by their average; `optax.ema` averages updates, not weights."),
+    Advice("average.beside", (TORCH, KERAS),
+           "`AveragedModel` with `get_ema_multi_avg_fn(momentum)`, updated after every step, is `use_ema` with "
+           "`ema_momentum=momentum` and `ema_overwrite_frequency=None`; set the momentum on both sides.",
+           "Both begin as the weights after the first step; the momentum is 0.999 in torch and 0.99 in Keras."),
+    Advice("average.beside", (TORCH, OPTAX),
+           "Begin `optax.EmaState` with the weights of the first step and set `debias=False`; or take "
+           "`incremental_update(w, average, 1 - momentum)`.",
+           "`optax.ema` begins at 0 and divides by `1 - momentum**t`, `AveragedModel` begins as the first weights."),
+    Advice("average.beside", (KERAS, OPTAX),
+           "Begin `optax.EmaState` with the weights of the first step and set `debias=False`; or take "
+           "`incremental_update(w, average, 1 - momentum)`.",
+           "`optax.ema` begins at 0 and divides by `1 - momentum**t`, `use_ema` begins as the first weights."),
     Advice("groups", (TORCH, KERAS),
            "Give the tensors of each torch group an optimizer of their own by `keras.optimizers.MultiOptimizer`.",
            "A Keras optimizer has one lr, one pair of betas and one epsilon for all variables."),

@@ -39,6 +39,7 @@ STAGES = {
     "schedule.inverse_time": "Inverse time schedule",
     "schedule.one_cycle": "One-cycle schedule",
     "average": "Average of weights",
+    "average.beside": "Average that stands beside the weights",
     "groups": "Hyperparameters of some tensors alone",
     "groups.weight_decay": "Decay of some tensors alone",
     "defaults": "Defaults",
@@ -60,7 +61,8 @@ class Ground(IntEnum):
 class Extent:
     """A pair in one dtype over the cases of a stage: the worst ground, then the largest difference, and its case.
 
-    lr: of w, in units of lr, of that which is asked for where a schedule has come to 0; inf where NaN or inf stands on
+    lr: of w, or of its average where that is shown, in units of lr, of that which is asked for where a schedule has
+    come to 0; inf where NaN or inf stands on
     one side. families: those that are more than arithmetic, the largest first.
     """
 
@@ -245,13 +247,14 @@ def _more_than_arithmetic(why: Why) -> Iterator[str]:
 
 
 def _largest(cell: CellResult, pair: PairResult) -> float:
+    average = next((one for one in pair.distances if one.quantity == "average"), None)
     if pair.weights is None or pair.weights.worst_max_steps is None:
         return 0.0
-    value = float(pair.weights.worst_max_steps.value)
+    value = math.inf if average else float(pair.weights.worst_max_steps.value)
     if not math.isfinite(value):
         told = cell.outcome(pair.expected).hyper["lr"]
         lr = max(map(float.fromhex, [told] if isinstance(told, str) else told))
-        value = float(pair.weights.worst_max_abs.value) / lr if lr else math.inf
+        value = float((average or pair.weights).worst_max_abs.value) / lr if lr else math.inf
     return value if math.isfinite(value) else math.inf
 
 

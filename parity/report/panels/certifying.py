@@ -316,7 +316,11 @@ def _bounds(asked: Sequence[Clause]) -> Iterator[Bound]:
                 compared=sum(one.compared for one in granted),
                 differing=sum(one.differing for one in granted),
                 lr=_largest_lr(granted),
-                ulp=tuple((name, found) for name in ("w", *QUANTITIES[:-1]) if (found := _largest_ulp(granted, name))),
+                ulp=tuple(
+                    (name, found)
+                    for name in ("w", *(one for one in QUANTITIES if one != "w"))
+                    if (found := _largest_ulp(granted, name))
+                ),
                 unmoved=sum(not one.moved for one in granted),
                 partial=sum(bool(one.hidden) or not _shows_moments(one) for one in granted),
                 nonfinite=sum(one.nonfinite for one in granted),

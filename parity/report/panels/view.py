@@ -82,7 +82,7 @@ def _whole(parts: list[CellRows]) -> CellRows:
 
 MOST_A_QUANTITY = 3
 
-QUANTITY_ORDER = ("w", "m", "v", "vmax")
+QUANTITY_ORDER = ("w", "m", "v", "vmax", "average")
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ LONGEST_NAME = 34
 LONGEST_CASE = 48
 
 MARKS = {"w": ("#0072b2", "o", "-"), "m": ("#c05000", "^", "--"), "v": ("#00805c", "s", ":"),
-         "vmax": ("#a0508a", "D", "-.")}  # fmt: skip
+         "vmax": ("#a0508a", "D", "-."), "average": ("#6a6a00", "v", "-")}  # fmt: skip
 
 Line = tuple[str, tuple[float | None, ...]]
 

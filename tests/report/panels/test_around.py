@@ -45,6 +45,8 @@ def found(run_small, tmp_path):
         ),
         ({"stages": {"loss_scale": {}, "maximize": True}}, ("loss_scale", "maximize")),
         ({"parameters": [{"name": "kernel", "shape": [3, 4], "rows": True}]}, ("rows",)),
+        ({"stages": {"average": {"momentum": 0.9, "overwrite": 2}}}, ("average",)),
+        ({"stages": {"average": {"momentum": 0.9}}}, ("average.beside",)),
     ],
 )
 def test_a_cell_knows_what_stands_around_its_steps(run_small, tmp_path, keys, stages):
@@ -58,7 +60,7 @@ def test_every_stage_that_a_cell_may_name_has_a_title_and_advice_for_any_two_fra
     asked = {
         name if name not in kinds else f"{name}.{kind}" for name in Stages.__slots__ for kind in kinds.get(name, ("",))
     }
-    assert {*STAGES} == asked | {"groups", "groups.weight_decay", "defaults"}
+    assert {*STAGES} == asked | {"average.beside", "groups", "groups.weight_decay", "defaults"}
     pairs = [(TORCH, KERAS), (TORCH, OPTAX), (KERAS, OPTAX)]
     assert sorted((one.stage, one.between) for one in ADVICE) == sorted(
         (name, pair) for name in STAGES for pair in pairs
@@ -81,6 +83,19 @@ def test_where_what_stands_for_a_framework_takes_no_rows_another_does_and_lazy_r
     assert dense.ground is Ground.ROUNDING
     (skipped,) = [one for one in stage.absent if "torch.adam.forloop" in one.implementations]
     assert "please consider SparseAdam" in skipped.reason
+
+
+@pytest.mark.frameworks
+@pytest.mark.timeout(600)
+def test_how_far_averages_are_apart_is_told_though_weights_are_not(found):
+    told = found(
+        "optax.adam.plain", "optax.adam.jit", "numpy.adam.outside", stages={"average": {"momentum": 0.9}}, steps=8
+    )
+    (stage,) = told.stages
+    assert stage.name == "average.beside"
+    (one,) = stage.pairs
+    assert (one.main.ground, one.main.families[0]) == (Ground.FORMULA, "weight-average")
+    assert one.main.lr > 0.1
 
 
 def test_without_any_stage_there_is_nothing(found, write_adam):
