@@ -126,7 +126,7 @@ MISTAKES = [
     ('"DIVERGED"', '"DIVERGD"', "expect.0.verdict: 'DIVERGD' is not allowed; allowed: ANY, CRASHED, DIVERGED, EXPLAINED, IDENTICAL, "
      "NOT_COMPARABLE, SKIPPED, WITHIN; did you mean 'DIVERGED'?"),
     ('"DIVERGED"', '"WITHIN"', "expect.0: 'within' and 'rounding' belong to the verdict WITHIN, and WITHIN needs one"),
-    ('"DIVERGED"', '"WITHIN"\nwithin = { x = { max_abs = 1 } }', "expect.0.within.x: 'x' is not allowed; allowed: *, m, "),
+    ('"DIVERGED"', '"WITHIN"\nwithin = { x = { max_abs = 1 } }', "expect.0.within.x: 'x' is not allowed; allowed: *, average, "),
     ('"DIVERGED"', '"WITHIN"\nwithin = { w = {} }', "expect.0.within.w: a budget has to limit at least one metric"),
     ('"DIVERGED"', '"WITHIN"\nwithin = { w = { max_abs = nan } }', "expect.0.within.w.max_abs: nan is not allowed"),
     ('"DIVERGED"', '"WITHIN"\nwithin = { w = { max_ulps = 1 } }', "expect.0.within.w: unknown key 'max_ulps'; allowed: "
