@@ -40,6 +40,10 @@ class Probe:
         return len(self.gradients)
 
 
+OBSERVED = ("m", "v", "vmax", "w")
+"""Quantities of a target that are looked at; probes ask for no average of the weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """The orbit of a target on a probe.

@@ -15,12 +15,11 @@ import numpy as np
 
 from parity.comparison.trace import create_rows, hyper_to_json, layout_to_json
 from parity.core.errors import ParityError
-from parity.core.state import QUANTITIES
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import GRADIENTS, HUNG, MISSING, PROGRESS, UNSUPPORTED, WEIGHTS
 from parity.identify.answer import Finding
-from parity.identify.probes import MAIN, MATRICES, WIDE, Observation, Probe, probes
+from parity.identify.probes import MAIN, MATRICES, OBSERVED, WIDE, Observation, Probe, probes
 from parity.implementations.registry import framework_of
 from parity.numerics.formats import Format, format_named
 
@@ -263,7 +262,7 @@ def _files(folder: Path, probe: Probe) -> dict[str, np.ndarray]:
     layout, format, steps = probe.layout, probe.format, probe.steps
     create_rows(folder / "input", WEIGHTS, 1, layout, format)[0] = probe.weights.view(format.unsigned)
     create_rows(folder / "input", GRADIENTS, steps + 1, layout, format)[1:] = probe.gradients.view(format.unsigned)
-    rows = {name: create_rows(folder / "output", name, steps + 1, layout, format) for name in QUANTITIES}
+    rows = {name: create_rows(folder / "output", name, steps + 1, layout, format) for name in OBSERVED}
     path = folder / "output" / f"{PROGRESS}.npy"
     return {**rows, PROGRESS: np.lib.format.open_memmap(path, mode="w+", dtype=np.uint64, shape=(1,))}
 
@@ -287,7 +286,7 @@ def _shows_its_inputs(observation: Observation) -> bool:
 def not_finite(observation: Observation) -> str:
     """Where a weight is first NaN or inf, or a moment NaN, in words; empty where none is."""
     found = []
-    for quantity in QUANTITIES:
+    for quantity in OBSERVED:
         rows = getattr(observation, quantity)
         if rows is None:
             continue
@@ -352,7 +351,7 @@ def _unsteady(first: _Shown, second: _Shown, threads: tuple[int, int]) -> Findin
 
 def _differing(one: Observation, other: Observation) -> Iterator[tuple[str, tuple[int, int]]]:
     """Quantities that differ, each with the first step and the number of elements; NaN is NaN."""
-    for quantity in QUANTITIES:
+    for quantity in OBSERVED:
         ours, theirs = getattr(one, quantity), getattr(other, quantity)
         if ours is None and theirs is None:
             continue
