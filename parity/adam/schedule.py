@@ -17,7 +17,7 @@ from parity.numerics.formats import Format
 
 
 def scheduled(hyper: Hyper, rates: Rates, steps: int, format: Format) -> Hyper:
-    """Hyperparameters with lr step by step where a schedule is asked for, and without the schedule then.
+    """Hyperparameters with lr, and beta1, step by step where a schedule is asked for, and without the schedule then.
 
     rates: how it is formed for weights of a format.
     """
@@ -32,7 +32,10 @@ def scheduled(hyper: Hyper, rates: Rates, steps: int, format: Format) -> Hyper:
         assert not isinstance(one.lr, tuple)
         by_update = _rates(schedule, one.lr, updates, rates, format.name == "float64")
         lr = tuple(by_update[step // each] for step in range(steps))
-        return replace(one, lr=lr, stages=replace(one.stages, schedule=None))
+        beta1 = one.beta1
+        if schedule.beta1 is not None:
+            beta1 = tuple(_beta1(schedule, step // each, rates) for step in range(steps))
+        return replace(one, lr=lr, beta1=beta1, stages=replace(one.stages, schedule=None))
 
     return replace(own(replace(hyper, groups=())), groups=tuple((name, own(one)) for name, one in hyper.groups))
 
@@ -73,11 +76,22 @@ def _recursive_cosine(lr: float, least: float, steps: int, updates: int) -> Iter
 
 def _one_cycle(lr: float, steps: int, update: int) -> float:
     """OneCycleLR: both phases end a step earlier than their shares of the steps say; torch 2.13."""
-    first, last = lr / START, lr / START / END
+    return _cycled(lr / START, lr, lr / START / END, steps, update)
+
+
+def _beta1(schedule: Schedule, update: int, rates: Rates) -> float:
+    """beta1 after so many updates; torch's OneCycleLR (`cycle_momentum`) puts it into the group, as it does with lr."""
+    if rates is Rates.TORCH and schedule.beta1 is not None:
+        low, high = schedule.beta1
+        return _cycled(high, low, high, schedule.steps, update)
+    return schedule.beta1_after(update)
+
+
+def _cycled(first: float, middle: float, last: float, steps: int, update: int) -> float:
     top = float(RISE * steps) - 1
     if update <= top:
-        return _annealed(first, lr, update / top)
-    return _annealed(lr, last, (update - top) / ((steps - 1) - top))
+        return _annealed(first, middle, update / top)
+    return _annealed(middle, last, (update - top) / ((steps - 1) - top))
 
 
 def _annealed(start: float, end: float, share: float) -> float:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from parity.core.stages import Average, Clip, ClipBy, Decay, LossScale, Schedule, Stages
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -24,12 +25,16 @@ class ClipTable(_Table):
 
 
 class ScheduleTable(_Table):
-    """decay: which formula of `parity.core.stages.Decay`; steps: N; rate, floor: of those that have one."""
+    """decay: which formula of `parity.core.stages.Decay`; steps: N; rate, floor, beta1: of those that have one.
+
+    beta1: the smallest and the largest, which begins.
+    """
 
     decay: Literal["cosine", "exponential", "inverse_time", "one_cycle"]
     steps: Count
     rate: Positive | None = None
     floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    beta1: tuple[Rate, Rate] | None = None
 
     @model_validator(mode="after")
     def _what_belongs(self) -> ScheduleTable:
@@ -37,6 +42,10 @@ class ScheduleTable(_Table):
             raise ValueError(f"'rate' belongs to exponential and inverse_time, which need it, not to {self.decay}")
         if self.floor and self.decay != "cosine":
             raise ValueError(f"'floor' belongs to cosine, not to {self.decay}")
+        if self.beta1 is not None and self.decay != "one_cycle":
+            raise ValueError(f"'beta1' belongs to one_cycle, not to {self.decay}")
+        if self.beta1 is not None and self.beta1[0] >= self.beta1[1]:
+            raise ValueError("'beta1' is the smallest and the largest, in this order")
         return self
 
 
@@ -89,7 +98,7 @@ class StagesTable(_Table):
             maximize=self.maximize,
             schedule=None
             if schedule is None
-            else Schedule(Decay(schedule.decay), schedule.steps, schedule.rate or 0.0, schedule.floor),
+            else Schedule(Decay(schedule.decay), schedule.steps, schedule.rate or 0.0, schedule.floor, schedule.beta1),
             average=None if self.average is None else Average(self.average.momentum, self.average.overwrite or 0),
         )
 

@@ -68,7 +68,7 @@ def rounding_budget(
     Nor is there one where the betas change. Catches every wrong Adam that is further off; nothing here is tuned to
     what was measured.
     """
-    if isinstance(hyper.beta1, tuple) or isinstance(hyper.beta2, tuple):
+    if isinstance(hyper.beta1, tuple) or isinstance(hyper.beta2, tuple) or hyper.betas_change:
         return {}
     roundings = _roundings(format, rounding)
     coupled = hyper.weight_decay > 0 and not hyper.decoupled

@@ -153,6 +153,8 @@ class Case(Shown, BaseModel):
                 )
         if self.stages.schedule is not None and isinstance(self.hyper.lr, tuple):
             raise _case_error("hyper.lr: a schedule begins with one lr, not with one for each step")
+        if self.stages.schedule is not None and self.stages.schedule.beta1 and isinstance(self.hyper.beta1, tuple):
+            raise _case_error("hyper.beta1: a schedule that has beta1 takes no other for each step")
         if any(later <= one for one, later in pairwise((*self.restart, self.steps))):
             raise _case_error(
                 "restart: {given} is not allowed; allowed: steps in ascending order, each below steps = {steps}",

@@ -57,21 +57,27 @@ class Hyper:
         return isinstance(self.lr, tuple) or self.stages.schedule is not None
 
     def betas_at(self, step: int) -> tuple[float, float]:
-        """Both betas of a 1-based step; IndexError where they are fewer than the steps."""
+        """Both betas of a 1-based step; IndexError where they are fewer than the steps. As lr_at under a schedule."""
+        schedule = self.stages.schedule
+        if schedule is not None and schedule.beta1 is not None:
+            return schedule.beta1_after((step - 1) // self.stages.accumulate), _at(self.beta2, step)
         return _at(self.beta1, step), _at(self.beta2, step)
 
     @property
     def betas_change(self) -> bool:
-        """Whether either is given step by step."""
-        return isinstance(self.beta1, tuple) or isinstance(self.beta2, tuple)
+        """Whether either is another at other steps."""
+        schedule = self.stages.schedule
+        by_step = isinstance(self.beta1, tuple) or isinstance(self.beta2, tuple)
+        return by_step or (schedule is not None and schedule.beta1 is not None)
 
     def over(self, steps: Sequence[int]) -> Hyper:
         """Of one parameter, with the betas of those 1-based steps, one for each; itself where none changes."""
-
-        def rates(value: Numbers) -> Numbers:
-            return tuple(_at(value, step) for step in steps) if isinstance(value, tuple) else value
-
-        return replace(self, beta1=rates(self.beta1), beta2=rates(self.beta2)) if self.betas_change else self
+        if not self.betas_change:
+            return self
+        both = [self.betas_at(step) for step in steps]
+        beta2 = tuple(beta2 for _, beta2 in both) if isinstance(self.beta2, tuple) else self.beta2
+        changes = isinstance(self.beta1, tuple) or not isinstance(self.beta2, tuple)
+        return replace(self, beta1=tuple(beta1 for beta1, _ in both) if changes else self.beta1, beta2=beta2)
 
     def since(self, step: int) -> Hyper:
         """As a run of its own has them that begins with this 1-based step."""

@@ -53,12 +53,25 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """lr by the number of updates. rate: of EXPONENTIAL and INVERSE_TIME; floor: of COSINE."""
+    """lr by the number of updates. rate: of EXPONENTIAL and INVERSE_TIME; floor: of COSINE.
+
+    beta1: of ONE_CYCLE, the smallest and the largest: down from that as lr goes up, and up again as lr goes down.
+    """
 
     decay: Decay
     steps: int
     rate: float = 0.0
     floor: float = 0.0
+    beta1: tuple[float, float] | None = None
+
+    def beta1_after(self, updates: int) -> float:
+        """beta1 after so many updates, in double; ValueError where the schedule has none."""
+        if self.beta1 is None:
+            raise ValueError("a schedule of lr alone")
+        (low, high), n, top = self.beta1, min(updates, self.steps), int(RISE * self.steps)
+        if n < top:
+            return low + (high - low) * half_cosine(n / top)
+        return high - (high - low) * half_cosine((n - top) / (self.steps - top))
 
     def factor(self, updates: int) -> float:
         """What lr is multiplied by after so many updates, in double."""
@@ -147,7 +160,11 @@ NO_STAGES = Stages()
 
 def stages_to_json(stages: Stages) -> dict[str, Any]:
     """What is asked for, by name."""
-    return {name: value for name, value in asdict(stages).items() if name in stages.names}
+    # Without what is not asked for, so that a case which does without what came later keeps its digest.
+    found = {name: value for name, value in asdict(stages).items() if name in stages.names}
+    if stages.schedule is not None and stages.schedule.beta1 is None:
+        del found["schedule"]["beta1"]
+    return found
 
 
 def stages_from_json(told: dict[str, Any]) -> Stages:
@@ -157,5 +174,7 @@ def stages_from_json(told: dict[str, Any]) -> Stages:
     if "clip" in found:
         found["clip"] = Clip(ClipBy(found["clip"]["by"]), found["clip"]["limit"])
     if "schedule" in found:
-        found["schedule"] = Schedule(**{**found["schedule"], "decay": Decay(found["schedule"]["decay"])})
+        told, beta1 = found["schedule"], found["schedule"].get("beta1")
+        decay = Decay(told["decay"])
+        found["schedule"] = Schedule(**{**told, "decay": decay, "beta1": None if beta1 is None else tuple(beta1)})
     return Stages(**{**found, "rows": tuple(found.get("rows", ()))})

@@ -140,7 +140,7 @@ def rows_of(gradient: np.ndarray) -> np.ndarray:
 
 def constant_betas(hyper: Hyper, framework: str) -> tuple[float, float]:
     """Both betas, of a framework in which they stay what they are; Unsupported where they change."""
-    if isinstance(hyper.beta1, tuple) or isinstance(hyper.beta2, tuple):
+    if isinstance(hyper.beta1, tuple) or isinstance(hyper.beta2, tuple) or hyper.betas_change:
         raise Unsupported(f"{framework}: its Adam has one beta1 and one beta2 for all steps")
     return hyper.beta1, hyper.beta2
 

@@ -154,7 +154,7 @@ def orbit(
                 group["lr"].fill_(own.lr_at(step))
             elif stages.schedule is None:
                 group["lr"] = own.lr_at(step)
-            if own.betas_change:
+            if isinstance(own.beta1, tuple) or isinstance(own.beta2, tuple):
                 group["betas"] = own.betas_at(step)
         around.step(step)
         w = {name: array_of(parameter) for name, parameter in parameters.items()}

@@ -13,8 +13,9 @@ class Around:
 
     loss scale: `torch.amp.GradScaler("cpu")`. accumulate: gradients of a loss that is divided by their number are added
     up in `grad`. clip: `torch.nn.utils.clip_grad_value_`, `clip_grad_norm_` of all parameters, or of each alone, after
-    `unscale_`. schedule: `CosineAnnealingLR`, `OneCycleLR` (which leaves the betas alone), `LambdaLR`, stepped after
-    every update. average: `swa_utils.AveragedModel` with `get_ema_multi_avg_fn`, updated after every update.
+    `unscale_`. schedule: `CosineAnnealingLR`, `OneCycleLR` (with `cycle_momentum` where it has beta1), `LambdaLR`,
+    stepped after every update. average: `swa_utils.AveragedModel` with `get_ema_multi_avg_fn`, updated after every
+    update.
     Raises Unsupported for weights overwritten by their average, which torch leaves to the user.
     Source: torch/amp/grad_scaler.py, torch/nn/utils/clip_grad.py, torch/optim/lr_scheduler.py,
     torch/optim/swa_utils.py, torch 2.13.
@@ -132,6 +133,8 @@ def _scheduler(optimizer: Any, schedule: Schedule) -> Any:
             raise Unsupported("torch: CosineAnnealingLR has one eta_min for all groups")
         return lr_scheduler.CosineAnnealingLR(optimizer, schedule.steps, schedule.floor * rates[0])
     if schedule.decay is Decay.ONE_CYCLE:
+        low, high = schedule.beta1 or (0.0, 0.0)
         return lr_scheduler.OneCycleLR(optimizer, rates, schedule.steps, pct_start=RISE, div_factor=START,
-                                       final_div_factor=END, cycle_momentum=False)  # fmt: skip
+                                       final_div_factor=END, cycle_momentum=schedule.beta1 is not None,
+                                       base_momentum=low, max_momentum=high)  # fmt: skip
     return lr_scheduler.LambdaLR(optimizer, schedule.factor)

@@ -71,6 +71,10 @@ KINDS: list[tuple[str, Stages]] = [
         Stages(schedule=Schedule(Decay.INVERSE_TIME, 9, 2.0)),
     ),
     ('schedule = { decay = "one_cycle", steps = 9 }', Stages(schedule=Schedule(Decay.ONE_CYCLE, 9))),
+    (
+        'schedule = { decay = "one_cycle", steps = 9, beta1 = [0.85, 0.95] }',
+        Stages(schedule=Schedule(Decay.ONE_CYCLE, 9, beta1=(0.85, 0.95))),
+    ),
     ("average = { momentum = 0.9, overwrite = 3 }", Stages(average=Average(0.9, 3))),
     ("average = { momentum = 0.9 }", Stages(average=Average(0.9))),
 ]
@@ -124,6 +128,10 @@ MISTAKES = [
     ('schedule = { decay = "exponential", steps = 9, rate = 0.5, floor = 0.1 }', "stages.schedule: 'floor' belongs to cosine, not to exponential"),
     ('schedule = { decay = "cosine", steps = 9, floor = 1.5 }', "stages.schedule.floor: 1.5 is not allowed: input should be less than or equal to 1"),
     ("average = { momentum = 1.0, overwrite = 3 }", "stages.average.momentum: 1.0 is not allowed: input should be less than 1"),
+    ('schedule = { decay = "one_cycle", steps = 9, beta = [0.8, 0.9] }', "stages.schedule: unknown key 'beta'; allowed: beta1, decay, floor, rate, steps; did you mean 'beta1'?"),
+    ('schedule = { decay = "one_cycle", steps = 9, beta1 = [0.9, 0.8] }', "stages.schedule: 'beta1' is the smallest and the largest, in this order"),
+    ('schedule = { decay = "one_cycle", steps = 9, beta1 = [0.9, 1.0] }', "stages.schedule.beta1.1: 1.0 is not allowed: input should be less than 1"),
+    ('schedule = { decay = "cosine", steps = 9, beta1 = [0.8, 0.9] }', "stages.schedule: 'beta1' belongs to one_cycle, not to cosine"),
     ("average = { momentun = 0.9 }", "stages.average: unknown key 'momentun'; allowed: momentum, overwrite; did you mean 'momentum'?"),
     ("average = { momentum = 0.9, overwrite = 0 }", "stages.average.overwrite: 0 is not allowed: input should be greater than or equal to 1"),
 ]  # fmt: skip
@@ -135,6 +143,18 @@ def test_a_mistake_is_one_line(tmp_path: Path, text: str, told: str) -> None:
         load(tmp_path, text)
     assert str(error.value).startswith(f"{tmp_path / 'one.toml'}: {told}")
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_schedule_that_has_beta1_takes_no_other(tmp_path: Path) -> None:
+    schedule = 'schedule = { decay = "one_cycle", steps = 9, beta1 = [0.85, 0.95] }'
+    with pytest.raises(ParityError) as error:
+        load(tmp_path, schedule, GOOD.replace("lr = 0.01", "beta1 = [0.9, 0.9, 0.8]"))
+    assert str(error.value).endswith("hyper.beta1: a schedule that has beta1 takes no other for each step")
+
+
+def test_a_schedule_without_beta1_is_told_as_before(tmp_path: Path) -> None:
+    told = stages_to_json(Stages(schedule=Schedule(Decay.ONE_CYCLE, 9)))
+    assert told == {"schedule": {"decay": "one_cycle", "steps": 9, "rate": 0.0, "floor": 0.0}}
 
 
 def with_rows(told: str, shape: str = "[2, 3]") -> str:

@@ -47,6 +47,7 @@ STAGES = {
     "exponential": Stages(schedule=Schedule(Decay.EXPONENTIAL, 10, rate=0.5)),
     "inverse_time": Stages(schedule=Schedule(Decay.INVERSE_TIME, 10, rate=0.5)),
     "one_cycle": Stages(schedule=Schedule(Decay.ONE_CYCLE, 24)),
+    "one_cycle of beta1": Stages(schedule=Schedule(Decay.ONE_CYCLE, 24, beta1=(0.85, 0.95))),
     "average beside": Stages(average=Average(0.9)),
     "accumulate and global_norm": Stages(accumulate=2, clip=Clip(ClipBy.GLOBAL_NORM, 1.1)),
     "accumulate and cosine": Stages(accumulate=2, schedule=Schedule(Decay.COSINE, 8)),
@@ -123,6 +124,7 @@ REFUSED = {
     "loss_scale": {"optax": "no loss scale"},
     "odd loss_scale": {"optax": "no loss scale"},
     "inverse_time": {"optax": "no schedule of inverse time"},
+    "one_cycle of beta1": {"optax": "one beta1 and one beta2 for all steps"},
 }
 """By stage and framework; torch's GradScaler refuses float16 besides."""
 

@@ -74,6 +74,10 @@ def refusal(row: Implementation, asked: str) -> str:
     return ""
 
 
+def takes_no_eps_of_zero(row: Implementation) -> bool:
+    return row.framework == "tf_keras" or row.name == "torch.adam.sparse"
+
+
 def has_compiler() -> bool:
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
@@ -152,7 +156,7 @@ def test_maximize_goes_up(row: Implementation) -> None:
 @each(ROWS)
 def test_an_average_stands_beside_the_weights(row: Implementation) -> None:
     """Of 1 - 0.5 n: as the first weights, then half old, half new; or from 0, over 1 - 0.5 ** t."""
-    hyper = Hyper(lr=0.5, beta1=0.0, beta2=0.0, eps=1e-7 if row.framework == "tf_keras" else 2.0**-20)
+    hyper = Hyper(lr=0.5, beta1=0.0, beta2=0.0, eps=2.0**-20)
     stages = Stages(average=Average(0.5))
     told = "is asked of Keras 3 alone" if row.framework in ("tf_keras", "tensorflow") else refusal(row, "average")
     dtype = FORMATS["float32" if "float32" in row.dtypes else "bfloat16"].dtype
@@ -183,7 +187,7 @@ SCHEDULES = {
 def test_lr_goes_by_the_schedule(row: Implementation, decay: Decay) -> None:
     """Without memory and eps a step is lr in the direction of the gradient."""
     hyper, schedule = (
-        Hyper(lr=0.0625, beta1=0.0, beta2=0.0, eps=0.0 if row.framework != "tf_keras" else 1e-7),
+        Hyper(lr=0.0625, beta1=0.0, beta2=0.0, eps=1e-7 if takes_no_eps_of_zero(row) else 0.0),
         SCHEDULES[decay],
     )
     found = held(row, decay.value, Stages(schedule=schedule), [{"w": [1.0]}] * 6, hyper)
@@ -199,6 +203,30 @@ def test_lr_goes_by_the_schedule(row: Implementation, decay: Decay) -> None:
             expected = [0.0625 * one for one in (*up, *down)]
         half = "float32" not in row.dtypes
         np.testing.assert_allclose(moved, expected, atol=2.0**-8 if half else 1e-6)
+
+
+@each(ROWS)
+def test_one_cycle_moves_beta1_against_lr(row: Implementation) -> None:
+    """0.95, 0.90, 0.85 in torch, whose phases end a step earlier; m_hat by the beta of the step."""
+    betas = [0.95, 0.9, 0.85] if row.framework == "torch" else [0.95, 0.925, 0.875]
+    schedule = Schedule(Decay.ONE_CYCLE, 10, beta1=(0.85, 0.95))
+    hyper = Hyper(lr=0.5, beta2=0.0, eps=1e-8 if takes_no_eps_of_zero(row) else 0.0)
+    told = refusal(row, "one_cycle") or ("one beta1 and one beta2" if row.framework == "jax" else "")
+    if row.framework.startswith("keras"):
+        told = "one beta1 and one beta2"
+    if told:
+        with pytest.raises(Unsupported, match=told):
+            shown(row, Stages(schedule=schedule), [{"w": [1.0]}] * 3, hyper)
+        return
+    found = shown(row, Stages(schedule=schedule), [{"w": [1.0]}] * 3, hyper)
+    m, w, top = 0.0, 1.0, 2 if row.framework == "torch" else 3
+    for n, (beta, (weights, moments)) in enumerate(zip(betas, found, strict=True)):
+        m = beta * m + (1 - beta)
+        w -= 0.5 * (1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * n / top)) / 2) * m / (1 - beta ** (n + 1))
+        assert moments["w"][0] == near(row, m)
+        assert weights["w"][0] == near(row, w)
+    if row.framework == "torch":
+        assert m == pytest.approx(0.27325)
 
 
 def plug_in(weights: Any, gradients: Any, hyper: Hyper) -> Iterator[State]:
