@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from parity.identify.points import Points, Reading, cast, greatest, quotient, roundoff, smaller_formats, smallest
+from parity.identify.points import Points, Reading, cast, greatest, roundoff, smaller_formats, smallest, usual_quotient
 from parity.numerics.formats import Format
 
 ROUNDINGS = 4.0
@@ -27,7 +27,7 @@ class Average:
     """Recorded values of an average and what goes into it; arrays are (points,).
 
     before, after: the average. fresh: what is averaged, its size as `scale` if that is not |fresh| (a difference
-    rounds by its terms); exempt: mask of points that are explained otherwise.
+    rounds by its terms); loose: error beside that of the rounding.
     b, d: factors expected. format: in which it is computed.
     """
 
@@ -38,7 +38,15 @@ class Average:
     d: np.ndarray
     format: Format
     scale: np.ndarray | None = None
-    exempt: np.ndarray | None = None
+    loose: np.ndarray | None = None
+
+    def at(self, chosen: np.ndarray) -> Average:
+        """Some of the points."""
+        rows = {
+            name: None if (array := getattr(self, name)) is None else array[chosen]
+            for name in ("before", "after", "fresh", "b", "d", "scale", "loose")
+        }
+        return replace(self, **rows)  # type: ignore[arg-type]
 
     @property
     def expected(self) -> np.ndarray:
@@ -61,7 +69,8 @@ class Average:
         u, least = roundoff(self.format), smallest(self.format)
         terms = np.abs(self.b * self.before) + term + np.abs(self.after)
         # beta2 of bfloat16 is 1 and its complement 0.001: half a unit of v itself.
-        return np.asarray(ROUNDINGS * u * terms + 2 * least * (1 + np.sqrt(self._size)))
+        loose = 0.0 if self.loose is None else self.loose
+        return np.asarray(ROUNDINGS * u * terms + 2 * least * (1 + np.sqrt(self._size)) + loose)
 
     @property
     def _reading_error(self) -> np.ndarray:
@@ -82,21 +91,24 @@ class Average:
         """Mask of the points that tell something: nothing overflows, and the state before is a number."""
         most = greatest(self.format)
         with np.errstate(all="ignore"):
-            kept = True if self.exempt is None else ~self.exempt
-            return np.asarray(
-                kept & np.isfinite(self.before) & (np.abs(self.fresh) < most) & (np.abs(self.before) < most)
-            )
+            return np.asarray(np.isfinite(self.before) & (np.abs(self.fresh) < most) & (np.abs(self.before) < most))
 
-    def consistent(self, chosen: np.ndarray) -> Reading:
-        """The d that agrees with all chosen points where b = 1 - d."""
-        # after - before = d * (fresh - before): only so is b = 1 - d one number to read, not two.
-        return quotient(
-            (self.after - self.before)[chosen], (self.fresh - self.before)[chosen], self._reading_error[chosen]
-        )
+    def consistent(self) -> Reading:
+        """The d that agrees with most points where b = 1 - d."""
+        with np.errstate(all="ignore"):
+            # after - before = d * (fresh - before): only so is b = 1 - d one number to read, not two.
+            return usual_quotient(self.after - self.before, self.fresh - self.before, self._reading_error)
 
-    def factor(self, chosen: np.ndarray) -> Reading:
-        """The d that agrees with all chosen points where b is as expected."""
-        return quotient((self.after - self.b * self.before)[chosen], self.fresh[chosen], self._reading_error[chosen])
+    def factor(self) -> Reading:
+        """The d that agrees with most points where b is as expected."""
+        with np.errstate(all="ignore"):
+            return usual_quotient(self.after - self.b * self.before, self.fresh, self._reading_error)
+
+    def decay(self) -> Reading:
+        """The b that agrees with most points at which nothing is averaged."""
+        still = (self.fresh == 0) & (self.before != 0) & (self.after != self.before)
+        some = self.at(still)
+        return usual_quotient(some.after, some.before, some.error)
 
 
 def averaged(points: Points, fresh: np.ndarray, beta: np.ndarray, format: Format) -> tuple[np.ndarray, np.ndarray]:

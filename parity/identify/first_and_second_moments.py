@@ -10,8 +10,8 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.exponential_average import Average
-from parity.identify.moment_departures import Moment, groups_of, moment
-from parity.identify.points import Points, Reading, quotient
+from parity.identify.moment_departures import Moment, groups_of, moment, tensors_of
+from parity.identify.points import Points, Reading, tensors_in_words, usual_quotient
 from parity.numerics.formats import Format
 
 
@@ -23,6 +23,9 @@ class Fresh(NamedTuple):
     rule: str = "g"
 
 
+BESIDE_NORM = 1e-6
+"""What torch adds to a norm before it divides by it."""
+
 GIVEN = Fresh(lambda points: points.g)
 
 
@@ -33,16 +36,19 @@ def gradients(points: Points, average: Average, power: int) -> Iterator[Fresh]:
     with np.errstate(all="ignore"):
         fresh = average.after - average.b * average.before
         shares = {
-            "": np.sign(points.g),
-            "of a parameter": np.where(points.norm > 0, points.g / points.norm, 0.0),
-            "of all parameters": np.where(points.norm_all > 0, points.g / points.norm_all, 0.0),
+            ("", 0.0): np.sign(points.g),
+            **{
+                (which, added): np.where(norm > 0, points.g / (norm + added), 0.0)
+                for which, norm in (("of a parameter", points.norm), ("of all parameters", points.norm_all))
+                for added in (0.0, BESIDE_NORM)
+            },
         }
-        for which, share in shares.items():
-            bound = quotient(fresh[wrong], (average.d * share**power)[wrong], average.error[wrong])
+        for (which, added), share in shares.items():
+            bound = usual_quotient(fresh[wrong], (average.d * share**power)[wrong], average.error[wrong])
             if not bound.empty and bound.low > 0:
                 # v averages squares: what bounds it is the square of the limit.
                 limit = Reading(bound.low ** (1 / power), bound.high ** (1 / power)).named()
-                yield _clipped_norm(limit, which) if which else _clipped(limit)
+                yield _clipped_norm(limit, which, added) if which else _clipped(limit)
     yield Fresh(
         lambda p: p.late, Finding("unexplained", "the gradient of the step before is used", {}), "g of the step before"
     )
@@ -65,17 +71,32 @@ def _clipped(limit: float) -> Fresh:
     )
 
 
-def _clipped_norm(limit: float, which: str) -> Fresh:
+def _clipped_norm(limit: float, which: str, added: float) -> Fresh:
     def clipped(points: Points) -> np.ndarray:
         norm = points.norm if which == "of a parameter" else points.norm_all
         with np.errstate(all="ignore"):
-            return np.asarray(points.g * np.where(norm > limit, limit / norm, 1.0))
+            return np.asarray(points.g * np.where(norm + added > limit, limit / (norm + added), 1.0))
 
+    detail = f"the norm of the gradient {which} is clipped to {limit:g}" + (
+        f", {added:g} being added to it" if added else ""
+    )
     return Fresh(
         clipped,
-        Finding("gradient-scale", f"the norm of the gradient {which} is clipped to {limit:g}", {"limit": limit}),
-        f"g * min(1, {limit:g} / norm of the gradient {which})",
+        Finding("gradient-scale", detail, {"limit": limit}),
+        f"g * min(1, {limit:g} / {f'({added:g} + ' * bool(added)}norm of the gradient {which}{')' * bool(added)})",
     )
+
+
+def with_gradient(points: Points, g: np.ndarray) -> Points:
+    """The points with other gradients, and the norms of these."""
+    steps = points.probe * (points.step.max() + 1) + points.step
+    tensors = steps * (points.place.max() + 1) + points.place
+
+    def norms(keys: np.ndarray) -> np.ndarray:
+        which = np.unique(keys, return_inverse=True)[1].reshape(-1)
+        return np.asarray(np.sqrt(np.bincount(which, g * g))[which])
+
+    return replace(points, g=g, norm=norms(tensors), norm_all=norms(steps))
 
 
 def squares(
@@ -102,7 +123,8 @@ def largest(average: Average) -> bool:
 class Coupled(NamedTuple):
     """Weights in the gradient of a probe: ``g + k * w``. what: k in words; gradient, size: (points,), terms summed.
 
-    moment: m of the probe with it.
+    moment: m of the probe with it. order: whether the gradient is clipped "before" or "after" they are added, empty
+    where that is one.
     """
 
     k: float
@@ -110,28 +132,35 @@ class Coupled(NamedTuple):
     gradient: np.ndarray
     size: np.ndarray
     moment: Moment
+    order: str = ""
 
 
-def coupled(points: Points, fresh: Fresh, b: np.ndarray, d: np.ndarray, family: str, format: Format) -> Coupled | None:
+def coupled(
+    points: Points, fresh: Fresh, b: np.ndarray, d: np.ndarray, families: frozenset[str], format: Format
+) -> Coupled | None:
     """How weights go into the gradient of one probe with decay; None where no number accounts for every point.
 
-    b, d: factors in force; family: of the departure that m has in other probes, "" if none.
+    b, d: factors in force; families: of the departures that m has in other probes.
     """
     decay = float(points.decay[0])
     for k, what in _usual(points):
-        for one in _couplings(points, fresh, b, d, k, what, format):
-            if one.moment.explained and all(finding.family == family for finding in one.moment.findings):
-                return one
+        fits = [
+            one
+            for one in _couplings(points, fresh, b, d, k, what, format)
+            if one.moment.explained and {finding.family for finding in one.moment.findings} <= families
+        ]
+        if fits:
+            return fits[0] if len(fits) == 1 else fits[0]._replace(order="")
     average = Average(
         points.m0, points.m1, fresh.of(points), b, d, format, np.abs(points.g) + np.abs(decay * points.w0)
     )
     with np.errstate(all="ignore"):
-        found = quotient(average.after - average.expected, d * points.w0, average.error)
+        found = usual_quotient(average.after - average.expected, d * points.w0, average.error)
     if found.empty:
         return None
     k = found.named()
     one = next(_couplings(points, fresh, b, d, k, f"{k:g}", format))
-    return one if one.moment.explained and not one.moment.findings else None
+    return one if one.moment.explained and {finding.family for finding in one.moment.findings} <= families else None
 
 
 def nearest(points: Points, fresh: Fresh, b: np.ndarray, d: np.ndarray, format: Format) -> Coupled:
@@ -156,16 +185,15 @@ def _couplings(
     """Weights added to the gradient as m sees it, and to the one given, before it is changed."""
     with np.errstate(all="ignore"):
         added = k * points.w0 if k else np.zeros(len(points))
-        given = replace(points, g=points.g + added)
-        orders = (
-            (fresh.of(points) + added, fresh.of(given))
-            if k and "limit" in (fresh.finding.evidence if fresh.finding else {})
-            else (fresh.of(points) + added,)
-        )
-        for gradient in orders:
-            size = np.abs(gradient) + 2 * np.abs(added)
+        limited = bool(k) and "limit" in (fresh.finding.evidence if fresh.finding else {})
+        orders = {"before" if limited else "": fresh.of(points) + added}
+        if limited:
+            orders["after"] = fresh.of(with_gradient(points, points.g + added))
+        for order, gradient in orders.items():
+            # A norm, its quotient and their product are rounded before the gradient is squared.
+            size = (1 + (order == "after")) * np.abs(gradient) + 2 * np.abs(added)
             average = Average(points.m0, points.m1, gradient, b, d, format, size)
-            yield Coupled(k, what, gradient, size, moment("m", resting(points, gradient), average))
+            yield Coupled(k, what, gradient, size, moment("m", resting(points, gradient), average), order)
 
 
 def resting(points: Points, gradient: np.ndarray) -> Points:
@@ -247,31 +275,81 @@ def _first(
     gradient.size = np.abs(gradient.values)
     used, slack, wrong = points.m1.copy(), np.zeros(len(points)), np.zeros(len(points), bool)
     used[base], slack[base], wrong[base] = found.used, found.slack, found.wrong
-    family = found.findings[-1].family if found.findings else ""
+    families = frozenset(one.family for one in found.findings)
     if found.explained:
         couplings |= dict.fromkeys(np.unique(points.probe[base & ~plain]).tolist(), (0.0, "0"))
+    orders, some_decay = set(), None
     for probe in np.unique(points.probe[~base]).tolist():
-        there = points.probe == probe
-        one = coupled(points.at(there), fresh, b[there], d[there], family, format)
+        whole = points.probe == probe
+        one = coupled(points.at(whole), fresh, b[whole], d[whole], families, format)
+        parts = [(whole, one)] if one is not None else []
         if one is None:
-            one = nearest(points.at(there), fresh, b[there], d[there], format)
-            wrong[there] = one.moment.wrong
-        couplings[probe] = one.k, one.what
-        gradient.values[there], gradient.size[there] = one.gradient, one.size
-        used[there], slack[there] = one.moment.used, one.moment.slack
-        if one.k:
-            with np.errstate(all="ignore"):
-                # Only k * w: `raw` is the gradient before it is clipped or scaled.
-                raw.values[there] += one.k * points.w0[there]
-                raw.size[there] = np.abs(points.g[there]) + np.abs(one.k * points.w0[there])
-    whole = Average(points.m0, points.m1, gradient.values, b, d, format, gradient.size)
-    return replace(found, average=whole, used=used, slack=slack, wrong=wrong), fresh
+            parts = _by_tensor(points, whole, fresh, b, d, families, format)
+            some_decay = some_decay or tensors_that_decay(
+                points, [(there, part.k / points.decay[there][0]) for there, part in parts]
+            )
+        if not parts:
+            one = nearest(points.at(whole), fresh, b[whole], d[whole], format)
+            wrong[whole] = one.moment.wrong
+            parts = [(whole, one)]
+        for there, part in parts:
+            if probe not in couplings or part.k:
+                couplings[probe] = part.k, part.what
+            orders |= {part.order} - {""}
+            gradient.values[there], gradient.size[there] = part.gradient, part.size
+            used[there], slack[there] = part.moment.used, part.moment.slack
+            if part.k:
+                with np.errstate(all="ignore"):
+                    # Only k * w: `raw` is the gradient before it is clipped or scaled.
+                    raw.values[there] += part.k * points.w0[there]
+                    raw.size[there] = np.abs(points.g[there]) + np.abs(part.k * points.w0[there])
+    average = Average(points.m0, points.m1, gradient.values, b, d, format, gradient.size)
+    findings = list(found.findings)
+    if len(orders) == 1 and fresh.finding in findings:
+        clip = findings.index(fresh.finding)
+        detail = f"{findings[clip].detail}, {orders.pop()} weight_decay * w is added"
+        findings[clip] = replace(findings[clip], detail=detail)
+    findings += [some_decay] if some_decay is not None else []
+    return replace(found, average=average, used=used, slack=slack, wrong=wrong, findings=tuple(findings)), fresh
+
+
+def _by_tensor(
+    points: Points,
+    whole: np.ndarray,
+    fresh: Fresh,
+    b: np.ndarray,
+    d: np.ndarray,
+    families: frozenset[str],
+    format: Format,
+) -> list[tuple[np.ndarray, Coupled]]:
+    """As `coupled`, for every tensor of a probe on its own: masks and what was found; none where one has no number."""
+    parts = []
+    for name in np.unique(points.tensor[whole]).tolist():
+        there = whole & (points.tensor == name)
+        one = coupled(points.at(there), fresh, b[there], d[there], families, format)
+        if one is None:
+            return []
+        parts.append((there, one))
+    return parts
+
+
+def tensors_that_decay(points: Points, shares: list[tuple[np.ndarray, float]]) -> Finding | None:
+    """Which tensors decay otherwise than asked. shares: mask of a tensor, and its decay as a factor of that asked."""
+    told = []
+    for factor in sorted({float(f"{share:.6g}") for _, share in shares} - {1.0}):
+        chosen = np.any([there for there, share in shares if float(f"{share:.6g}") == factor], axis=0)
+        others = np.any([there for there, _ in shares], axis=0) & ~chosen
+        words = tensors_in_words(points.at(chosen), points.at(others))
+        told.append(
+            f"{words} do not decay" if factor == 0 else f"the decay of {words} is {factor:g} times what was asked"
+        )
+    return Finding("weight-decay", "; ".join(told), {}) if told else None
 
 
 def _is_asked(points: Points, format: Format) -> bool:
     """Whether m of every probe is the average that was asked, weights in the gradient or not."""
     probes = [points.at(points.probe == probe) for probe in np.unique(points.probe).tolist()]
-    return all(coupled(one, GIVEN, one.beta1, 1 - one.beta1, "", format) is not None for one in probes)
+    return all(coupled(one, GIVEN, one.beta1, 1 - one.beta1, frozenset(), format) is not None for one in probes)
 
 
 def _average_of(points: Points, format: Format) -> tuple[Moment, Fresh]:
@@ -325,13 +403,13 @@ def _second(
 
 
 def _spread(points: Points, base: np.ndarray, average: Average) -> tuple[np.ndarray, np.ndarray]:
-    """Factors of all points from those of some for which the same betas are asked."""
+    """Factors of all points from those of some for which the same betas are asked, of the same tensor where it has."""
     b, d = points.beta1.copy(), 1 - points.beta1
-    groups = groups_of(points)
-    known = groups[base]
-    for group in np.unique(known).tolist():
-        where = int(np.argmax(known == group))
-        b[groups == group], d[groups == group] = average.b[where], average.d[where]
+    for groups in (groups_of(points), tensors_of(points)):
+        known = groups[base]
+        for group in np.unique(known).tolist():
+            where = int(np.argmax(known == group))
+            b[groups == group], d[groups == group] = average.b[where], average.d[where]
     return b, d
 
 

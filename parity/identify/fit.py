@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.adam.convention import Epsilon
+from parity.identify.accumulation import accumulation, of_updates
 from parity.identify.answer import Answer, Finding
 from parity.identify.first_and_second_moments import Moments, moments
 from parity.identify.moment_departures import Moment
@@ -23,6 +24,8 @@ from parity.numerics.ulp import ulp_distance
 
 _FORMS = {Form.OUTSIDE: "outside", Form.HAT: "hat", Form.INSIDE: "inside", Form.TWICE: "inside and outside",
           Form.NESTEROV: "outside", Form.NESTEROV_HAT: "hat", Form.NO_ROOT: "outside"}  # fmt: skip
+
+_COUNTS = {"seen": "per_parameter", "step": "global", "rows": "per_row"}
 
 GLANCE = 4096
 """Points on which the nearest of the rules is chosen, where none fits."""
@@ -42,6 +45,11 @@ def fit(observations: Mapping[str, Observation], claim: str | None) -> Answer:
     chosen = [one for name, one in observations.items() if name not in NOT_FITTED] or list(observations.values())
     if not chosen:
         return Answer("unexplained", {}, None, "", (), {"elements": 0})
+    every = accumulation(chosen)
+    return _fit(chosen, claim) if every == 1 else of_updates(chosen, every, lambda shown: _fit(shown, claim))
+
+
+def _fit(chosen: Sequence[Observation], claim: str | None) -> Answer:
     format = chosen[0].probe.format
     points = points_of(chosen)
     present = points.at(points.present)
@@ -58,7 +66,8 @@ def fit(observations: Mapping[str, Observation], claim: str | None) -> Answer:
         format,
     )
     follows = [one.explained for one in (found.m, found.v) if one is not None]
-    findings = _findings(found, moved, missing)
+    # Numbers read beside a moment that nothing explains are no names.
+    findings = _findings(found, moved.findings if all(follows) else (), missing)
     left = residual(present, found, moved, expected, [one.probe for one in chosen], format)
     verdict = "unexplained" if left["differing"] else "explained"
     if moved.rule is None:
@@ -85,8 +94,8 @@ def _expected(claim: str | None) -> Expected:
     return Expected(Form[epsilon.name], "seen" if epsilon is Epsilon.OUTSIDE else "step")
 
 
-def _findings(found: Moments, moved: Weights, missing: Finding | None) -> tuple[Finding, ...]:
-    findings = [*found.findings, *moved.findings]
+def _findings(found: Moments, moved: Sequence[Finding], missing: Finding | None) -> tuple[Finding, ...]:
+    findings = [*found.findings, *moved]
     if missing is not None:
         # A None that is taken as a gradient is counted as one: no departure of its own.
         findings = [one for one in findings if one.family != "step-count" or "count" not in one.evidence]
@@ -126,7 +135,7 @@ def convention_of(
     return {
         "epsilon": "undetermined" if rule.eps.name == "none" else _FORMS[rule.form],
         "bias_correction": rule.correction.name,
-        "step_count": ("per_parameter" if rule.count == "seen" else "global") if distinct else "undetermined",
+        "step_count": _COUNTS[rule.count] if distinct else "undetermined",
         "weight_decay": sorted(decays | {f"g = g + {what} * w" for k, what in found.couplings.values() if k}),
         "amsgrad": any(one.probe.hyper.amsgrad for one in observations)
         and not any(one.family == "amsgrad" for one in moved.findings),
@@ -164,7 +173,7 @@ def formula_of(found: Moments, moved: Weights, observations: Sequence[Observatio
     ):
         always = all(one.hyper.amsgrad for one in probes)
         lines.append(("" if always else "if amsgrad: ") + "vmax = max(vmax, v), in the place of v")
-    counted = "gradients of the parameter" if rule.count == "seen" else "steps"
+    counted = {"seen": "gradients of the parameter", "step": "steps", "rows": "gradients of the row"}[rule.count]
     lines.append(f"{rule.correction.text}; t: {counted}")
     lines += _by_decay({number: text for number, text in moved.decay.items() if text}, probes)
     lines.append(f"w = w - {rule.form.value}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,16 +13,16 @@ from parity.identify.exponential_average import Average, event
 from parity.identify.points import Points, Reading, cast, lossy_formats, roundoff, smallest
 from parity.numerics.formats import FORMATS, Format
 
+MANY = 8
+"""Values that a smaller format does not all hold by chance."""
+
 
 class _Asked(NamedTuple):
-    """A beta that is asked for, and the factor of the fresh term that was read out with it."""
+    """A factor that is asked for, and what was read. tensor: of which, empty for all."""
 
-    beta: float
+    number: float
     factor: Reading
-
-
-_Factors = tuple[list[tuple[float, float]], Finding, float]
-"""b and d of every group of points, what that is, and the scale of the fresh term."""
+    tensor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,50 +49,61 @@ class Moment:
 
 
 def moment(name: str, points: Points, average: Average) -> Moment:
-    """The moment with its one departure, or with none; unexplained where no known one accounts for every point.
+    """The moment with every departure that it shows; unexplained where they do not account for every point.
 
-    That subnormal numbers are flushed is no departure of the formula: another may stand beside it.
+    What format it is kept in is seen first, then its factors are read as most points have them, and what is left is
+    looked at: rows, the first step, one step, subnormal numbers.
     """
-    found = _departed(name, points, average)
-    if found.explained:
-        return found
-    for finding, zero in _flushes(found):
-        other = _departed(name, points, replace(average, exempt=zero))
-        if other.explained:
-            return replace(other, average=replace(other.average, exempt=None), findings=(*other.findings, finding))
-    return found
-
-
-def _departed(name: str, points: Points, average: Average) -> Moment:
-    wrong = average.wrong
-    plain = Moment(name, average, (), wrong, average.after, np.zeros(len(points)))
-    if not wrong.any():
+    plain = Moment(name, average, (), average.wrong, average.after, np.zeros(len(points)))
+    if plain.explained:
         return plain
-    for departure in (_first_step, _waiting_rows, _event, _storage, _complement, _beta, _factor):
-        found = departure(plain, points)
-        if found is not None:
-            return found
+    found = _kept(plain)
+    for groups, names in ((groups_of(points), False), (tensors_of(points), True)):
+        made = _rest(_with_factors(found, points, groups, by_tensor=names), points)
+        if made.explained:
+            return made
     return plain
 
 
+def _rest(found: Moment, points: Points) -> Moment:
+    """With what accounts for the points that do not follow the factors."""
+    for departure in (_first_step, _waiting_rows):
+        found = departure(found, points) or found
+    for finding, zero in ((None, None), *_flushes(found)) if found.wrong.any() else ():
+        left = (
+            found
+            if zero is None
+            else replace(
+                found, wrong=found.wrong & ~zero, findings=(*found.findings, finding) if finding else found.findings
+            )
+        )
+        if left.wrong.any():
+            left = _event(left, points) or left
+        if left.explained:
+            return left
+    return found
+
+
 def _first_step(moment: Moment, points: Points) -> Moment | None:
-    average, wrong = moment.average, moment.wrong
+    average = moment.average
     start = points.seen == 1
     with np.errstate(all="ignore"):
         same = np.abs(average.after - average.fresh) <= average.error
-    if not (start[wrong].all() and same[start & average.judged].all()):
+    wrong = moment.wrong & start
+    if not wrong.any() or not same[start & average.judged].all():
         return None
     detail = f"{moment.name} is {_fresh(moment)} itself at a parameter's first step, without the factor 1 - beta"
-    return _settled(moment, Finding("bias-correction", detail, {"points": int(wrong.sum())}))
+    return _settled(moment, Finding("bias-correction", detail, {"points": int(wrong.sum())}), wrong)
 
 
 def _waiting_rows(moment: Moment, points: Points) -> Moment | None:
     average, wrong = moment.average, moment.wrong
     resting, still = points.empty & average.judged, average.after == average.before
-    if not (still[resting].all() and (resting | (_cancelled(moment, points) & still))[wrong].all()):
+    waits = wrong & (resting | (_cancelled(moment, points) & still))
+    if not waits.any() or not still[resting].all():
         return None
     detail = f"{moment.name} does not decay in rows whose gradient is zero"
-    return _settled(moment, Finding("sparse-rows", detail, {"points": int(wrong.sum())}))
+    return _settled(moment, Finding("sparse-rows", detail, {"points": int(waits.sum())}), waits)
 
 
 def _cancelled(moment: Moment, points: Points) -> np.ndarray:
@@ -112,26 +123,30 @@ def _event(moment: Moment, points: Points) -> Moment | None:
     detail = f"at step {step:g} {moment.name} {what}"
     there = points.step == step
     average = moment.average
-    settled = _settled(moment, Finding("state-storage", detail, {"step": int(step), "points": int(moment.wrong.sum())}))
+    finding = Finding("state-storage", detail, {"step": int(step), "points": int(moment.wrong.sum())})
+    settled = _settled(moment, finding, moment.wrong)
     # The update at that step took what was computed (stored wrongly) or what was recorded (loaded wrongly).
     middle = (average.after + average.expected) / 2
     apart = np.abs(average.after - average.expected) / 2 + average.error
-    return replace(settled, used=np.where(there, middle, average.after), slack=np.where(there, apart, 0.0))
+    return replace(settled, used=np.where(there, middle, settled.used), slack=np.where(there, apart, settled.slack))
 
 
-def _storage(moment: Moment, points: Points) -> Moment | None:
+def _kept(moment: Moment) -> Moment:
+    """With the smallest format that holds every value; its rounding counts as an error from here on."""
     average = moment.average
+    if not (average.after != 0).any():
+        return moment
     for format in reversed(lossy_formats(average.format)):
         with np.errstate(all="ignore"):
-            kept = cast(average.after, format) == average.after
-            near = np.abs(average.after - cast(average.expected, format)) <= 2 * average.error + 1.5 * _spacing(
-                average.after, format.precision, smallest(format)
-            )
-        if (kept & near)[average.judged].all() and (average.after != 0).any():
-            detail = f"{moment.name} is kept in {format.name}"
-            settled = _settled(moment, Finding("state-storage", detail, {"points": int(moment.wrong.sum())}))
-            return replace(settled, slack=np.abs(average.after - average.expected) + average.error)
-    return None
+            held = (cast(average.after, format) == average.after) | np.isnan(average.after)
+            # A moment of few values may be one of a smaller format by chance.
+            if not held.all() or len(np.unique(average.after)) < MANY:
+                continue
+            loose = 1.5 * _spacing(average.after, format.precision, smallest(format))
+            looser = replace(average, loose=loose + average.error)
+        finding = Finding("state-storage", f"{moment.name} is kept in {format.name}", {"format": format.name})
+        return replace(moment, average=looser, findings=(finding,), slack=loose + average.error, wrong=looser.wrong)
+    return moment
 
 
 def _spacing(values: np.ndarray, precision: int, least: float) -> np.ndarray:
@@ -163,46 +178,59 @@ def _least_normal(format: Format) -> float:
     return float(np.ldexp(1.0, 2 - 2 ** (format.exponent_bits - 1)))
 
 
-def _complement(moment: Moment, points: Points) -> Moment | None:
-    """beta as asked, and 1 - beta as a format has it."""
-    return _read(moment, points, Average.factor, _complements)
-
-
-def _beta(moment: Moment, points: Points) -> Moment | None:
-    """b = 1 - d, and another beta than was asked."""
-    return _read(moment, points, Average.consistent, _consistent)
-
-
-def _factor(moment: Moment, points: Points) -> Moment | None:
-    """beta as asked, and another factor of the fresh term."""
-    return _read(moment, points, Average.factor, _inconsistent)
-
-
-def _read(
-    moment: Moment,
-    points: Points,
-    measure: Callable[[Average, np.ndarray], Reading],
-    judge: Callable[[Moment, list[_Asked]], _Factors | None],
-) -> Moment | None:
+def _with_factors(moment: Moment, points: Points, groups: np.ndarray, *, by_tensor: bool) -> Moment:
+    """The factors that most points of every group have; as they are where none fits more of them."""
     average = moment.average
-    groups = groups_of(points)
-    readings = []
+    readings: list[tuple[_Asked, _Asked]] = []
+    waiting = points.empty & (average.after == average.before)
     for group in range(groups.max() + 1):
         there = groups == group
-        found = measure(average, average.judged & there)
-        if found.empty:
-            return None
-        readings.append(_Asked(float(average.b[np.argmax(there)]), found))
-    # A moment that never changes is no average; only a complement may round to 0.
-    still = judge is not _complements and all(one.holds(0.0) for _, one in readings)
-    judged = None if still else judge(moment, readings)
+        found = min(_candidates(average, there & average.judged & ~waiting), key=lambda one: one.wrong)
+        asked = float(average.b[np.argmax(there)])
+        name = str(points.tensor[np.argmax(there)]) if by_tensor else ""
+        readings.append((_Asked(asked, found.b, name), _Asked(1 - asked, found.d, name)))
+    judged = _words(moment, readings, by_tensor)
     if judged is None:
-        return None
-    factors, finding, scale = judged
+        return moment
+    factors, findings, scale = judged
     made = replace(average, b=np.array([b for b, _ in factors])[groups], d=np.array([d for _, d in factors])[groups])
-    if made.wrong.any():
-        return None
-    return Moment(moment.name, made, (finding,), made.wrong, moment.used, moment.slack, scale)
+    left = made.wrong
+    if (left & ~waiting).sum() >= (moment.wrong & ~waiting).sum():
+        return moment
+    return replace(moment, average=made, findings=(*moment.findings, *findings), wrong=left, scale=scale)
+
+
+class _Factors(NamedTuple):
+    """Both factors as they were read, and how many points have others."""
+
+    b: Reading
+    d: Reading
+    wrong: int
+
+
+def _candidates(average: Average, there: np.ndarray) -> Iterator[_Factors]:
+    """Factors of a group of points: as asked; one of them; b = 1 - d; b where nothing is averaged, and d."""
+    some = average.at(there)
+    if not len(some.b):
+        yield _Factors(Reading(1.0, 0.0), Reading(1.0, 0.0), 0)
+        return
+    asked = Reading(float(some.b[0]), float(some.b[0]))
+    one = Reading(float(some.d[0]), float(some.d[0]))
+
+    def held(b: Reading, d: Reading) -> _Factors:
+        tried = replace(some, b=np.full(len(some.b), b.middle), d=np.full(len(some.b), d.middle))
+        return _Factors(b, d, int(tried.wrong.sum()))
+
+    factor = some.factor()
+    # What was read, where that is what was asked: it may be a rounded complement as well.
+    yield held(asked, one)._replace(d=factor if factor.holds(one.low) else one)
+    yield held(asked, factor)
+    both = some.consistent()
+    yield held(Reading(1 - both.high, 1 - both.low), both)
+    rate = some.decay()
+    if not rate.empty:
+        known = replace(some, b=np.full(len(some.b), rate.middle))
+        yield held(rate, known.factor())
 
 
 def groups_of(points: Points) -> np.ndarray:
@@ -211,50 +239,77 @@ def groups_of(points: Points) -> np.ndarray:
     return np.asarray(pairs).reshape(-1)
 
 
-def _consistent(moment: Moment, readings: list[_Asked]) -> _Factors:
+def tensors_of(points: Points) -> np.ndarray:
+    """Number of the pair of betas and the tensor, from 0 on, (points,)."""
+    names = np.unique(points.tensor, return_inverse=True)[1].reshape(-1)
+    keys = groups_of(points) * (int(names.max(initial=0)) + 1) + names
+    return np.asarray(np.unique(keys, return_inverse=True)[1]).reshape(-1)
+
+
+def _words(
+    moment: Moment, readings: list[tuple[_Asked, _Asked]], by_tensor: bool
+) -> tuple[list[tuple[float, float]], tuple[Finding, ...], float] | None:
+    """b and d of every group, what they depart in, and the scale of the fresh term; None where nothing departs."""
+    betas, of_beta = _beta_words(moment, [b for b, _ in readings], by_tensor)
+    complements, of_complement, scale = _complement_words(moment, betas, [d.factor for _, d in readings])
+    # A moment that never changes is no average; only a complement may round to 0.
+    still = all(d.factor.holds(0.0) for _, d in readings) and not (
+        of_complement is not None and of_complement.family == "hyperparameter-rounding"
+    )
+    findings = tuple(one for one in (of_beta, of_complement) if one is not None)
+    return None if still or not findings else (list(zip(betas, complements, strict=True)), findings, scale)
+
+
+def _beta_words(moment: Moment, readings: list[_Asked], by_tensor: bool) -> tuple[list[float], Finding | None]:
     name = _beta_name(moment)
-    asked = [beta for beta, _ in readings]
-    intervals = [Reading(1 - one.high, 1 - one.low) for _, one in readings]
+    asked = [one.number for one in readings]
+    if all(one.factor.holds(one.number) for one in readings):
+        return asked, None
     for format in FORMATS.values():
         rounded = [float(cast(np.array(beta), format)) for beta in asked]
-        if rounded != asked and all(one.holds(value) for one, value in zip(intervals, rounded, strict=True)):
+        if rounded != asked and all(one.factor.holds(value) for one, value in zip(readings, rounded, strict=True)):
             detail = f"{name} is kept in {format.name}: {_pairs(asked, rounded)}"
-            finding = Finding("hyperparameter-rounding", detail, {"asked": asked, "in_force": rounded})
-            return [(value, 1 - value) for value in rounded], finding, 1.0
-    betas = [one.named((beta,)) for beta, one in zip(asked, intervals, strict=True)]
-    detail = f"{name} in force is {_pairs(asked, betas)}"
-    finding = Finding("hyperparameter-value", detail, {"asked": asked, "in_force": betas})
-    return [(value, 1 - value) for value in betas], finding, 1.0
+            return rounded, Finding("hyperparameter-rounding", detail, {"asked": asked, "in_force": rounded})
+    betas = [one.factor.named((one.number,)) for one in readings]
+    apart = by_tensor and len(set(zip(asked, betas, strict=True))) > len(set(asked))
+    evidence = {"asked": asked, "in_force": betas}
+    if not apart:
+        return betas, Finding("hyperparameter-value", f"{name} in force is {_pairs(asked, betas)}", evidence)
+    told = [
+        f"{beta:.10g} where {one.number!r} was asked for {one.tensor!r}"
+        for one, beta in zip(readings, betas, strict=True) if beta != one.number
+    ]  # fmt: skip
+    return betas, Finding("parameter-groups", f"{name} in force is {', '.join(told)}", evidence)
 
 
-def _complements(moment: Moment, readings: list[_Asked]) -> _Factors | None:
-    for format in FORMATS.values():
-        made = [float(_one_minus(beta, format.name)) for beta, _ in readings]
-        if all(one.holds(value) for value, (_, one) in zip(made, readings, strict=True)):
-            own = format.precision >= moment.average.format.precision
-            detail = f"1 - {_beta_name(moment)} before {_fresh(moment)} is formed in {format.name}"
-            evidence = {"exact": [1 - beta for beta, _ in readings], "in_force": made}
-            finding = Finding("hyperparameter-rounding", detail, evidence, own)
-            return [(beta, value) for (beta, _), value in zip(readings, made, strict=True)], finding, 1.0
-    return None
-
-
-def _inconsistent(moment: Moment, readings: list[_Asked]) -> _Factors:
+def _complement_words(
+    moment: Moment, betas: list[float], readings: list[Reading]
+) -> tuple[list[float], Finding | None, float]:
     name, fresh = moment.name, _fresh(moment)
-    asked = [beta for beta, _ in readings]
-    evidence: dict[str, Any] = {"asked": [1 - beta for beta in asked], "in_force": [one.middle for _, one in readings]}
-    if all(one.holds(1.0) for _, one in readings):
-        detail = f"{name} lacks the factor 1 - beta before {fresh}"
-        return [(beta, 1.0) for beta in asked], Finding("unexplained", detail, evidence), 1.0
-    bounds = [(one.low / (1 - beta), one.high / (1 - beta)) for beta, one in readings]
+    exact = [1 - beta for beta in betas]
+    if all(one.holds(value) for one, value in zip(readings, exact, strict=True)):
+        return exact, None, 1.0
+    for format in FORMATS.values():
+        made = [float(_one_minus(beta, format.name)) for beta in betas]
+        if all(one.holds(value) for one, value in zip(readings, made, strict=True)):
+            own = format.precision >= moment.average.format.precision
+            detail = f"1 - {_beta_name(moment)} before {fresh} is formed in {format.name}"
+            evidence = {"exact": exact, "in_force": made}
+            return made, Finding("hyperparameter-rounding", detail, evidence, own), 1.0
+    read = [one.middle for one in readings]
+    if any(one.empty for one in readings) or 0 in exact:
+        return read, None, 1.0
+    told: dict[str, Any] = {"asked": exact, "in_force": read}
+    if all(one.holds(1.0) for one in readings):
+        return [1.0] * len(betas), Finding("unexplained", f"{name} lacks the factor 1 - beta before {fresh}", told), 1.0
+    bounds = [(one.low / value, one.high / value) for one, value in zip(readings, exact, strict=True)]
     common = Reading(max(low for low, _ in bounds), min(high for _, high in bounds))
     if common.empty:
         detail = f"{name} takes {fresh} with other factors than 1 - beta"
-        return [(beta, one.middle) for beta, one in readings], Finding("gradient-scale", detail, evidence), 1.0
+        return read, Finding("gradient-scale", detail, told), 1.0
     scale = common.named(_powers(common))
-    detail = f"{name} takes {fresh} times {scale:g}"
-    evidence |= {"scale": scale}
-    return [(beta, scale * (1 - beta)) for beta in asked], Finding("gradient-scale", detail, evidence), scale
+    finding = Finding("gradient-scale", f"{name} takes {fresh} times {scale:g}", told | {"scale": scale})
+    return [scale * value for value in exact], finding, scale
 
 
 def _powers(reading: Reading) -> Iterator[float]:
@@ -263,8 +318,9 @@ def _powers(reading: Reading) -> Iterator[float]:
         yield 2.0 ** round(np.log2(reading.middle))
 
 
-def _settled(moment: Moment, finding: Finding) -> Moment:
-    return replace(moment, findings=(finding,), wrong=np.zeros_like(moment.wrong))
+def _settled(moment: Moment, finding: Finding, accounted: np.ndarray) -> Moment:
+    """With one more departure, which accounts for some points."""
+    return replace(moment, findings=(*moment.findings, finding), wrong=moment.wrong & ~accounted)
 
 
 def _one_minus(beta: float, format: str) -> np.ndarray:

@@ -24,14 +24,18 @@ class Points:
     w0, m0, v0, x0 and w1, m1, v1, x1: w, m, v and vmax before and after the step, NaN where hidden. g: gradient, 0
     where it is None; late: the parameter's last gradient before, 0 at its first. norm, norm_all: Euclidean norm of
     the gradient of the parameter and of all parameters. probe: index of the observation; step: 1-based; seen:
-    gradients of the parameter so far, this one included; place, of: index of the parameter and their number; element:
+    gradients of the parameter so far, this one included; rows: those that were not all zero in the row (first axis) of
+    the element; tensor: name of the parameter; place, of: index of the parameter and their number; element:
     place in the row of all parameters; axes: number of them; present: not None; empty: in a row (first axis) whose
-    gradient is all zero. lr, first_lr, beta1, beta2, eps, decay: as asked at that step.
+    gradient is all zero. lr, beta1, beta2, eps, decay: as asked at that step; first_lr, last_lr, next_lr: at the first
+    step, at the one before (at the first: its own), at the next (NaN at the last).
     """
 
     probe: np.ndarray
     step: np.ndarray
     seen: np.ndarray
+    rows: np.ndarray
+    tensor: np.ndarray
     place: np.ndarray
     of: np.ndarray
     element: np.ndarray
@@ -52,6 +56,8 @@ class Points:
     norm_all: np.ndarray
     lr: np.ndarray
     first_lr: np.ndarray
+    last_lr: np.ndarray
+    next_lr: np.ndarray
     beta1: np.ndarray
     beta2: np.ndarray
     eps: np.ndarray
@@ -94,6 +100,7 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
     present = _present(probe)
     g = np.where(present, g, 0.0)
     late, seen, norm = np.zeros_like(g), np.zeros(g.shape), np.zeros(g.shape)
+    rows = np.zeros(g.shape)
     place_of, axes, empty = np.zeros(g.shape), np.zeros(g.shape), np.zeros(g.shape, bool)
     parameters = list(probe.layout.slices())
     for number, (parameter, place) in enumerate(parameters):
@@ -103,6 +110,7 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
         norm[:, place] = np.sqrt(np.sum(g[:, place] ** 2, axis=1))[:, None]
         empty[:, place] = _empty_rows(g[:, place], parameter)
         seen[:, place] = np.cumsum(present[:, place], axis=0)
+        rows[:, place] = np.cumsum(present[:, place] & ~empty[:, place], axis=0)
         last = np.zeros(parameter.size)
         for step in range(steps):
             # Before `last` moves on: late is the gradient of an earlier step, never of this one.
@@ -111,6 +119,7 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
                 last = g[step, place]
     hyper = probe.hyper
     lr = np.array([hyper.lr_at(step) for step in range(1, steps + 1)])
+    betas = np.array([hyper.betas_at(step) for step in range(1, steps + 1)])
     hidden = np.full((steps + 1, size), np.nan)
     states = {
         # Exact: every format is held by a double, so rounding is that of the target alone.
@@ -125,6 +134,8 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
         "probe": np.full(g.shape, index),
         "step": everywhere(np.arange(1.0, steps + 1)[:, None]),
         "seen": seen,
+        "rows": rows,
+        "tensor": np.broadcast_to(np.repeat([p.name for p, _ in parameters], [p.size for p, _ in parameters]), g.shape),
         "place": place_of,
         "of": everywhere(len(parameters)),
         "element": np.broadcast_to(np.arange(size), g.shape),
@@ -137,8 +148,10 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
         "norm_all": everywhere(np.sqrt(np.sum(g**2, axis=1))[:, None]),
         "lr": everywhere(lr[:, None]),
         "first_lr": everywhere(lr[0]),
-        "beta1": everywhere(hyper.beta1),
-        "beta2": everywhere(hyper.beta2),
+        "last_lr": everywhere(np.append(lr[:1], lr[:-1])[:, None]),
+        "next_lr": everywhere(np.append(lr[1:], np.nan if hyper.lr_changes else lr[-1])[:, None]),
+        "beta1": everywhere(betas[:, :1]),
+        "beta2": everywhere(betas[:, 1:]),
         "eps": everywhere(hyper.eps),
         "decay": everywhere(hyper.weight_decay),
         **{f"{name}0": rows[:-1] for name, rows in states.items()},
@@ -161,6 +174,25 @@ def _empty_rows(g: np.ndarray, parameter: Parameter) -> np.ndarray:
     """Mask (steps, size): elements of rows (first axis) whose gradient is all zero."""
     rows = g.reshape(len(g), parameter.shape[0] if parameter.shape else 1, -1)
     return np.broadcast_to((rows == 0).all(axis=2, keepdims=True), rows.shape).reshape(g.shape)
+
+
+def named(names: Iterable[str]) -> str:
+    """Tensors, by name."""
+    return " and ".join(f"'{name}'" for name in sorted(names))
+
+
+def tensors_in_words(chosen: Points, others: Points) -> str:
+    """Which tensors these are: by their axes, their position, their size, or by name."""
+    if not len(others):
+        return "all tensors"
+    if (chosen.axes == 2).all() and not (others.axes == 2).any():
+        return "tensors of two axes"
+    for least, many in ((2, "two"), (3, "three")):
+        if (chosen.axes >= least).all() and not (others.axes >= least).any():
+            return f"tensors of {many} and more axes"
+        if (chosen.axes < least).all() and not (others.axes < least).any():
+            return f"tensors of fewer than {many} axes"
+    return named(set(chosen.tensor.tolist()))
 
 
 class Reading(NamedTuple):
@@ -210,6 +242,25 @@ def quotient(numerator: np.ndarray, denominator: np.ndarray, error: np.ndarray) 
         center, radius = numerator / denominator, np.abs(error / denominator)
         bounded = np.isfinite(center) & np.isfinite(radius)
         return intersection(np.where(bounded, center - radius, np.nan), np.where(bounded, center + radius, np.nan))
+
+
+def usual(low: np.ndarray, high: np.ndarray) -> Reading:
+    """The numbers that lie in more intervals than any others, NaN bounds left out; empty where nothing bounds them."""
+    usable = (low <= high) & np.isfinite(low) & np.isfinite(high)
+    if not usable.any():
+        return Reading(np.inf, -np.inf)
+    low, high = np.sort(low[usable]), np.sort(high[usable])
+    # At every lower end: how many intervals have begun and not ended.
+    open_ = np.arange(1, len(low) + 1) - np.searchsorted(high, low, side="left")
+    best = int(np.argmax(open_))
+    return Reading(float(low[best]), float(high[np.searchsorted(high, low[best], side="left")]))
+
+
+def usual_quotient(numerator: np.ndarray, denominator: np.ndarray, error: np.ndarray) -> Reading:
+    """As `quotient`, of most points."""
+    with np.errstate(all="ignore"):
+        center, radius = numerator / denominator, np.abs(error / denominator)
+        return usual(center - radius, center + radius)
 
 
 def cast(values: np.ndarray, format: Format) -> np.ndarray:

@@ -1,20 +1,41 @@
-"""The rule with the fewest departures that all points follow, found on few points and proved on all."""
+"""The rule of the update: step size and eps are read at every step, put into words, and held against all points."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
-from parity.identify.update_forms import Correction, Form, Moves, Scale, change, corrections, wrong
-from parity.identify.update_rule import Choice, Rule, epsilons, step_sizes
+from parity.identify.bias_correction import Correction, Count, Law, Power, counts, laws, powers
+from parity.identify.points import Reading
+from parity.identify.step_reading import KINDS, Kind, Readings, readings
+from parity.identify.update_forms import Form, Moves
+from parity.identify.update_rule import Choice, Rule, counted, epsilons, step_sizes
 from parity.numerics.formats import Format
 
-MOST_DEPARTURES = 3
 SCREEN, ADDED = 64, 64
 """Points of the first sample, and those that a refuted rule adds to it."""
+
+STEPS = 8
+"""Of every probe, those whose readings are put into words."""
+
+GLANCE = 12
+"""Of all of them, those for which most words are wrong already."""
+
+OFFERED = 400
+"""Rules, the one with the fewest departures first, that are held against points."""
+
+FITTING, ON_LINE, KNOWN = 0.5, 0.9, 0.3
+"""Share of the steps that have to be straight lines; of the points of a step that lie on one; relative error of its
+step size at which nothing is known of it."""
+
+CLOSE = 0.2
+"""Of the share of steps: kinds of forms that are as straight as the straightest."""
+
+BASES = ("seen", "step", "rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +55,25 @@ class Expected:
         return Rule(self.form, count=self.count_of(self.form))
 
 
-def search(moves: Moves, expected: Expected, format: Format, most: int = MOST_DEPARTURES) -> Rule | None:
-    """The first rule, by number of departures, that no point contradicts; None where every rule is contradicted.
+class _Steps(NamedTuple):
+    """What accounts for the step sizes that were read; factor: of the lr that is chosen, where it is free."""
 
-    A rule is held against a small sample; one that passes against all points, some of the points that refute it then
-    join the sample.
+    cost: float
+    correction: Correction
+    base: str
+    lr: Choice
+
+
+def search(moves: Moves, expected: Expected, format: Format) -> Rule | None:
+    """The rule with the fewest departures that no point contradicts; None where every rule is contradicted.
+
+    Step sizes and eps that were read at every step choose the rules. Each is held against a small sample; one that
+    passes against all points, some of the points that refute it then join the sample.
     """
     if not len(moves):
         return None
     sample = _Sample(moves, _first(moves, expected.rule, format), format)
-    for rule in _rules(moves, expected, format, most):
+    for rule in islice(_rules(moves, expected, format), OFFERED):
         if sample.refutes(rule):
             continue
         found = rule.read(moves, format)
@@ -73,62 +103,155 @@ def _some(mask: np.ndarray, number: int) -> np.ndarray:
 
 
 class _Sample:
-    """Some of the points, and what the corrections are there, kept for the next rule."""
+    """Some of the points."""
 
     def __init__(self, moves: Moves, places: np.ndarray, format: Format) -> None:
         self._all, self._places, self._format = moves, places, format
         self._moves = moves.at(places)
-        self._divisors: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
-        self._numbers: dict[tuple[str, str], np.ndarray] = {}
 
     def grown(self, places: np.ndarray) -> _Sample:
         """With more points."""
         return _Sample(self._all, np.union1d(self._places, places), self._format)
 
     def refutes(self, rule: Rule) -> bool:
-        """Whether a point of the sample contradicts the rule, whatever its free number."""
+        """Whether a point of the sample contradicts the rule, whatever its free numbers."""
         if rule.free:
-            found = rule.read(self._moves, self._format)
-            return found is None
-        moves, key = self._moves, (rule.correction.name, rule.count)
-        t = moves.seen if rule.count == "seen" else moves.step
-        with np.errstate(all="ignore"):
-            if key not in self._divisors:
-                self._divisors[key] = rule.correction.divisors(moves, t)
-            c1, c2 = self._divisors[key]
-            scale = Scale(c1, c2, self._values("lr", rule.lr), self._values("eps", rule.eps), t)
-            return bool(wrong(moves, change(moves, rule.form, scale, self._format), moves.w0, self._format).any())
-
-    def _values(self, name: str, choice: Choice) -> np.ndarray:
-        key = name, choice.name
-        if key not in self._numbers:
-            self._numbers[key] = choice.values(self._moves)
-        return self._numbers[key]
+            return rule.read(self._moves, self._format) is None
+        return bool(rule.wrong(self._moves, self._format).any())
 
 
-def _rules(moves: Moves, expected: Expected, format: Format, most: int) -> Iterator[Rule]:
-    """All rules by their number of departures; a number that is read out counts half a departure more."""
-    forms = [expected.form, *(one for one in Form if one is not expected.form)]
-    counts = ["seen", "step"] if (moves.seen != moves.step).any() else [""]
-    offered: list[tuple[float, int, tuple[Form, Correction, str, Choice, Choice]]] = []
-    for order, chosen in enumerate(
-        product(forms, list(corrections(format)), counts, list(step_sizes(format)), list(epsilons(format)))
-    ):
-        form, correction, count, lr, eps = chosen
-        if lr.free and eps.free:
+def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
+    """Rules that agree with what was read, by their number of departures."""
+    moves = moves.at(_of_some_steps(moves))
+    for apart in (moves.seen, moves.seen * (moves.place.max() + 1) + moves.place):
+        straight = {kind: readings(moves, kind, format, apart) for kind in KINDS}
+        fits = {kind: float(np.mean(read.fit > ON_LINE)) if len(read.at) else 0.0 for kind, read in straight.items()}
+        offered: list[tuple[float, int, Rule]] = []
+        for kind, read in straight.items():
+            if fits[kind] < max(FITTING, max(fits.values()) - CLOSE):
+                continue
+            read = read.at_cells(np.flatnonzero((read.fit > ON_LINE) & (read.size_error < KNOWN)))
+            asked = moves.at(read.at)
+            for steps in _step_sizes(read, asked, kind, expected, format):
+                for cost, rule in _epsilons(steps, read, asked, kind, expected, format):
+                    offered.append((cost, len(offered), rule))
+        for _, _, rule in sorted(offered, key=lambda one: one[:2]):
+            yield rule
+
+
+def _of_some_steps(moves: Moves) -> np.ndarray:
+    """Mask of the points of some steps of every probe: they are read, and all are proved."""
+    chosen = np.zeros(len(moves), bool)
+    for probe in np.unique(moves.probe):
+        there = moves.probe == probe
+        steps = np.unique(moves.step[there])
+        chosen |= there & np.isin(moves.step, steps[_spread(len(steps), STEPS)])
+    return chosen
+
+
+def _spread(number: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, number - 1, most).astype(int))
+
+
+def _step_sizes(read: Readings, asked: Moves, kind: Kind, expected: Expected, format: Format) -> Iterator[_Steps]:
+    """Every product of law, count, power and lr that gives the step sizes that were read."""
+    few = _spread(len(read.at), GLANCE)
+    glance, every = (
+        _Sizes.of(one, of, kind, format) for one, of in ((read.at_cells(few), asked.at(few)), (read, asked))
+    )
+    for base, count, power in _counts(asked, expected, format):
+        if not glance.accounted(base, count, power).any():
             continue
-        cost = (
-            (form is not expected.form)
-            + bool(correction.family)
-            + (count not in ("", expected.count_of(form)))
-            + bool(lr.family)
-            + bool(eps.family)
-            + 0.5 * (lr.free or eps.free)
-        )
-        # Of three departures at once, two have to be roundings of numbers: Keras in float64 against the paper.
-        roundings = sum(one.family in ("hyperparameter-rounding", "beta-power") for one in (correction, lr, eps))
-        if cost <= most and (cost <= 2 or roundings >= cost - 1):
-            offered.append((cost, order, chosen))
-    for _, _, (form, correction, count, lr, eps) in sorted(offered, key=lambda one: one[:2]):
-        yield replace(expected.rule, form=form, correction=correction, count=count or expected.count_of(form), lr=lr,
-                      eps=eps)  # fmt: skip
+        for chosen, law, number in every.found(base, count, power):
+            made = Correction(law, count, power)
+            lr = replace(chosen, number=number) if chosen.free else chosen
+            yield _Steps(made.cost + lr.cost + (base != expected.count_of(kind.forms[0])), made, base, lr)
+
+
+class _Sizes(NamedTuple):
+    """Logarithms of the step sizes that were read over every lr that may be in force, (choices, 1, cells)."""
+
+    read: Readings
+    asked: Moves
+    choices: list[Choice]
+    over: np.ndarray
+    share: float
+
+    @staticmethod
+    def of(read: Readings, asked: Moves, kind: Kind, format: Format) -> _Sizes:
+        """Of one kind of forms."""
+        choices = list(step_sizes(format))
+        with np.errstate(all="ignore"):
+            lrs = np.stack([one.values(asked) for one in choices])[:, None, :]
+            over = np.log(np.abs(read.size)) - np.log(np.abs(lrs))
+            # The sign of a step is that of lr: laws have none.
+            signed = np.array([not one.free for one in choices])[:, None, None]
+            over = np.where(signed & (np.sign(lrs) != np.sign(read.size)), np.nan, over)
+        # dw = lr / c1 * m / (sqrt(v / c2) + eps) is lr * sqrt(c2) / c1 * m / (sqrt(v) + eps * sqrt(c2)).
+        return _Sizes(read, asked, choices, over, 1.0 if not kind.root and not kind.squared else 0.5)
+
+    def accounted(self, base: str, count: Count, power: Power) -> np.ndarray:
+        """Mask (choices, laws) of those that give what was read."""
+        low, high, enough = self._bounds(base, count, power)
+        free = np.array([one.free for one in self.choices])[:, None]
+        return np.asarray((low <= high) & enough & (free | ((low <= 0) & (high >= 0))))
+
+    def found(self, base: str, count: Count, power: Power) -> Iterator[tuple[Choice, Law, float]]:
+        """Those, and the factor of a free lr."""
+        low, high, _ = self._bounds(base, count, power)
+        for chosen, law in zip(*np.nonzero(self.accounted(base, count, power)), strict=True):
+            within = Reading(float(np.exp(low[chosen, law])), float(np.exp(high[chosen, law])))
+            yield self.choices[chosen], laws()[law], within.named()
+
+    def _bounds(self, base: str, count: Count, power: Power) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        p, q = (np.array([getattr(one, name) for one in laws()])[:, None] for name in ("p", "q"))
+        with np.errstate(all="ignore"):
+            c1, c2 = Correction(count=count, power=power).divisors(self.asked, counted(self.asked, base))
+            left = self.over + (p * np.log(c1) - q * self.share * np.log(c2))
+            known = np.isfinite(left)
+            low = np.where(known, left - self.read.size_error, -np.inf).max(axis=2)
+            high = np.where(known, left + self.read.size_error, np.inf).min(axis=2)
+        return low, high, known.sum(axis=2) * 2 > len(self.read.at)
+
+
+def _counts(asked: Moves, expected: Expected, format: Format) -> Iterator[tuple[str, Count, Power]]:
+    bases = [expected.count_of(expected.form)]
+    bases += [
+        one
+        for one in BASES
+        if one not in bases and not any((counted(asked, one) == counted(asked, b)).all() for b in bases)
+    ]
+    for base in bases:
+        for count in counts():
+            for power in powers(format):
+                yield base, count, power
+
+
+def _epsilons(
+    steps: _Steps, read: Readings, asked: Moves, kind: Kind, expected: Expected, format: Format
+) -> Iterator[tuple[float, Rule]]:
+    """Every form and eps that gives the eps that were read, with the number of departures."""
+    with np.errstate(all="ignore"):
+        _, c2 = steps.correction.divisors(asked, counted(asked, steps.base))
+        for form in kind.forms:
+            scale = 1.0 if form in (Form.HAT, Form.NESTEROV_HAT) else np.sqrt(c2) if kind.root else c2
+            for eps in epsilons(format):
+                expects = eps.values(asked) * scale
+                low, high = read.epsilon - read.epsilon_error, read.epsilon + read.epsilon_error
+                if eps.free:
+                    usable = (expects > 0) & np.isfinite(low / expects)
+                    within = Reading(
+                        float(np.max(low[usable] / expects[usable], initial=-np.inf)),
+                        float(np.min(high[usable] / expects[usable], initial=np.inf)),
+                    )
+                    if within.empty or within.high <= 0:
+                        continue
+                    eps = replace(eps, number=within.named())
+                elif not ((low <= expects) & (expects <= high) | ~np.isfinite(low) | ~np.isfinite(expects)).all():
+                    continue
+                base = steps.base
+                cost = (
+                    steps.cost - (base != expected.count_of(kind.forms[0])) + (base != expected.count_of(form))
+                    + eps.cost + (form is not expected.form)
+                )  # fmt: skip
+                yield cost, Rule(form, steps.correction, base, steps.lr, eps)

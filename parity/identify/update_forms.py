@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from parity.identify.points import Reading, cast, greatest, intersection, roundoff, smallest
+from parity.identify.points import Reading, greatest, intersection, roundoff, smallest
 from parity.numerics.formats import FORMATS, Format
 
 ROUNDINGS = 6.0
@@ -19,12 +17,6 @@ ROUNDINGS = 6.0
 
 POWER_ERROR = 2.0**-52
 """One place of a power of beta in double precision."""
-
-
-Divisors = tuple[np.ndarray, np.ndarray]
-
-COUNTER_ENDS = (256, 2048, 128, 255, 2047)
-"""Where counters of few bits stand still: those of bfloat16 and float16, which halves do not tell from 255 and 2047."""
 
 
 class Form(StrEnum):
@@ -55,8 +47,11 @@ class Moves:
     v: np.ndarray
     v_error: np.ndarray
     g: np.ndarray
+    probe: np.ndarray
     lr: np.ndarray
     first_lr: np.ndarray
+    last_lr: np.ndarray
+    next_lr: np.ndarray
     eps: np.ndarray
     decay: np.ndarray
     beta1: np.ndarray
@@ -65,6 +60,8 @@ class Moves:
     asked2: np.ndarray
     step: np.ndarray
     seen: np.ndarray
+    rows: np.ndarray
+    tensor: np.ndarray
     place: np.ndarray
     of: np.ndarray
 
@@ -200,10 +197,9 @@ def _parts(moves: Moves, form: Form, scale: Scale, format: Format) -> _Parts:
     kept = np.maximum(u * np.abs(moves.v), least / 2)
     if form in (Form.NESTEROV, Form.NESTEROV_HAT):
         # Each term has its own divisor (Dozat 2016, NAdam): c1 is taken out again by `by`.
-        first = moves.beta1 * moves.m / (1 - moves.beta1 ** (scale.t + 1))
-        second = (1 - moves.beta1) * moves.g / scale.c1
-        m = (first + second) * scale.c1
-        m_error = m_error + 4 * u * (np.abs(first) + np.abs(second)) * np.abs(scale.c1)
+        first, second = _ahead(moves, scale.c1, scale.t)
+        m = first + second
+        m_error = m_error + 4 * u * (np.abs(first) + np.abs(second))
     hat = form in (Form.HAT, Form.NESTEROV_HAT)
     by = scale.lr / scale.c1 * np.where(hat, np.sqrt(scale.c2), 1.0)
     # beta^t may be off by one place of a double, which 1 - beta^t magnifies.
@@ -219,6 +215,17 @@ def _parts(moves: Moves, form: Form, scale: Scale, format: Format) -> _Parts:
     return _Parts(by * m, relative * np.abs(by * m) + np.abs(by) * m_error * (1 + relative) + subnormal, v, v_error)
 
 
+def nesterov_moment(moves: Moves, t: np.ndarray) -> np.ndarray:
+    """What NAdam takes for m, before it is divided by 1 - beta1^t."""
+    first, second = _ahead(moves, 1 - moves.beta1**t, t)
+    return np.asarray(first + second)
+
+
+def _ahead(moves: Moves, c1: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    first = moves.beta1 * moves.m / (1 - moves.beta1 ** (t + 1)) * c1
+    return np.asarray(first), np.asarray((1 - moves.beta1) * moves.g)
+
+
 def _denominators(form: Form, parts: _Parts, eps: np.ndarray, format: Format) -> tuple[np.ndarray, np.ndarray]:
     u, least = roundoff(format), smallest(format)
     eps_low, eps_high = np.maximum(eps * (1 - 2 * u) - least / 2, 0), eps * (1 + 2 * u) + least / 2
@@ -232,192 +239,3 @@ def _denominators(form: Form, parts: _Parts, eps: np.ndarray, format: Format) ->
     else:
         low, high = np.sqrt(v_low) + eps_low, np.sqrt(v_high) + eps_high
     return low * (1 - ROUNDINGS / 2 * u), high * (1 + ROUNDINGS / 2 * u)
-
-
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """A way to correct the bias. family: empty where it is the one of the paper; benign: only rounds in the dtype.
-
-    text: c1 and c2 in a formula. divisors: of points and their count t.
-    """
-
-    name: str
-    family: str
-    detail: str
-    text: str
-    divisors: Callable[[Moves, np.ndarray], Divisors]
-    benign: bool = False
-
-
-def _paper(moves: Moves, t: np.ndarray) -> Divisors:
-    return 1 - moves.beta1**t, 1 - moves.beta2**t
-
-
-def _one(moves: Moves) -> np.ndarray:
-    return np.ones(len(moves))
-
-
-PAPER = Correction("both", "", "", "c1 = 1 - beta1^t; c2 = 1 - beta2^t", _paper)
-
-
-def corrections(format: Format) -> Iterator[Correction]:
-    """All of them, the paper's first; of two that are equal in real numbers the likelier one first."""
-    yield PAPER
-    yield from _formulas()
-    yield from _counts()
-    for kept in sorted(FORMATS.values(), key=lambda one: -one.precision):
-        if kept.name != "float64":
-            yield from _rounded(kept, format)
-    if format.name == "float64":
-        yield from _steps_in_float32(format)
-
-
-def _formulas() -> Iterator[Correction]:
-    def paper(change: Callable[[np.ndarray, np.ndarray, Moves], Divisors]) -> Callable[..., Divisors]:
-        return lambda moves, t: change(*_paper(moves, t), moves)
-
-    for name, detail, text, divisors in (
-        ("v", "m is used without bias correction", "c1 = 1; c2 = 1 - beta2^t", lambda c1, c2, p: (_one(p), c2)),
-        ("m", "v is used without bias correction", "c1 = 1 - beta1^t; c2 = 1", lambda c1, c2, p: (c1, _one(p))),
-        ("none", "m and v are used without bias correction", "c1 = 1; c2 = 1", lambda c1, c2, p: (_one(p), _one(p))),
-        (
-            "inverted",
-            "m and v are multiplied by 1 - beta^t instead of divided",
-            "c1 = 1 / (1 - beta1^t); c2 = 1 / (1 - beta2^t)",
-            lambda c1, c2, p: (1 / c1, 1 / c2),
-        ),
-        (
-            "twice",
-            "m and v are divided by 1 - beta^t twice",
-            "c1 = (1 - beta1^t)^2; c2 = (1 - beta2^t)^2",
-            lambda c1, c2, p: (c1**2, c2**2),
-        ),
-        (
-            "beside root",
-            "v is corrected after its root",
-            "c1 = 1 - beta1^t; c2 = (1 - beta2^t)^2",
-            lambda c1, c2, p: (c1, c2**2),
-        ),
-        (
-            "root of divisor",
-            "v is divided by the root of 1 - beta2^t",
-            "c1 = 1 - beta1^t; c2 = sqrt(1 - beta2^t)",
-            lambda c1, c2, p: (c1, np.sqrt(c2)),
-        ),
-    ):
-        yield Correction(name, "bias-correction", detail, text, paper(divisors))
-
-
-def _counts() -> Iterator[Correction]:
-    def counted(count: Callable[[Moves, np.ndarray], np.ndarray]) -> Callable[[Moves, np.ndarray], Divisors]:
-        return lambda moves, t: _paper(moves, count(moves, t))
-
-    def behind(moves: Moves, t: np.ndarray) -> Divisors:
-        # At t = 1 nothing is corrected: 1 - beta^0 is 0.
-        c1, c2 = _paper(moves, np.maximum(t - 1, 1))
-        return np.where(t > 1, c1, 1.0), np.where(t > 1, c2, 1.0)
-
-    text = "c1 = 1 - beta1^n; c2 = 1 - beta2^n; n = "
-    yield Correction(
-        "stuck", "step-count", "t stays at 1, or the power is missing: the divisors stay 1 - beta",
-        "c1 = 1 - beta1; c2 = 1 - beta2", counted(lambda p, t: np.ones(len(p))),
-    )  # fmt: skip
-    yield Correction(
-        "ahead", "step-count", "t is one ahead: it begins at 2", text + "t + 1", counted(lambda p, t: t + 1)
-    )
-    yield Correction(
-        "behind", "step-count", "t is one behind: it begins at 0, where nothing is corrected", text + "t - 1", behind
-    )
-    yield Correction(
-        "behind, unguarded", "step-count", "t is one behind: it begins at 0", text + "t - 1",
-        counted(lambda p, t: t - 1),
-    )  # fmt: skip
-    yield Correction(
-        "each parameter", "step-count", "t grows by one for every parameter of a step",
-        text + "(t - 1) * parameters + place", counted(lambda p, t: (p.step - 1) * p.of + p.place + 1),
-    )  # fmt: skip
-    for end in COUNTER_ENDS:
-        yield Correction(
-            f"until {end}", "step-count", f"t stands still at {end}", text + f"min(t, {end})",
-            counted(lambda p, t, end=end: np.minimum(t, end)),  # type: ignore[misc]
-        )  # fmt: skip
-    yield Correction(
-        "asked betas", "hyperparameter-value", "bias correction takes the betas asked for, the moments do not",
-        "c1 = 1 - beta1^t; c2 = 1 - beta2^t, beta1 and beta2 as asked", lambda p, t: (1 - p.asked1**t, 1 - p.asked2**t),
-    )  # fmt: skip
-
-
-def _rounded(kept: Format, format: Format) -> Iterator[Correction]:
-    name, own = kept.name, kept.precision >= format.precision
-
-    def both(power: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Moves, np.ndarray], Divisors]:
-        return lambda moves, t: (1 - power(moves.asked1, t), 1 - power(moves.asked2, t))
-
-    def near(values: np.ndarray) -> np.ndarray:
-        return cast(values, kept)
-
-    text = "c1 = 1 - {0}1^t; c2 = 1 - {0}2^t"
-    kinds = [
-        (
-            "betas", "hyperparameter-rounding", f"the betas of the bias correction are kept in {name}",
-            f"{name}(beta)", lambda beta, t: near(beta) ** t,
-        ),
-        (
-            "power", "beta-power", f"beta^t is formed in {name}", f"the {name} power of beta",
-            lambda beta, t: near(near(beta) ** t),
-        ),
-        (
-            "rounded power", "beta-power", f"beta^t is rounded to {name}", "rounded power of beta",
-            lambda beta, t: near(beta**t),
-        ),
-        (
-            "product", "beta-power", f"beta^t is a repeated product in {name}", f"product in {name} of beta",
-            lambda beta, t: _product(near(beta), t, kept),
-        ),
-    ]  # fmt: skip
-    # In the 16-bit formats the two first are the same to rounding, and it is the power that is formed there.
-    for kind, family, detail, betas, power in kinds if kept.precision > 11 else [*kinds[1:], kinds[0]]:
-        # A power of one in a format of few bits: 1 - beta^t is 0 and no weight ever moves.
-        yield Correction(f"{kind} in {name}", family, detail, text.format(betas), both(power), own)
-
-
-def _steps_in_float32(format: Format) -> Iterator[Correction]:
-    """lr over c1 as a float32 tensor beside float64 weights, as torch has it where lr is one: c1 is lr over that."""
-    single = FORMATS["float32"]
-    orders: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-        "lr / c1": lambda lr, c1: cast(cast(lr, single) / cast(c1, single), single),
-        "(1 / c1) * lr": lambda lr, c1: cast(cast(1 / cast(c1, single), single) * cast(lr, single), single),
-    }
-    formed = next(one for one in _rounded(single, format) if one.family == "beta-power")
-    for base, of_powers in ((PAPER, ""), (formed, f", and {formed.detail}")):
-        for order, step in orders.items():
-
-            def divisors(moves: Moves, t: np.ndarray, base: Correction = base, step: Any = step) -> Divisors:
-                c1, c2 = base.divisors(moves, t)
-                # 1 - beta^t is a float32 as well, where beta^t is one.
-                c2 = c2 if base is PAPER else cast(c2, single)
-                return moves.lr / step(moves.lr, c1), c2
-
-            family = "beta-power" if base is formed else "hyperparameter-rounding"
-            detail = f"{order.replace('c1', '(1 - beta1^t)')} is kept in float32{of_powers}"
-            text = f"c1 = lr / float32({order}), {base.text}"
-            yield Correction(f"{base.name}, {order} in float32", family, detail, text, divisors)
-
-
-def _product(beta: np.ndarray, t: np.ndarray, format: Format) -> np.ndarray:
-    """Repeated products, each rounded to the format; t: whole numbers of at least 0."""
-    # beta^t by repeated products rounds t times, a power once.
-    made = np.ones(len(t))
-    counts = np.maximum(t, 0).astype(np.int64)
-    for one in np.unique(beta).tolist():
-        there = beta == one
-        made[there] = _products(one, 1 << int(counts[there].max()).bit_length(), format)[counts[there]]
-    return made
-
-
-@cache
-def _products(beta: float, length: int, format: Format) -> np.ndarray:
-    table = [1.0]
-    while len(table) < length:
-        table.append(float(cast(np.array(table[-1] * beta), format)))
-    return np.array(table)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parity.identify.answer import Finding
+from parity.identify.bias_correction import PAPER, Correction
 from parity.identify.points import Points, Reading, cast, intersection, lossy_formats, smaller_formats
-from parity.identify.update_forms import PAPER, Change, Correction, Form, Moves, Scale, change, epsilon, factor, wrong
+from parity.identify.update_forms import Change, Form, Moves, Scale, change, epsilon, factor, wrong
 from parity.numerics.formats import Format
 
 SILENT_EPSILON = 1e-7
@@ -30,6 +31,16 @@ class Choice:
     free: bool = False
     number: float = 1.0
 
+    @property
+    def cost(self) -> float:
+        """Number of departures; a number that is read out counts half a one more."""
+        return bool(self.family) + 0.5 * self.free
+
+
+def counted(moves: Moves, base: str) -> np.ndarray:
+    """How many steps, gradients of the parameter, or gradients of the row ("step", "seen", "rows") there were."""
+    return np.asarray({"step": moves.step, "seen": moves.seen, "rows": moves.rows}[base])
+
 
 ASKED_LR = Choice("asked", lambda moves: moves.lr)
 ASKED_EPS = Choice("asked", lambda moves: moves.eps)
@@ -37,7 +48,7 @@ ASKED_EPS = Choice("asked", lambda moves: moves.eps)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A complete update of the weights without decay. count: "seen" (per parameter) or "step" (global)."""
+    """A complete update of the weights without decay. count: "seen" (per parameter), "step" (global) or "rows"."""
 
     form: Form = Form.OUTSIDE
     correction: Correction = PAPER
@@ -47,7 +58,7 @@ class Rule:
 
     def scale(self, moves: Moves) -> Scale:
         """The numbers of the update at points."""
-        t = moves.seen if self.count == "seen" else moves.step
+        t = counted(moves, self.count)
         with np.errstate(all="ignore"):
             c1, c2 = self.correction.divisors(moves, t)
             return Scale(c1, c2, self.lr.number * self.lr.values(moves), self.eps.number * self.eps.values(moves), t)
@@ -58,17 +69,27 @@ class Rule:
 
     def wrong(self, moves: Moves, format: Format) -> np.ndarray:
         """Mask of points that do not follow the rule, no decay being asked for."""
-        return wrong(moves, self.change(moves, format), moves.w0, format)
+        # A lr that nobody knows, that of the step after the last, excludes nothing.
+        known = ~np.isnan(self.lr.values(moves))
+        return np.asarray(wrong(moves, self.change(moves, format), moves.w0, format) & known)
 
     def read(self, moves: Moves, format: Format) -> Rule | None:
         """The rule with its free number as the points show it; None where no number fits them all."""
+        rule = self
         if self.lr.free:
-            found = factor(moves, self.change(moves, format), format)
-            return None if found.empty or found.holds(0) else replace(self, lr=_settled(self.lr, found))
+            # The number that was read without eps stands where eps is still to be read.
+            known = replace(rule, lr=replace(rule.lr, number=1.0))
+            found = factor(moves, known.change(moves, format), format) if not self.eps.free else None
+            if found is not None and (found.empty or found.holds(0)):
+                return None
+            rule = replace(rule, lr=_settled(rule.lr, found))
         if self.eps.free:
-            found = epsilon(moves, self.form, self.scale(moves), format)
-            return None if found.empty else replace(self, eps=_settled(self.eps, found))
-        return self
+            known = replace(rule, eps=replace(rule.eps, number=1.0))
+            found = epsilon(moves, self.form, known.scale(moves), format)
+            if found.empty:
+                return None
+            rule = replace(rule, eps=_settled(rule.eps, found))
+        return rule
 
     @property
     def free(self) -> bool:
@@ -76,8 +97,8 @@ class Rule:
         return self.lr.free or self.eps.free
 
 
-def _settled(choice: Choice, found: Reading) -> Choice:
-    return replace(choice, number=found.named(), free=False)
+def _settled(choice: Choice, found: Reading | None) -> Choice:
+    return replace(choice, number=choice.number if found is None else found.named(), free=False)
 
 
 def step_sizes(format: Format) -> Iterator[Choice]:
@@ -89,6 +110,14 @@ def step_sizes(format: Format) -> Iterator[Choice]:
             f"lr is kept in {kept.name}",
         )  # fmt: skip
     yield Choice("first", lambda p: p.first_lr, "hyperparameter-value", "lr is that of the first step at every step")
+    for name, of, detail in (
+        ("behind", lambda p: p.last_lr, "lr is one step behind: its first value is used twice"),
+        ("ahead", lambda p: p.next_lr, "lr is one step ahead"),
+        ("from 0 on", lambda p: p.lr * (p.step - 1), "lr is multiplied by t - 1: the first step moves nothing"),
+        ("over t", lambda p: p.lr / p.step, "lr is divided by t"),
+        ("over the root of t", lambda p: p.lr / np.sqrt(p.step), "lr is divided by sqrt(t)"),
+    ):
+        yield Choice(name, of, "schedule", detail)
     yield Choice("negated", lambda p: -p.lr, "unexplained", "the sign is wrong: steps go up the gradient")
     yield Choice("factor", lambda p: p.lr, "hyperparameter-value", "lr in force is {:.10g} times what was asked", True)
     yield Choice(
@@ -124,19 +153,13 @@ def departures(rule: Rule, claimed: Form, count: str) -> tuple[Finding, ...]:
     found = []
     if rule.form is not claimed:
         found.append(_of_form(rule.form, claimed))
-    if rule.correction.family:
-        found.append(
-            Finding(
-                rule.correction.family, rule.correction.detail, {"divisors": rule.correction.text},
-                rule.correction.benign,
-            )
-        )  # fmt: skip
+    found += rule.correction.findings
     if rule.count != count:
-        detail = (
-            "t counts all steps, also those in which a parameter has no gradient"
-            if rule.count == "step"
-            else "t counts the gradients of each parameter, not the steps"
-        )
+        detail = {
+            "step": "t counts all steps, also those in which a parameter has no gradient",
+            "seen": "t counts the gradients of each parameter, not the steps",
+            "rows": "t counts the gradients of each row that are not zero",
+        }[rule.count]
         found.append(Finding("step-count", detail, {"count": rule.count}))
     for name, choice in (("lr", rule.lr), ("eps", rule.eps)):
         if choice.family:

@@ -9,8 +9,8 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.exponential_average import Average, averaged
-from parity.identify.first_and_second_moments import Moments
-from parity.identify.points import Points, Reading, cast, roundoff, smaller_formats, smallest
+from parity.identify.first_and_second_moments import Moments, tensors_that_decay
+from parity.identify.points import Points, Reading, cast, roundoff, smaller_formats, smallest, tensors_in_words
 from parity.identify.search import Expected, search
 from parity.identify.update_forms import Moves
 from parity.identify.update_rule import (
@@ -24,6 +24,7 @@ from parity.identify.update_rule import (
     running_maximum,
     unseen_decay,
 )
+from parity.identify.varying import varying_rule
 from parity.numerics.formats import Format
 
 
@@ -52,9 +53,10 @@ def moves_of(points: Points, found: Moments, gradient: np.ndarray, format: Forma
         v, v_error = averaged(points, gradient**2, found.beta2, format)
     return Moves(
         w0=points.w0, w1=points.w1, w_error=np.zeros(len(points)), m=m, m_error=m_error, v=v, v_error=v_error,
-        g=gradient, lr=points.lr, first_lr=points.first_lr, eps=points.eps, decay=points.decay, beta1=found.beta1,
+        g=gradient, probe=points.probe, lr=points.lr, first_lr=points.first_lr, last_lr=points.last_lr,
+        next_lr=points.next_lr, eps=points.eps, decay=points.decay, beta1=found.beta1,
         beta2=found.beta2, asked1=points.beta1, asked2=points.beta2, step=points.step, seen=points.seen,
-        place=points.place, of=points.of,
+        rows=points.rows, tensor=points.tensor, place=points.place, of=points.of,
     )  # fmt: skip
 
 
@@ -163,6 +165,9 @@ def _plain(points: Points, moves: Moves, expected: Expected, format: Format) -> 
     going = ~still
     found = search(moves.at(going), expected, format) if still.any() else None
     if found is None:
+        varying = varying_rule(moves, expected, format)
+        if varying is not None:
+            return _Plain(varying, None, none)
         return _kept(moves, expected, format)
     stuck = found.wrong(moves, format)
     return _Plain(found, standing_weights(points, stuck) if stuck.any() else None, stuck)
@@ -233,11 +238,33 @@ def _decaying(
                 if not none.wrong(some, rule, format).any():
                     return unseen_decay(), True, ""
             return decay_departure(decoupled, coupling, kind), True, kind.text
+        if (apart := _decays_by_tensor(some, kinds, points, rule, format)) is not None:
+            return apart, True, "w = w - lr * weight_decay * w" if not coupling[0] else ""
         read = decay_share(some, rule, format)
         kind = _read(read, some)
         if not read.empty and not kind.wrong(some, rule, format).any():
             return decay_departure(decoupled, coupling, kind), True, kind.text
     return Finding("weight-decay", "decay follows no rule that is known", {}), False, "unknown"
+
+
+def _decays_by_tensor(moves: Moves, kinds: list[Decay], points: Points, rule: Rule, format: Format) -> Finding | None:
+    """What some tensors depart in where each decays by lr * weight_decay, not at all, or by a share of its own."""
+    masks = {kind.name: kind.wrong(moves, rule, format) for kind in kinds if kind.name in ("before", "none")}
+    shares = []
+    for name in np.unique(moves.tensor).tolist():
+        there = moves.tensor == name
+        if not masks["before"][there].any():
+            shares.append((there, 1.0))
+        elif not masks["none"][there].any():
+            shares.append((there, 0.0))
+        else:
+            part = moves.at(there)
+            read = decay_share(part, rule, format)
+            if read.empty or _read(read, part).wrong(part, rule, format).any():
+                return None
+            asked = float(part.lr[0] * part.decay[0])
+            shares.append((there, Reading(read.low / asked, read.high / asked).named()))
+    return tensors_that_decay(points, shares)
 
 
 def _read(read: Reading, moves: Moves) -> Decay:
@@ -272,11 +299,9 @@ def _which(points: Points, stuck: Points, moved: Points) -> str:
     still = set(zip(stuck.probe.tolist(), stuck.place.tolist(), strict=True))
     going = set(zip(moved.probe.tolist(), moved.place.tolist(), strict=True))
     if not still & going:
-        if (stuck.axes == 2).all() and not (moved.axes == 2).any():
-            return "tensors of two axes"
         if (stuck.place == stuck.of - 1).all():
             return "the weights of the last tensor"
-        return "the weights of some tensors"
+        return tensors_in_words(stuck, moved)
     starts: dict[tuple[int, float], tuple[int, int]] = {}
     for key in still:
         row = points.element[(points.probe == key[0]) & (points.place == key[1])]

@@ -166,7 +166,10 @@ def test_another_optimizer_is_no_adam(name, dtype):
         ("epsilon_tenfold", "eps in force is 10 times what was asked"),
         ("step_saturates", "t stands still at 256"),
         ("step_saturates_late", "t stands still at 2048"),
-        ("clipped_by_norm", "the norm of the gradient of a parameter is clipped to 1"),
+        (
+            "clipped_by_norm",
+            "the norm of the gradient of a parameter is clipped to 1, before weight_decay * w is added",
+        ),
         ("scale_forgotten", "gradients are 1024 times as large as given"),
         ("reversed_at_resume", "at step 8 v came back in reverse order"),
         ("reset_at_resume", "at step 10 m and v were 0"),
