@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -35,6 +36,17 @@ pytest_plugins = ["pytester"]
 
 # Whatever a test makes of PARITY_CACHE, what is compiled once serves all processes and sessions of this environment.
 os.environ.setdefault("PARITY_KERNELS", str(Path(sys.prefix) / "kernels"))
+
+# Two processes share the cores, and a thread that waits for its next piece in a loop takes them from the other one.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Collected tests and imported frameworks are here to stay: to look through them again and again is a tenth of the time.
+gc.set_threshold(50_000, 20, 20)
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
