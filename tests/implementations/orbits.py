@@ -87,4 +87,4 @@ def assert_same_bits(actual: list[State], expected: list[State]) -> None:
             for name, array in theirs.items():
                 assert ours[name].dtype == array.dtype, (quantity, name)
                 assert ours[name].shape == array.shape, (quantity, name)
-                assert to_bits(ours[name]).tolist() == to_bits(array).tolist(), (step, quantity, name)
+                assert np.array_equal(to_bits(ours[name]), to_bits(array)), (step, quantity, name)

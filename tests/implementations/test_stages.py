@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from orbits import draw, draw_gradients, each, each_dtype, here, orbit
+from orbits import STEPS, draw, draw_gradients, each, each_dtype, here, orbit
 
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
@@ -258,14 +258,16 @@ def test_a_plug_in_that_asks_for_lr_has_the_schedule() -> None:
 
 @pytest.mark.parametrize("stages", [Stages(accumulate=2), Stages(loss_scale=LossScale(1.0))], ids=["mean", "finite"])
 @each_dtype
+@pytest.mark.parametrize("steps", [4, pytest.param(STEPS, marks=pytest.mark.exhaustive)])
 def test_what_optax_chooses_is_compiled_once_and_is_what_it_is_when_compiled_at_every_step(
-    dtype: np.dtype, stages: Stages
+    steps: int, dtype: np.dtype, stages: Stages
 ) -> None:
+    """Two updates of two gradients each, or more; each step is compiled anew for half a second."""
     import jax
     import optax
 
     row = shipped_implementations()["optax.adam.plain"]
-    weights, gradients = draw(dtype), draw_gradients(dtype)
+    weights, gradients = draw(dtype), draw_gradients(dtype)[:steps]
     hyper = replace(BASE, beta1=0.9, stages=stages)
     found = orbit(row.states(weights, gradients, hyper))
     with double_enabled(dtype == np.float64):
