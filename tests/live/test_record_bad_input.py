@@ -47,10 +47,10 @@ print(recorder.steps, torch.equal(weight, alone))
     ],
     ids=["waiting", "at-once", "large", "nothing", "rolling"],
 )
-def test_a_disk_that_fills_ends_the_recording(process, tmp_path, limit, size, steps, options):
+def test_a_disk_that_fills_ends_the_recording(script, tmp_path, limit, size, steps, options):
     """A limit of the system on the size of files is as real as a disk, and harms nobody else."""
-    done = process(tmp_path / "full", limit, size, steps, *options, code=FULL)
-    out, err = done.communicate(timeout=120)
+    done = script(FULL, tmp_path / "full", limit, size, steps, *options)
+    out, err = done.communicate()
     recorded, same = out.split()
     assert (done.returncode, same) == (0, "True"), err
     if options:

@@ -206,9 +206,9 @@ with parity.record(sys.argv[1], optimizer, last=7, every=int(sys.argv[4])):
     ("capacity", "every", "length"),
     [(1 << 20, 1, 5), (1 << 20, 1, 14), (1 << 20, 2, 29), (0, 1, 66), (0, 2, 29), (3000, 1, 0), (1 << 20, 2, 0)],
 )
-def test_a_kill_leaves_the_last_steps(process, tmp_path, capacity, every, length):
+def test_a_kill_leaves_the_last_steps(script, tmp_path, capacity, every, length):
     """Where it stands still, or, of length 0, wherever it happens to be."""
-    running = process(tmp_path / "cut", capacity, length, every, code=ROLLING)
+    running = script(ROLLING, tmp_path / "cut", capacity, length, every)
     assert running.stdout.readline() == "far enough\n"
     running.kill()
     running.wait()
@@ -344,8 +344,8 @@ with parity.record(sys.argv[1], optimizer):
 
 
 @pytest.mark.parametrize("how", [[1 << 20], [1 << 20, "called"], [1 << 16], [0]], ids=str)
-def test_a_kill_leaves_every_whole_step(process, tmp_path, how):
-    running = process(tmp_path / "cut", *how, code=KILLED)
+def test_a_kill_leaves_every_whole_step(script, tmp_path, how):
+    running = script(KILLED, tmp_path / "cut", *how)
     assert running.stdout.readline() == "far enough\n"
     running.kill()
     running.wait()
