@@ -23,7 +23,7 @@ from parity.explain.causes import Family
 from parity.explain.choices import Switch, switches
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam
-from parity.numerics.formats import format_named, from_bits
+from parity.numerics.formats import format_named, format_of, in_format, numbers, widest
 
 
 class Status(StrEnum):
@@ -163,7 +163,9 @@ def _measured(before: Entry, after: Entry, inputs: Inputs) -> tuple[Measured, ..
     found: list[Measured] = []
     for name in (one for one in QUANTITIES if one in old and one in new):
         for place, step in enumerate(kept_steps(after.steps)):
-            now, then = (from_bits(np.ascontiguousarray(side[name][place : place + 1]), format) for side in (new, old))
+            sides = [numbers(np.ascontiguousarray(side[name][place : place + 1]), format) for side in (new, old)]
+            wide = widest(map(format_of, sides))
+            now, then = (in_format(one, wide) for one in sides)
             found += measure_batch(name, now, then, inputs.layout, range(step, step + 1), after.hyper)
     return tuple(found)
 

@@ -16,6 +16,7 @@ from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.explain.inputs import Inputs
 from parity.explain.standing import Standing
+from parity.numerics.formats import to_bits
 
 STEP_CHARACTERS = 8
 """Of the digest of a step: enough to find the step; the whole is digested in full."""
@@ -89,8 +90,7 @@ def shortened(trace: Trace) -> dict[str, tuple[str, ...]]:
 
 def kept_rows(trace: Trace, steps: Sequence[int]) -> dict[str, np.ndarray]:
     """The bits of those rows of a trace, (len(steps), size), by quantity."""
-    unsigned = trace.format.unsigned
-    return {name: trace.array(name)[list(steps)].view(unsigned) for name in trace.quantities}
+    return {name: to_bits(trace.array(name)[list(steps)]) for name in trace.quantities}
 
 
 def restore(entry: Entry, inputs: Inputs) -> dict[str, np.ndarray]:

@@ -41,7 +41,7 @@ def unpack(content: bytes, case: str, dtype: str, environments: Sequence[dict[st
     """The inverse; LZMAError, ValueError, KeyError, IndexError or TypeError where it is not what was packed."""
     told, _, rest = lzma.decompress(content, format=lzma.FORMAT_XZ).partition(b"\n")
     headers = json.loads(told)["entries"]
-    unsigned = format_named(dtype).unsigned
+    width = format_named(dtype).dtype.itemsize
     place = 0
     digests: list[dict[str, tuple[str, ...]]] = []
     for header in headers:
@@ -56,6 +56,7 @@ def unpack(content: bytes, case: str, dtype: str, environments: Sequence[dict[st
         gaps = {}
         shape = (len(kept_steps(header["steps"])), header["size"])
         for name in header["quantities"]:
+            unsigned = np.dtype(f"u{header.get('widths', {}).get(name, width)}")
             length = shape[0] * shape[1] * unsigned.itemsize
             gaps[name] = np.frombuffer(_cut(rest, place, length), unsigned).reshape(shape)
             place += length
@@ -66,7 +67,10 @@ def unpack(content: bytes, case: str, dtype: str, environments: Sequence[dict[st
 
 
 def _header(entry: Entry, environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    width = format_named(entry.dtype).dtype.itemsize
+    wide = {name: rows.itemsize for name, rows in entry.gaps.items() if rows.itemsize != width}
     return {
+        **({"widths": wide} if wide else {}),
         "implementation": entry.implementation,
         "case_digest": entry.case_digest,
         "input_digest": entry.input_digest,

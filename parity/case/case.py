@@ -93,9 +93,9 @@ class HyperTable(BaseModel):
 class CaseParameter(BaseModel):
     """A tensor of a case: its name, shape (() is 0-d, a 0 is empty), and where its numbers come from.
 
-    rows: whether its gradients are handed over as rows, those along its first axis that are not 0 throughout.
-    hyper: hyperparameters of its own. start: the state that it begins with; left out, moments are zero and no step was
-    counted.
+    dtype: its own, left out for that in which the case runs. rows: whether its gradients are handed over as rows, those
+    along its first axis that are not 0 throughout. hyper: hyperparameters of its own. start: the state that it begins
+    with; left out, moments are zero and no step was counted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -104,6 +104,7 @@ class CaseParameter(BaseModel):
     shape: tuple[Annotated[int, Field(ge=0)], ...]
     weights: Weights
     gradients: Gradients
+    dtype: FormatName | None = None
     rows: bool = False
     hyper: ParameterHyper | None = None
     start: Start | None = None
@@ -170,7 +171,7 @@ class Case(Shown, BaseModel):
 
     def layout(self) -> Layout:
         """The parameters, packed into rows."""
-        return Layout(tuple(Parameter(one.name, one.shape) for one in self.parameters))
+        return Layout(tuple(Parameter(one.name, one.shape, one.dtype or "") for one in self.parameters))
 
     def _shown(self) -> tuple[str, ...]:
         """What an implementation may show."""
@@ -244,8 +245,9 @@ def _leave_out_what_is_usual(told: dict[str, Any], parameter: CaseParameter) -> 
     tables = [(told["weights"], parameter.weights)]
     # A stage, as it is told.
     del told["rows"]
-    if parameter.hyper is None:
-        del told["hyper"]
+    for key in ("hyper", "dtype"):
+        if getattr(parameter, key) is None:
+            del told[key]
     for key in ("nan_steps", "inf_steps"):
         if not getattr(parameter.gradients, key):
             del told["gradients"][key]

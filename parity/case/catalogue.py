@@ -47,6 +47,7 @@ class FileParameter(_Table):
     shape: tuple[Annotated[int, Field(ge=0)], ...]
     weights: Weights | None = None
     gradients: Gradients | None = None
+    dtype: FormatName | None = None
     rows: bool = Field(False, description="Whether gradients are handed over as rows, those that are not 0 throughout.")
     hyper: ParameterHyper | None = None
     start: Start | None = None

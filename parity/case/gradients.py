@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from parity.case import program as programs
 from parity.case.case import Case, CaseParameter
 from parity.case.program import Gradients, Weights
-from parity.numerics.formats import Format
+from parity.numerics.formats import Format, formats_in, in_format, row_format
 
 BLOCK = 1 << 13
 """Elements made at a time: temporaries stay in the cache. A multiple of Philox's four words."""
@@ -54,67 +55,86 @@ class _Stream:
 
 
 def fill_weights(case: Case, format: Format, row: np.ndarray) -> None:
-    """Write the initial weights into `row` (layout.size,), the format's unsigned bits."""
-    for index, (parameter, place) in enumerate(_places(case)):
+    """Write the initial weights into `row` (layout.size,), unsigned bits of `row_format`, rounded to the format.
+
+    A parameter with a dtype of its own is rounded to that.
+    """
+    for index, (parameter, place, own) in enumerate(_places(case, format)):
         table = parameter.weights
-        bits = row[place]
-        if isinstance(table, programs.RecordedWeights):
-            _round(table.recording().weights(parameter.name).astype(np.float64), format, bits)
-        else:
-            _fill_blocks(table, case.seed, index, 0, parameter.shape, format, bits, None)
+        with _bits_of(case, format, own, row[place]) as bits:
+            if isinstance(table, programs.RecordedWeights):
+                _round(table.recording().weights(parameter.name).astype(np.float64), own, bits)
+            else:
+                _fill_blocks(table, case.seed, index, 0, parameter.shape, own, bits, None)
 
 
 def fill_start(case: Case, format: Format, rows: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Write the moments that a case begins with into rows m, v, vmax (layout.size,), the format's unsigned bits.
+    """Write the moments that a case begins with into rows m, v, vmax (layout.size,), bits as of the weights.
 
     Returns how many steps each parameter has counted, (parameters,). What has no state begins with zeros.
     """
     counts = np.zeros(len(case.parameters), np.int64)
-    for index, (parameter, place) in enumerate(_places(case)):
+    for index, (parameter, place, own) in enumerate(_places(case, format)):
         start = parameter.start
         if start is None:
             continue
         counts[index] = start.steps
-        for number, (quantity, bits) in enumerate(rows.items(), start=1):
+        for number, (quantity, row) in enumerate(rows.items(), start=1):
             table = getattr(start, quantity) or start.v
-            if isinstance(table, programs.RecordedWeights):
-                recorded = table.recording().values(table.quantity, parameter.name, 0)
-                _round(recorded.astype(np.float64), format, bits[place])
-            else:
-                _fill_blocks(table, case.seed, index, number, parameter.shape, format, bits[place], None)
+            with _bits_of(case, format, own, row[place]) as bits:
+                if isinstance(table, programs.RecordedWeights):
+                    recorded = table.recording().values(table.quantity, parameter.name, 0)
+                    _round(recorded.astype(np.float64), own, bits)
+                else:
+                    _fill_blocks(table, case.seed, index, number, parameter.shape, own, bits, None)
     return counts
 
 
 def fill_gradients(
     case: Case, format: Format, step: int, row: np.ndarray, threads: ThreadPoolExecutor | None = None
 ) -> tuple[str, ...]:
-    """Write the gradients of a 1-based step into `row` (layout.size,), the format's unsigned bits.
+    """Write the gradients of a 1-based step into `row` (layout.size,), bits as of the weights.
 
     Returns the names of the parameters whose gradient is None; their elements are zero bits. The
     numbers are made in float64 and rounded once, to nearest even, so that all dtypes see the same
     sequence. Nothing but integers and exactly rounded operations: no exp, log or cos.
     """
     absent = []
-    for index, (parameter, place) in enumerate(_places(case)):
+    for index, (parameter, place, own) in enumerate(_places(case, format)):
         table = parameter.gradients
-        bits = row[place]
         recorded = isinstance(table, programs.Recorded) and parameter.name in table.recording().step(step).none
         if table.is_none(step) or recorded:
             absent.append(parameter.name)
-            bits.fill(0)
-        elif isinstance(table, programs.Recorded):
-            _round(table.recording().gradients(parameter.name, step).astype(np.float64), format, bits)
-        else:
-            _fill_blocks(table, case.seed, index, step, parameter.shape, format, bits, threads)
-        broken = table.not_finite(step)
-        if broken is not None and bits.size and parameter.name not in absent:
-            _round(np.array([broken]), format, bits[:1])
+            row[place].fill(0)
+            continue
+        with _bits_of(case, format, own, row[place]) as bits:
+            if isinstance(table, programs.Recorded):
+                _round(table.recording().gradients(parameter.name, step).astype(np.float64), own, bits)
+            else:
+                _fill_blocks(table, case.seed, index, step, parameter.shape, own, bits, threads)
+            broken = table.not_finite(step)
+            if broken is not None and bits.size:
+                _round(np.array([broken]), own, bits[:1])
     return tuple(absent)
 
 
-def _places(case: Case) -> Iterator[tuple[CaseParameter, slice]]:
-    for parameter, (_, place) in zip(case.parameters, case.layout().slices(), strict=True):
-        yield parameter, place
+def _places(case: Case, format: Format) -> Iterator[tuple[CaseParameter, slice, Format]]:
+    """Every parameter with its place in a row and its format."""
+    layout = case.layout()
+    for parameter, (_, place), own in zip(case.parameters, layout.slices(), formats_in(layout, format), strict=True):
+        yield parameter, place, own
+
+
+@contextmanager
+def _bits_of(case: Case, format: Format, own: Format, stored: np.ndarray) -> Iterator[np.ndarray]:
+    """Bits of a parameter's own format; what is written there is stored as the same numbers in that of the row."""
+    wide = row_format(case.layout(), format)
+    if own is wide:
+        yield stored
+        return
+    bits = np.zeros(stored.size, own.unsigned)
+    yield bits
+    stored.view(wide.dtype)[...] = in_format(bits.view(own.dtype), wide)
 
 
 def _fill_blocks(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Annotated
 
 import numpy as np
@@ -32,13 +32,17 @@ class Worst:
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """Where two sides part: the earliest step, its first parameter, and there the element that is farthest."""
+    """Where two sides part: the earliest step, its first parameter, and there the element that is farthest.
+
+    dtype: in which they are compared there, empty where it is the case's.
+    """
 
     step: int
     parameter: str
     index: int
     actual: str
     expected: str
+    dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ class Distance:
     """One quantity of one pair over all steps and parameters.
 
     compared: elements times steps. differing, nonfinite, opposite_zeros: how many of them. worst_*:
-    the table's metrics at their worst; max_steps only for w. first: None where nothing differs.
+    the table's metrics at their worst; max_steps only for w. first: None where nothing differs. dtypes: in which
+    parameters were compared, where it is not the case's.
     """
 
     quantity: str
@@ -62,6 +67,19 @@ class Distance:
     worst_p99_ulp: Worst
     worst_rms_abs: Worst
     worst_max_steps: Worst | None
+    dtypes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The quantity, and the dtypes in which it was compared where they are not the case's."""
+        return f"{self.quantity} ({', '.join(self.dtypes)})" if self.dtypes else self.quantity
+
+    def compared_in(self, dtypes: Mapping[str, str]) -> Distance:
+        """The same where parameters were compared in other dtypes than the case's."""
+        if not dtypes:
+            return self
+        first = self.first and replace(self.first, dtype=dtypes.get(self.first.parameter, ""))
+        return replace(self, first=first, dtypes=tuple(sorted({*dtypes.values()})))
 
     def worst(self, metric: str) -> Worst | None:
         """The worst of a metric by its column's name."""
@@ -120,6 +138,7 @@ def distance_of(measured: Measured) -> Distance:
         worst_p99_ulp=worst(metrics.p99_ulp),
         worst_rms_abs=worst(metrics.rms_abs),
         worst_max_steps=worst(measured.max_steps) if measured.quantity == "w" else None,
+        dtypes=(measured.dtype,) if measured.dtype else (),
     )
 
 
@@ -132,7 +151,7 @@ def _first(measured: Measured) -> First | None:
     assert actual is not None
     assert expected is not None
     index = int(measured.metrics.worst_index[at])
-    return First(int(measured.steps[at]), measured.parameter, index, actual, expected)
+    return First(int(measured.steps[at]), measured.parameter, index, actual, expected, measured.dtype)
 
 
 def merge(left: Distance, right: Distance) -> Distance:
@@ -148,6 +167,7 @@ def merge(left: Distance, right: Distance) -> Distance:
         nonfinite=left.nonfinite + right.nonfinite,
         opposite_zeros=left.opposite_zeros + right.opposite_zeros,
         first=min(firsts, key=lambda first: first.step, default=None),
+        dtypes=tuple(sorted({*left.dtypes, *right.dtypes})),
         **worsts,  # type: ignore[arg-type]
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from parity.comparison.metrics import Metrics, measure
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
+from parity.numerics.formats import Format, in_format, widest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +36,8 @@ class Measured:
     """One quantity of one parameter over consecutive steps.
 
     steps: 1-based, (n,). max_steps: max_abs in units of lr, NaN for all quantities but w.
-    actual_values, expected_values: both sides at worst_index as hex floats, None where nothing differs.
+    actual_values, expected_values: both sides at worst_index as hex floats, None where nothing differs. dtype: in which
+    they were compared, empty where it is the case's.
     """
 
     quantity: str
@@ -45,6 +47,7 @@ class Measured:
     max_steps: np.ndarray
     actual_values: list[str | None]
     expected_values: list[str | None]
+    dtype: str = ""
 
 
 def measure_batch(
@@ -73,6 +76,7 @@ def label_metrics(
     expected: np.ndarray,
     steps: range,
     lr_at: Callable[[int], float],
+    dtype: str = "",
 ) -> Measured:
     """Say of which rows (len(steps), size) metrics are, and look up the values where they are farthest."""
     return Measured(
@@ -83,7 +87,44 @@ def label_metrics(
         max_steps=_in_steps(quantity, metrics.max_abs, steps, lr_at),
         actual_values=_values_at(actual, metrics.worst_index),
         expected_values=_values_at(expected, metrics.worst_index),
+        dtype=dtype,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Of one quantity, parameter by parameter: those of either side, and the case's."""
+
+    actual: Sequence[Format]
+    expected: Sequence[Format]
+    usual: Format
+
+    @property
+    def alike(self) -> bool:
+        """Whether there is but one, so that whole rows can be compared."""
+        return {*self.actual, *self.expected} == {self.usual}
+
+
+def measure_apart(
+    quantity: str,
+    actual: np.ndarray,
+    expected: np.ndarray,
+    layout: Layout,
+    steps: range,
+    hyper: Hyper,
+    formats: Formats | None,
+) -> list[Measured]:
+    """As `measure_batch`, each parameter in the format that holds the numbers of both sides exactly."""
+    if formats is None or formats.alike:
+        return measure_batch(quantity, actual, expected, layout, steps, hyper)
+    found = []
+    for (parameter, place), one, other in zip(layout.slices(), formats.actual, formats.expected, strict=True):
+        format = widest((one, other))
+        left, right = in_format(actual[:, place], format), in_format(expected[:, place], format)
+        dtype = "" if format is formats.usual else format.name
+        lr_at = hyper.of(parameter.name).lr_at
+        found.append(label_metrics(quantity, parameter.name, measure(left, right), left, right, steps, lr_at, dtype))
+    return found
 
 
 def measure_standstill(
@@ -93,10 +134,11 @@ def measure_standstill(
     layout: Layout,
     step: int,
     hyper: Hyper,
+    formats: Formats | None = None,
 ) -> list[Measured]:
     """Measure an optimizer that never steps against a last state (layout.size,): initial weights, moments 0."""
     still = initial if quantity == "w" else np.broadcast_to(np.zeros(1, last.dtype), last.shape)
-    return measure_batch(quantity, still[None], last[None], layout, range(step, step + 1), hyper)
+    return measure_apart(quantity, still[None], last[None], layout, range(step, step + 1), hyper, formats)
 
 
 def _in_steps(quantity: str, max_abs: np.ndarray, steps: range, lr_at: Callable[[int], float]) -> np.ndarray:

@@ -40,7 +40,7 @@ def partings_of(distances: Sequence[Distance], dtype: str, hyper: Hyper) -> tupl
 
 
 def _parting(quantity: str, first: First, dtype: str, hyper: Hyper) -> Parting:
-    format = format_named(dtype)
+    format = format_named(first.dtype or dtype)
     sides = [np.array([[float.fromhex(value)]]).astype(format.dtype) for value in (first.actual, first.expected)]
     metrics = measure(*sides)
     difference = float(metrics.max_abs[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from parity.core.hyper import Hyper, Numbers
 from parity.core.layout import Layout, Parameter
 from parity.core.stages import stages_from_json, stages_to_json
 from parity.core.state import QUANTITIES
-from parity.numerics.formats import Format, format_named
+from parity.numerics.formats import Format, format_named, formats_in, widest
 
 SCHEMA = 2
 HEADER = "trace.json"
@@ -28,8 +29,9 @@ class Trace:
     """The orbit of one implementation on one case in one dtype.
 
     folder: holds trace.json and w.npy, m.npy, v.npy (vmax.npy), each of shape (steps + 1, size),
-    row 0 the initial state, unsigned integer bits of the dtype's width. case, case_digest,
+    row 0 the initial state, unsigned integer bits. case, case_digest,
     input_digest: the question; two traces can be compared where the input digests are equal.
+    formats: by quantity, that of each parameter; a file has the width of the one that holds them all exactly.
     digests: per quantity, one per row. environment: of the process that made it.
     """
 
@@ -39,6 +41,7 @@ class Trace:
     input_digest: str
     implementation: str
     format: Format
+    formats: Mapping[str, tuple[Format, ...]]
     hyper: Hyper
     layout: Layout
     steps: int
@@ -50,9 +53,13 @@ class Trace:
         """Those that are stored, in the order in which a step computes them."""
         return tuple(quantity for quantity in QUANTITIES if quantity in self.digests)
 
+    def stored(self, quantity: str) -> Format:
+        """In which the rows of a quantity stand."""
+        return widest(self.formats[quantity])
+
     def array(self, quantity: str) -> np.ndarray:
-        """(steps + 1, size) in the trace's dtype, memory-mapped, read-only."""
-        return open_rows(self.folder, quantity, "r").view(self.format.dtype)
+        """(steps + 1, size) in the format in which they are stored, memory-mapped, read-only."""
+        return open_rows(self.folder, quantity, "r").view(self.stored(quantity).dtype)
 
 
 def hyper_to_json(hyper: Hyper) -> dict[str, Any]:
@@ -97,13 +104,14 @@ def layout_to_json(layout: Layout) -> list[dict[str, Any]]:
     """Names, shapes and offsets of a row's parameters."""
     return [
         {"name": parameter.name, "shape": list(parameter.shape), "offset": place.start}
+        | ({"dtype": parameter.dtype} if parameter.dtype else {})
         for parameter, place in layout.slices()
     ]
 
 
 def layout_from_json(fields: list[dict[str, Any]]) -> Layout:
     """The inverse of layout_to_json."""
-    return Layout(tuple(Parameter(field["name"], tuple(field["shape"])) for field in fields))
+    return Layout(tuple(Parameter(field["name"], tuple(field["shape"]), field.get("dtype", "")) for field in fields))
 
 
 def create_rows(folder: Path, quantity: str, rows: int, layout: Layout, format: Format) -> np.ndarray:
@@ -134,8 +142,12 @@ def write_header(
     steps: int,
     quantities: tuple[str, ...],
     environment: dict[str, Any],
+    formats: Mapping[str, Sequence[str]] | None = None,
 ) -> Trace:
-    """Digest the rows that are there and seal the folder with trace.json, its own digest in it."""
+    """Digest the rows that are there and seal the folder with trace.json, its own digest in it.
+
+    formats: of each parameter, for the quantities that are not in the format of the weights.
+    """
     digests = {quantity: row_digests(open_rows(folder, quantity, "r")) for quantity in quantities}
     header = {
         "schema": SCHEMA,
@@ -147,6 +159,7 @@ def write_header(
         "hyper": hyper_to_json(hyper),
         "parameters": layout_to_json(layout),
         "steps": steps,
+        **({"formats": {quantity: list(names) for quantity, names in formats.items()}} if formats else {}),
         "digests": digests,
         "environment": environment,
     }
@@ -199,15 +212,18 @@ def read_trace(folder: Path) -> Trace:
 
 
 def _trace(folder: Path, header: dict[str, Any]) -> Trace:
+    format, layout = format_named(header["dtype"]), layout_from_json(header["parameters"])
+    wider = {name: tuple(map(format_named, own)) for name, own in header.get("formats", {}).items()}
     return Trace(
         folder=folder,
         case=str(header["case"]),
         case_digest=str(header["case_digest"]),
         input_digest=str(header["input_digest"]),
         implementation=str(header["implementation"]),
-        format=format_named(header["dtype"]),
+        format=format,
+        formats={quantity: wider.get(quantity, formats_in(layout, format)) for quantity in header["digests"]},
         hyper=hyper_from_json(header["hyper"]),
-        layout=layout_from_json(header["parameters"]),
+        layout=layout,
         steps=int(header["steps"]),
         digests={quantity: tuple(digests) for quantity, digests in header["digests"].items()},
         environment=dict(header["environment"]),
@@ -216,15 +232,15 @@ def _trace(folder: Path, header: dict[str, Any]) -> Trace:
 
 def _check_rows(trace: Trace, quantity: str) -> None:
     path = trace.folder / f"{quantity}.npy"
-    shape = (trace.steps + 1, trace.layout.size)
+    shape, unsigned = (trace.steps + 1, trace.layout.size), trace.stored(quantity).unsigned
     try:
         rows = open_rows(trace.folder, quantity, "r")
     except FileNotFoundError:
         raise ParityError(f"{path}: missing, though {HEADER} lists it") from None
     except Exception as error:  # An altered header leads NumPy into its tokenizer: errors of any kind.
         raise ParityError(f"{path}: truncated or altered ({' '.join(str(error).split())})") from None
-    if rows.shape != shape or rows.dtype != trace.format.unsigned:
-        raise ParityError(f"{path}: {rows.dtype} {rows.shape} where {trace.format.unsigned} {shape} was written")
+    if rows.shape != shape or rows.dtype != unsigned:
+        raise ParityError(f"{path}: {rows.dtype} {rows.shape} where {unsigned} {shape} was written")
     if len(trace.digests[quantity]) != trace.steps + 1:
         raise ParityError(
             f"{trace.folder / HEADER}: {len(trace.digests[quantity])} digests of {quantity}, {trace.steps + 1} expected"

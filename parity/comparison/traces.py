@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.case.expectation import Expectation, Kind
 from parity.comparison.distance import Distance, Reach, fold, reach_of
-from parity.comparison.divergence import Label, measure_batch, measure_standstill, schema, to_table
+from parity.comparison.divergence import Formats, Label, measure_apart, measure_standstill, schema, to_table
 from parity.comparison.trace import Trace
 from parity.comparison.verdict import Verdict, judge, judge_failure
 from parity.core.shown import Shown
@@ -55,7 +55,8 @@ def compare_traces(actual: Trace, expected: Trace, expectation: Expectation | No
         rows = slice(steps.start, steps.stop)
         for quantity in quantities:
             ours, theirs = actual.array(quantity)[rows], expected.array(quantity)[rows]
-            measured = measure_batch(quantity, ours, theirs, expected.layout, steps, expected.hyper)
+            formats = Formats(actual.formats[quantity], expected.formats[quantity], expected.format)
+            measured = measure_apart(quantity, ours, theirs, expected.layout, steps, expected.hyper, formats)
             fold(measured, distances)
             tables.append(to_table(label, measured))
     verdict = judge(
@@ -92,11 +93,11 @@ def why_not_comparable(actual: Trace, expected: Trace) -> str:
 
 
 def _told(trace: Trace) -> str:
-    return ", ".join(f"{parameter.name}{list(parameter.shape)}" for parameter in trace.layout.parameters)
+    return ", ".join(f"{one.name}{list(one.shape)}{one.dtype and ' ' + one.dtype}" for one in trace.layout.parameters)
 
 
 def _batches(trace: Trace) -> Iterator[range]:
-    batch = max(1, BATCH_BYTES // max(1, trace.layout.size * trace.format.dtype.itemsize))
+    batch = max(1, BATCH_BYTES // max(1, trace.layout.size * trace.stored("w").dtype.itemsize))
     for first in range(1, trace.steps + 1, batch):
         yield range(first, min(first + batch, trace.steps + 1))
 
@@ -107,12 +108,20 @@ def _reaches(trace: Trace) -> tuple[Reach, ...]:
     for quantity in trace.quantities:
         last = trace.array(quantity)[-1]
         fold(
-            measure_standstill(quantity, initial, last, trace.layout, trace.steps, trace.hyper),
+            measure_standstill(
+                quantity,
+                initial,
+                last,
+                trace.layout,
+                trace.steps,
+                trace.hyper,
+                Formats(trace.formats[quantity], trace.formats[quantity], trace.format),
+            ),
             distances,
         )
     return tuple(map(reach_of, distances.values()))
 
 
 def _moved(trace: Trace) -> bool:
-    bits = trace.array("w").view(trace.format.unsigned)
+    bits = trace.array("w").view(trace.stored("w").unsigned)
     return any(bool(np.any(row != bits[0])) for row in bits[1:])

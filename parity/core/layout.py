@@ -11,10 +11,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A named tensor; shape () is 0-d, a 0 in the shape is an empty tensor."""
+    """A named tensor; shape () is 0-d, a 0 in the shape is an empty tensor; dtype: its own, empty for the case's."""
 
     name: str
     shape: tuple[int, ...]
+    dtype: str = ""
 
     @property
     def size(self) -> int:
@@ -32,6 +33,11 @@ class Layout:
     def size(self) -> int:
         """Elements of one row."""
         return sum(parameter.size for parameter in self.parameters)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether any parameter has a dtype of its own."""
+        return any(one.dtype for one in self.parameters)
 
     def slices(self) -> Iterator[tuple[Parameter, slice]]:
         """Every parameter with its place in a row."""

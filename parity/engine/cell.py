@@ -15,7 +15,7 @@ import numpy as np
 from parity.case.case import DEFAULT, Case
 from parity.case.gradients import fill_gradients, fill_start, fill_weights
 from parity.comparison.distance import Distance, fold
-from parity.comparison.divergence import Label, Measured, label_metrics, to_table
+from parity.comparison.divergence import Formats, Label, Measured, label_metrics, measure_apart, to_table
 from parity.comparison.metrics import measure_pairs
 from parity.comparison.trace import create_rows, hyper_to_json, layout_to_json
 from parity.core.digest import DIGEST_CHARACTERS
@@ -30,7 +30,7 @@ from parity.engine.result import CellResult, Failure, PairResult
 from parity.engine.tables import TableWriter
 from parity.engine.window import Window, plan_window
 from parity.engine.workers import Workers
-from parity.numerics.formats import Format, format_named
+from parity.numerics.formats import Format, format_named, row_format, widest
 
 
 @dataclass
@@ -103,7 +103,8 @@ class _Attempt:
         self.case: Case = cell.case
         self.format: Format = format_named(cell.dtype)
         self.layout: Layout = cell.case.layout()
-        row_bytes = self.layout.size * self.format.dtype.itemsize
+        self.stored: Format = row_format(self.layout, self.format)
+        row_bytes = self.layout.size * self.stored.dtype.itemsize
         self.window: Window = plan_window(self.case.steps, row_bytes, traces is not None, self.case.restart)
         self.scratch = scratch
         self.counts: np.ndarray | None = None
@@ -121,8 +122,8 @@ class _Attempt:
 
     def run(self, key: str, writer: TableWriter) -> CellResult:
         """All steps, batch by batch; a batch is compared while the next is made where memory allows."""
-        weights = create_rows(self.input, WEIGHTS, 1, self.layout, self.format)
-        gradients = create_rows(self.input, GRADIENTS, self.window.rows, self.layout, self.format)
+        weights = create_rows(self.input, WEIGHTS, 1, self.layout, self.stored)
+        gradients = create_rows(self.input, GRADIENTS, self.window.rows, self.layout, self.stored)
         fill_weights(self.case, self.format, weights[0])
         self.input_digest.update(weights[0].data)
         if self.case.begun:
@@ -147,7 +148,7 @@ class _Attempt:
 
     def _fill_start(self) -> None:
         moments = ("m", "v", "vmax")
-        rows = {name: create_rows(self.input, name, 1, self.layout, self.format)[0] for name in moments}
+        rows = {name: create_rows(self.input, name, 1, self.layout, self.stored)[0] for name in moments}
         self.counts = fill_start(self.case, self.format, rows)
         for row in rows.values():
             self.input_digest.update(row.data)
@@ -216,6 +217,13 @@ class _Attempt:
         places = [place for _, place in self.layout.slices()]
         for quantity in QUANTITIES:
             chosen = [number for number, pair in enumerate(pairs) if quantity in self._shared(pair)]
+            for number in [number for number in chosen if not self._formats(pairs[number], quantity).alike]:
+                chosen.remove(number)
+                pair = pairs[number]
+                measured[number] += measure_apart(
+                    quantity, self._rows(pair.actual, quantity, rows), self._rows(pair.expected, quantity, rows),
+                    self.layout, batch, self._hyper(pair), self._formats(pair, quantity),
+                )  # fmt: skip
             names = list(
                 dict.fromkeys(name for number in chosen for name in (pairs[number].actual, pairs[number].expected))
             )
@@ -239,8 +247,17 @@ class _Attempt:
         actual, expected = self.convoy.members[pair.actual], self.convoy.members[pair.expected]
         return [one for one in QUANTITIES if one in actual.quantities and one in expected.quantities]
 
+    def _formats(self, pair: _Pair, quantity: str) -> Formats:
+        actual, expected = (
+            self.convoy.members[name].formats_of(quantity, self.layout, self.format)
+            for name in (pair.actual, pair.expected)
+        )
+        return Formats(actual, expected, self.format)
+
     def _rows(self, name: str, quantity: str, rows: slice) -> np.ndarray:
-        return self.convoy.members[name].rows[quantity][rows].view(self.format.dtype)
+        member = self.convoy.members[name]
+        stored = widest(member.formats_of(quantity, self.layout, self.format))
+        return member.rows[quantity][rows].view(stored.dtype)
 
     def _result(self, key: str, initial: np.ndarray, rows: int) -> CellResult:
         digest = self.input_digest.hexdigest()[:DIGEST_CHARACTERS]

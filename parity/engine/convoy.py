@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parity.comparison.trace import create_rows
+from parity.comparison.trace import create_rows, open_rows
 from parity.core.environment import MACHINE
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
@@ -20,7 +20,7 @@ from parity.engine.protocol import PROGRESS, SKIPPING_KINDS
 from parity.engine.result import Failure
 from parity.engine.window import Window
 from parity.engine.workers import Worker, Workers
-from parity.numerics.formats import Format
+from parity.numerics.formats import Format, format_named, formats_in, row_format, widest
 
 Message = dict[str, Any]
 
@@ -38,7 +38,7 @@ class Participant:
     """An implementation on its way: where its rows are, what it was asked last, how far it came.
 
     stored: (1,), the last step whose state is stored, written by the worker. done: the last step it
-    has answered for.
+    has answered for. formats: of every parameter, for the quantities that are not as wide as the weights.
     """
 
     number: int
@@ -50,6 +50,24 @@ class Participant:
     quantities: tuple[str, ...] = ()
     moved: bool = False
     done: int = 0
+    formats: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def formats_of(self, quantity: str, layout: Layout, format: Format) -> tuple[Format, ...]:
+        """Of every parameter."""
+        if quantity in self.formats:
+            return tuple(map(format_named, self.formats[quantity]))
+        return formats_in(layout, format)
+
+    def widen(self, formats: Mapping[str, Sequence[str]]) -> None:
+        """Take note of what is wider than the weights, and look at the rows that the worker has put in their place."""
+        for quantity, names in formats.items():
+            before = self.formats.get(quantity, names)
+            self.formats[quantity] = tuple(
+                widest(map(format_named, both)).name for both in zip(before, names, strict=True)
+            )
+            rows = open_rows(self.folder, quantity, "r+")
+            if rows.dtype != self.rows[quantity].dtype:
+                self.rows[quantity] = rows
 
 
 def participant_in(
@@ -57,10 +75,11 @@ def participant_in(
 ) -> Participant:
     """A participant with a folder of its own under `root`, its rows still zero bits."""
     folder = root / candidate.name
-    rows = {quantity: create_rows(folder, quantity, window.rows, layout, format) for quantity in QUANTITIES}
+    stored = row_format(layout, format)
+    rows = {quantity: create_rows(folder, quantity, window.rows, layout, stored) for quantity in QUANTITIES}
     path = folder / f"{PROGRESS}.npy"
-    stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint64, shape=(1,))
-    return Participant(number, candidate, folder, rows, stored)
+    progress = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint64, shape=(1,))
+    return Participant(number, candidate, folder, rows, progress)
 
 
 class Convoy:
@@ -135,6 +154,7 @@ class Convoy:
                 self._fail(name, answer["kind"], answer["reason"], answer.get("traceback", ""))
             elif "step" in answer:
                 participant.quantities, participant.done = tuple(answer["quantities"]), answer["step"]
+                participant.widen(answer.get("formats", {}))
             elif MACHINE in answer:
                 home = participant.candidate.home
                 self.environments[home] = {**self.environments[home], MACHINE: answer[MACHINE]}

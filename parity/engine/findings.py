@@ -80,10 +80,12 @@ def find(results: Sequence[CellResult], judged: Sequence[Judged], powers: Sequen
         *_broken_claims(results),
         *_other_formulas(results, judged),
         *_standing_still(results),
+        *_lost_updates(results),
         *_nonfinite(results),
         *_blind(judged),
         *_weak(powers),
         *_different_hyperparameters(results),
+        *_different_dtypes(results),
         *_failures(results),
         *_unseen_machines(results),
     ]
@@ -184,6 +186,41 @@ def _standing_still(results: Iterable[CellResult]) -> Iterable[Finding]:
         )
 
 
+LEAST_LOST = 0.01
+"""Share of the updates from which on it is told that they are lost."""
+
+MANY_LOST = 0.1
+"""Share from which on that is a warning."""
+
+
+def _lost_updates(results: Iterable[CellResult]) -> Iterable[Finding]:
+    """Exact updates that are not zero and move no weight, as they are smaller than what its dtype can tell apart."""
+    found: dict[str, dict[str, list[tuple[float, str, Held]]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        for one in result.account.held:
+            if one.lost >= LEAST_LOST * max(one.updates, 1):
+                found[result.dtype][one.implementation].append((one.lost / one.updates, result.case, one))
+    for dtype, names in found.items():
+        lost = sum(one.lost for held in names.values() for _, _, one in held)
+        share = lost / sum(one.updates for held in names.values() for _, _, one in held)
+        places = {case: max(part for held in names.values() for part, one, _ in held if one == case)
+                  for held in names.values() for _, case, _ in held}  # fmt: skip
+        worst = sorted(places, key=lambda case: -places[case])
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name, held in names.items():
+            part = sum(one.lost for _, _, one in held) / sum(one.updates for _, _, one in held)
+            alike[f"{part:.0%}"].append(name)
+        told = "; ".join(f"{part}: {', '.join(sharing)}" for part, sharing in alike.items())
+        yield Finding(
+            Severity.WARNING if share >= MANY_LOST else Severity.NOTE,
+            ", ".join(names),
+            f"{share:.0%} of the updates in {dtype} were lost to rounding",
+            f"The exact update is not zero, and the weight did not move, in {len(places)} case(s), most in {worst[0]} "
+            f"({places[worst[0]]:.0%}). {told}.",
+            tuple(f"{case} {dtype}" for case in worst),
+        )
+
+
 def _nonfinite(results: Iterable[CellResult]) -> Iterable[Finding]:
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     for result in results:
@@ -281,6 +318,36 @@ def _different_hyperparameters(results: Iterable[CellResult]) -> Iterable[Findin
                     tuple(f"{result.case} {dtype}" for dtype in FORMATS if _has(results, result.case, dtype)),
                     Topic.DEFAULTS,
                 )
+
+
+def _different_dtypes(results: Iterable[CellResult]) -> Iterable[Finding]:
+    """Moments that some keep in a wider dtype than others; they were compared in the wider one."""
+    seen: dict[tuple[str, str, tuple[tuple[str, tuple[str, ...]], ...]], list[str]] = defaultdict(list)
+    for result in results:
+        for quantity in ("m", "v", "vmax"):
+            shown = [outcome for outcome in result.outcomes if quantity in outcome.quantities]
+            own = next((outcome.formats.get("w", {}) for outcome in shown), {})
+            kept: dict[str, list[str]] = defaultdict(list)
+            for outcome in shown:
+                formats = {**own, **outcome.formats.get(quantity, {})}
+                told = sorted({*formats.values()} | ({result.dtype} if len(formats) < result.parameters else set()))
+                kept[" and ".join(told)].append(outcome.name)
+            if len(kept) > 1:
+                groups = tuple((dtype, tuple(names)) for dtype, names in sorted(kept.items()))
+                seen[result.case, result.dtype, groups].append(quantity)
+    told_once: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for (case, dtype, groups), quantities in seen.items():
+        what = f"{' and '.join(quantities)} {'are' if len(quantities) > 1 else 'is'}"
+        named = " and ".join(f"{kept} in {', '.join(names)}" for kept, names in groups)
+        told_once[f"{what} {named}", ", ".join(name for _, names in groups for name in names)][f"{case} {dtype}"] = None
+    for (title, names), where in told_once.items():
+        yield Finding(
+            Severity.NOTE,
+            names,
+            title,
+            "They were compared in the wider dtype, which holds both exactly.",
+            tuple(where),
+        )
 
 
 def _by_value(outcomes: Iterable[Outcome], name: str) -> dict[float, list[str]]:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.comparison.trace import open_rows
+from parity.comparison.trace import create_rows, open_rows
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
-from parity.core.layout import Layout
+from parity.core.layout import Layout, Parameter
 from parity.core.state import QUANTITIES, Arrays, State
 from parity.engine.protocol import GRADIENTS, PROGRESS, WEIGHTS
 from parity.engine.window import Window
 from parity.implementations.implementation import WHOLE, Implementation, Leg
-from parity.numerics.formats import Format
+from parity.numerics.formats import FORMATS, Format, format_named, formats_in, in_format, numbers, row_format, widest
 
 MOMENTS = ("m", "v", "vmax")
 
@@ -32,7 +32,8 @@ class Orbit:
     trusted: the implementation is parity's own, whose tests show that it leaves its inputs alone;
     a plug-in's inputs are private copies, held against the originals after every step. counts: how many steps each
     parameter has counted before the first, None where the case begins with none. leg: which part of the orbit, and
-    last, its last step; what takes no leg is handed its state over as a start.
+    last, its last step; what takes no leg is handed its state over as a start. wider: dtypes of the parameters, for
+    moments that are wider than the weights.
     """
 
     def __init__(
@@ -53,6 +54,11 @@ class Orbit:
         self.format, self.layout, self.window = format, layout, window
         self.trusted = trusted
         self.quantities: tuple[str, ...] | None = None
+        self.wider: dict[str, list[str]] = {}
+        self._own = formats_in(layout, format)
+        self._stored = row_format(layout, format)
+        self._formats: dict[str, tuple[Format, ...]] = {"w": self._own}
+        self._output = output
         self._leg, self._last = leg, last or window.steps
         self.states: Iterator[State] = iter(())
         self._step = leg.first - 1
@@ -144,19 +150,32 @@ class Orbit:
         if self.quantities is None or not {"m", "v"} <= set(self.quantities):
             raise Unsupported("it hides m or v, and takes no leg: what it holds cannot be handed over")
         row = self.window.row(self._last)
-        np.savez(folder / HANDED_OVER, **{quantity: self._rows[quantity][row] for quantity in self.quantities},
-                 steps=np.array(list(steps.values()), np.int64))  # fmt: skip
+        formats = {quantity: widest(self._formats[quantity]) for quantity in self.quantities}
+        kept = {one: in_format(self._row(one, row), format).view(format.unsigned) for one, format in formats.items()}
+        kept["steps"] = np.array(list(steps.values()), np.int64)
+        kept["formats"] = np.array([[one.name for one in self._formats[each]] for each in self.quantities])
+        np.savez(folder / HANDED_OVER, allow_pickle=False, **kept)
 
     def _handed_over(self, folder: Path) -> State:
         with np.load(folder / HANDED_OVER, allow_pickle=False) as kept:
-            states = {quantity: self._views(kept[quantity]) for quantity in QUANTITIES if quantity in kept}
+            shown = [quantity for quantity in QUANTITIES if quantity in kept]
+            formats = {
+                one: tuple(map(format_named, row)) for one, row in zip(shown, kept["formats"].tolist(), strict=True)
+            }
+            states = {quantity: self._views(kept[quantity], formats[quantity]) for quantity in shown}
             steps = dict(zip(self._counts, kept["steps"].tolist(), strict=True))
         return State(**states, steps=steps)
 
-    def _views(self, bits: np.ndarray) -> dict[str, np.ndarray]:
-        row = bits.view(self.format.dtype)
+    def _views(self, bits: np.ndarray, formats: tuple[Format, ...] | None = None) -> dict[str, np.ndarray]:
+        """Parameters of a row, each in its own format, where another is not given."""
+        own = formats or self._own
+        row = bits.view(widest(own).dtype)
         row.flags.writeable = False
-        return self.layout.views(row)
+        found = self.layout.views(row)
+        for parameter, format in zip(self.layout.parameters, own, strict=True):
+            found[parameter.name] = in_format(found[parameter.name], format)
+            found[parameter.name].flags.writeable = False
+        return found
 
     def _sequence(self) -> Iterator[dict[str, np.ndarray | None]]:
         for step in range(self._leg.first, self._last + 1):
@@ -182,18 +201,18 @@ class Orbit:
             self.quantities = shown
         elif shown != self.quantities:
             raise ContractBroken(f"shows {', '.join(shown)} where it showed {', '.join(self.quantities)} before")
-        for quantity in shown:
+        # The weights first: where they are of a wrong dtype, nobody wanted moments to be wide.
+        for quantity in reversed(shown):
             self._copy(quantity, getattr(state, quantity))
         self._steps = state.steps if state.steps is None else dict(state.steps)
 
     def _copy(self, quantity: str, arrays: Arrays) -> None:
-        target = self._rows[quantity][self.window.row(self._step)]
         if not isinstance(arrays, Mapping):
             raise ContractBroken(f"{quantity} is a {type(arrays).__name__}, not a dict of arrays by parameter name")
         surplus = sorted(set(arrays) - {parameter.name for parameter in self.layout.parameters})
         if surplus:
             raise ContractBroken(f"{quantity} has {surplus[0]!r}, which is no parameter of the case")
-        for parameter, place in self.layout.slices():
+        for parameter in self.layout.parameters:
             if parameter.name not in arrays:
                 raise ContractBroken(f"{quantity} lacks the parameter {parameter.name!r}")
             array = arrays[parameter.name]
@@ -201,14 +220,50 @@ class Orbit:
                 kind = type(array)
                 mend = ": .detach().numpy() is one" if kind.__module__ == "torch" else ": numpy.asarray makes one"
                 raise ContractBroken(f"{quantity}[{parameter.name!r}] is a {kind.__name__}, not a NumPy array{mend}")
-            if array.dtype != self.format.dtype:
-                told = f"{quantity}[{parameter.name!r}] is {array.dtype.name}, the case runs in {self.format.name}"
-                raise ContractBroken(f"{told}: {_promotion(array.dtype, self.format)}")
             if array.shape != parameter.shape:
                 raise ContractBroken(
                     f"{quantity}[{parameter.name!r}] has shape {array.shape}, the case has {parameter.shape}"
                 )
-            target[place].reshape(parameter.shape).view(self.format.dtype)[...] = array
+        formats = self._formats.get(quantity)
+        if formats is None:
+            formats = self._formats[quantity] = self._shown_in(quantity, arrays)
+        row = self._row(quantity, self.window.row(self._step))
+        for (parameter, place), format, own in zip(self.layout.slices(), formats, self._own, strict=True):
+            array = arrays[parameter.name]
+            if array.dtype != format.dtype:
+                raise ContractBroken(self._other_dtype(quantity, parameter, array.dtype, format, own))
+            row[place].reshape(parameter.shape)[...] = array
+
+    def _row(self, quantity: str, place: int) -> np.ndarray:
+        """A row of numbers as it is stored; another leg may have shown what is wider."""
+        return numbers(self._rows[quantity][place], widest(self._formats[quantity]))
+
+    def _other_dtype(
+        self, quantity: str, parameter: Parameter, found: np.dtype[np.generic], expected: Format, own: Format
+    ) -> str:
+        told = f"{quantity}[{parameter.name!r}] is {found.name}"
+        if expected is not own:
+            return f"{told} where it was {expected.name} before"
+        asked = f"{parameter.name!r} is {own.name}" if parameter.dtype else f"the case runs in {own.name}"
+        return f"{told}, {asked}: {_promotion(found, own)}"
+
+    def _shown_in(self, quantity: str, arrays: Arrays) -> tuple[Format, ...]:
+        """The formats of moments, each at least that of its weights; rows that are too narrow are put aside."""
+        found = []
+        for parameter, own in zip(self.layout.parameters, self._own, strict=True):
+            format = FORMATS.get(arrays[parameter.name].dtype.name, own)
+            found.append(format if widest((format, own)) is format else own)
+        formats, rows = tuple(found), self._rows[quantity]
+        if formats != self._own:
+            self.wider[quantity] = [one.name for one in formats]
+        if widest(formats).dtype.itemsize > rows.itemsize:
+            # Whoever has mapped the file keeps what it was.
+            (self._output / f"{quantity}.npy").unlink()
+            made = create_rows(self._output, quantity, len(rows), self.layout, widest(formats))
+            if self.window.kept:
+                made[0].view(widest(formats).dtype)[...] = rows[0].view(self._stored.dtype)
+            self._rows[quantity] = made
+        return formats
 
     def _check_inputs(self) -> None:
         row = self.window.row(self._step)

@@ -9,8 +9,8 @@ files (`.npy`, integer bits). Requests, by their ``op``:
 ``describe``: ``target``
     -> name, dtypes, needs, missing (needs that are not met), convention, defaults (hex floats), square_root (whether it
     can be asked for its framework's)
-``start``: ``run`` (an id), ``target``, ``dtype``, ``parameters`` (name, shape, offset), ``hyper``
-    (hex floats), ``steps``, ``batch``, ``rows``, ``input`` (folder with weights.npy and
+``start``: ``run`` (an id), ``target``, ``dtype``, ``parameters`` (name, shape, offset; ``dtype`` where it
+    has its own), ``hyper`` (hex floats), ``steps``, ``batch``, ``rows``, ``input`` (folder with weights.npy and
     gradients.npy), ``output`` (folder with w.npy, m.npy, v.npy, vmax.npy, progress.npy,
     and average.npy where the case asks for one that overwrites nothing, into which
     the worker writes the last step that is stored: the engine reads it where the process dies)
@@ -18,7 +18,9 @@ files (`.npy`, integer bits). Requests, by their ``op``:
     parameter), and m.npy, v.npy, vmax.npy in `input`. Where this is a part of an orbit between two restarts: ``first``
     and ``last`` (1-based steps), ``load`` and ``save`` (folders; see `parity.implementations.implementation.Leg`)
 ``advance``: ``run``, ``until`` (1-based step), ``none`` (step -> names whose gradient is None)
-    -> ``{"ok": true, "step": until, "quantities": [...]}`` once the rows of all steps are written
+    -> ``{"ok": true, "step": until, "quantities": [...]}`` once the rows of all steps are written; with ``formats``
+    (quantity -> dtype of every parameter) where moments are wider than the weights: the worker has then put a wider
+    file in the place of that quantity's
 ``finish``: ``run`` -> ``{"ok": true, "machine": {...}}`` where the implementation ends with its gradients, and has
     saved its state; machine: the instruction sets and threads of the frameworks that it has loaded
 ``drop``: ``run`` -> ``{"ok": true}``; forget a run

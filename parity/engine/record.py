@@ -256,7 +256,13 @@ def _with_distances(run: Run, found: Mapping[tuple[str, str, str, str], tuple[Di
         replace(
             cell,
             pairs=tuple(
-                replace(one, distances=found.get((cell.case, cell.dtype, one.actual, one.expected), ()))
+                replace(
+                    one,
+                    distances=tuple(
+                        each.compared_in(cell.compared_in(one, each.quantity))
+                        for each in found.get((cell.case, cell.dtype, one.actual, one.expected), ())
+                    ),
+                )
                 for one in cell.pairs
             ),
         )

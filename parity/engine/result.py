@@ -11,6 +11,7 @@ from parity.comparison.distance import Distance, Reach
 from parity.comparison.verdict import Verdict, judge, judge_failure
 from parity.core.state import QUANTITIES
 from parity.engine.protocol import SKIPPING_KINDS
+from parity.numerics.formats import format_named, widest
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Outcome:
     hyper: what it was asked for, as hex floats. quantities: those it shows. moved: whether a weight
     ever left its initial value. nonfinite: NaN or inf elements in its last state. digests: of the
     bits of its last state, by quantity. reaches: of its last state, by quantity. failure: None where
-    it ran to the end.
+    it ran to the end. formats: by quantity and parameter, where it is not the cell's dtype.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Outcome:
     digests: dict[str, str]
     reaches: tuple[Reach, ...]
     failure: Failure | None
+    formats: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Held:
     difference. error_ulp: root of the mean square error of w after the last step, in ULP, against the exact Adam of
     its own convention. replaced: elements in which a claimed twin differed that another took the place of. machine:
     the instruction set and threads in force. unconfirmed: why nobody has confirmed the claim there; empty where it was.
+    updates: steps times elements in which the exact update is not 0; lost: those in which the weight did not move.
     """
 
     implementation: str
@@ -93,6 +96,8 @@ class Held:
     replaced: int = 0
     machine: str = ""
     unconfirmed: str = ""
+    updates: int = 0
+    lost: int = 0
 
     @property
     def broken(self) -> int:
@@ -160,6 +165,13 @@ class CellResult:
     def outcome(self, name: str) -> Outcome:
         """That of an implementation by name."""
         return next(outcome for outcome in self.outcomes if outcome.name == name)
+
+    def compared_in(self, pair: PairResult, quantity: str) -> dict[str, str]:
+        """The dtype in which parameters of a pair are compared, where it is not the cell's: the wider of both sides."""
+        sides = [self.outcome(name).formats.get(quantity, {}) for name in (pair.actual, pair.expected)]
+        names = dict.fromkeys(name for side in sides for name in side)
+        wider = {name: widest(format_named(side.get(name, self.dtype)) for side in sides).name for name in names}
+        return {name: dtype for name, dtype in wider.items() if dtype != self.dtype}
 
     @property
     def compared(self) -> int:

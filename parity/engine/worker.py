@@ -189,7 +189,11 @@ def _advance(orbit: Orbit, message: Message) -> Message:
         orbit.advance(message["until"], message["none"])
     except ContractBroken as error:
         raise _placed(error, orbit.states) from error
-    return {"step": message["until"], "quantities": list(orbit.quantities or ())}
+    return {
+        "step": message["until"],
+        "quantities": list(orbit.quantities or ()),
+        **({"formats": orbit.wider} if orbit.wider else {}),
+    }
 
 
 def _finish(orbit: Orbit) -> Message:

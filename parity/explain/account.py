@@ -117,6 +117,8 @@ def _holding(side: Told, error: float) -> Held:
         side.broken,
         side.machine,
         side.unconfirmed,
+        side.updates,
+        side.lost,
     )
 
 

@@ -27,11 +27,11 @@ from parity.explain.ladder import Climb, Rung, ladders
 from parity.explain.libraries import Libraries
 from parity.explain.noise import Noise, noise
 from parity.explain.running import in_steps, units_of
-from parity.explain.split import PairSplit, Question, Series, quantities_of, split
+from parity.explain.split import PairSplit, Question, Series, Updates, quantities_of, split
 from parity.explain.spread import spreads
 from parity.explain.standing import Standing, standing_of
 from parity.implementations.registry import check_target, shipped_implementations
-from parity.numerics.formats import FORMATS
+from parity.numerics.formats import FORMATS, in_format, widest
 
 OnFailure = Callable[[str, str, Failure], None]
 """Called with an implementation, the case and dtype, and why it did not come to its end there."""
@@ -67,7 +67,8 @@ def explain_cell(
         name: noise(standings[name].adam, inputs, {worst[pair] for pair in deeper if pair[1] == name})
         for name in dict.fromkeys(expected for _, expected in deeper)
     }
-    climbed = [pair for pair in deeper if standings[pair[0]].known and standings[pair[1]].known]
+    climbed = [pair for pair in deeper if all(standings[name].known and not standings[name].adam.others
+                                              for name in pair)]  # fmt: skip
     rungs = dict(zip(climbed, ladders([Climb(standings[a].adam, standings[b].adam, traces[b]) for a, b in climbed],
                                       inputs), strict=True))  # fmt: skip
     return tuple(
@@ -160,12 +161,23 @@ class _Parted:
     @property
     def differs(self) -> bool:
         one, other = self.actual.trace, self.expected.trace
-        return any(one.digests[name] != other.digests[name] for name in one.quantities if name in other.quantities)
+        return any(_differs(one, other, name) for name in one.quantities if name in other.quantities)
 
     @property
     def worst(self) -> int:
         """The step after which they are furthest apart."""
         return int(np.argmax(self.apart)) + 1
+
+
+def _differs(one: Trace, other: Trace, quantity: str) -> bool:
+    """Whether a number does; rows of two widths have other digests in any case."""
+    if one.digests[quantity] == other.digests[quantity]:
+        return False
+    if one.stored(quantity) is other.stored(quantity):
+        return True
+    wide = widest((one.stored(quantity), other.stored(quantity)))
+    rows = zip(one.array(quantity), other.array(quantity), strict=True)
+    return any(not np.array_equal(in_format(left, wide), in_format(right, wide)) for left, right in rows)
 
 
 def _apart(actual: Trace, expected: Trace) -> np.ndarray:
@@ -201,8 +213,8 @@ def _explanation(
     return Explanation(
         case=inputs.case.name,
         dtype=inputs.format.name,
-        actual=_told(actual),
-        expected=_told(expected),
+        actual=_told(actual, parts.updates[0]),
+        expected=_told(expected, parts.updates[1]),
         answer=Answer.IDENTICAL if not pair.differs else Answer.EXPLAINED if known else Answer.UNEXPLAINED,
         causes=causes,
         split=_split_rows(parts, expected.trace.hyper),
@@ -219,7 +231,7 @@ def _explanation(
     )
 
 
-def _told(standing: Standing) -> Told:
+def _told(standing: Standing, updates: Updates) -> Told:
     convention = standing.adam.twin.convention
     name, machine = standing.known_as, standing.machine
     return Told(
@@ -233,6 +245,7 @@ def _told(standing: Standing) -> Told:
         standing.broken,
         machine.told(name),
         unconfirmed(name, machine),
+        *updates,
     )
 
 

@@ -30,7 +30,8 @@ class Told:
 
     left_open: why the claim does not speak of these hyperparameters; empty where it does. broken: elements with other
     bits than a claimed twin has that another took the place of. machine: what of it decides the bits, in words;
-    unconfirmed: why nobody has confirmed the claim there, empty where it was.
+    unconfirmed: why nobody has confirmed the claim there, empty where it was. updates: steps times elements in which
+    the exact update is not 0; lost: those of them in which the weight did not move.
     """
 
     implementation: str
@@ -43,6 +44,8 @@ class Told:
     broken: int = 0
     machine: str = ""
     unconfirmed: str = ""
+    updates: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

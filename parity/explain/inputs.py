@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from parity.case.gradients import fill_gradients, fill_start, fill_weights
 from parity.comparison.trace import Trace
 from parity.core.errors import ParityError
 from parity.core.layout import Layout
-from parity.numerics.formats import Format
+from parity.numerics.formats import Format, formats_in, row_format
 
 BLOCK = 1 << 16
 """Elements of one block, of all its steps together."""
@@ -32,8 +32,12 @@ class Inputs:
 
     @property
     def layout(self) -> Layout:
-        """How the parameters stand in a row."""
-        return self.case.layout()
+        """How the parameters stand in a row; where one has a dtype of its own, all say theirs."""
+        layout = self.case.layout()
+        if not layout.mixed:
+            return layout
+        formats = formats_in(layout, self.format)
+        return Layout(tuple(replace(one, dtype=own.name) for one, own in zip(layout.parameters, formats, strict=True)))
 
     @property
     def counts(self) -> np.ndarray:
@@ -42,10 +46,11 @@ class Inputs:
 
     def start(self) -> Start:
         """What all begin with, in the dtype; moments are zero where the case says nothing else."""
-        w, m, v, vmax = np.zeros((4, self.layout.size), self.format.unsigned)
+        stored = row_format(self.layout, self.format)
+        w, m, v, vmax = np.zeros((4, self.layout.size), stored.unsigned)
         fill_weights(self.case, self.format, w)
         counts = fill_start(self.case, self.format, {"m": m, "v": v, "vmax": vmax})
-        return Start(Rows(*(row.view(self.format.dtype) for row in (w, m, v, vmax))), counts)
+        return Start(Rows(*(row.view(stored.dtype) for row in (w, m, v, vmax))), counts)
 
     def blocks(self, last: int | None = None) -> Iterator[Block]:
         """The gradients of all steps, or of those to `last`, as many at a time as make a block; not to be written."""
@@ -62,6 +67,7 @@ class Inputs:
 
     def _made(self, last: int) -> Iterator[Block]:
         layout = self.layout
+        stored = row_format(layout, self.format)
         names = [parameter.name for parameter in layout.parameters]
         height = max(1, BLOCK // layout.size)
         average = self.case.stages.average
@@ -71,12 +77,12 @@ class Inputs:
         end = last + 1
         for first in range(1, end, height):
             steps = range(first, min(first + height, end))
-            rows = np.zeros((len(steps), layout.size), self.format.unsigned)
+            rows = np.zeros((len(steps), layout.size), stored.unsigned)
             present = np.ones((len(steps), len(names)), bool)
             for place, step in enumerate(steps):
                 absent = fill_gradients(self.case, self.format, step, rows[place])
                 present[place] = [name not in absent for name in names]
-            yield Block(steps, rows.view(self.format.dtype), present)
+            yield Block(steps, rows.view(stored.dtype), present)
 
     def check(self, trace: Trace) -> None:
         """ParityError where a trace answers another question."""

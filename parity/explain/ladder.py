@@ -12,7 +12,6 @@ from pydantic import TypeAdapter
 
 from parity.comparison.trace import Trace
 from parity.core.hyper import Hyper
-from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
 from parity.explain.causes import Family
 from parity.explain.choices import Switch, switches
@@ -124,7 +123,7 @@ def _climbed(batch: Sequence[tuple[Climb, list[Switch]]], inputs: Inputs) -> lis
         pairs: list[tuple[Adam, Adam | str]] = [*((one, climb.trace.implementation) for one in steps),
                                                 *itertools.pairwise(reversed(steps))]  # fmt: skip
         for left, right in pairs:
-            gaps.setdefault((left, right, climb.expected.hyper), _Gap(_quantities(climb), inputs.layout))
+            gaps.setdefault((left, right, climb.expected.hyper), _Gap(_quantities(climb), climb.trace))
     adams = list(dict.fromkeys(left for left, _, _ in gaps))
     arrays = {climb.trace.implementation: {name: climb.trace.array(name) for name in _quantities(climb)}
               for climb, _ in batch}  # fmt: skip
@@ -178,8 +177,8 @@ class _Wide:
 class _Gap:
     """What lies between two orbits; largest: of w, or of an average beside it, in units of lr."""
 
-    def __init__(self, quantities: Sequence[str], layout: Layout) -> None:
-        self.tallies = [Tally(name, layout) for name in quantities]
+    def __init__(self, quantities: Sequence[str], trace: Trace) -> None:
+        self.tallies = [Tally(name, trace.layout) for name in quantities]
         self.largest = 0.0
 
     def add(self, steps: range, left: _Wide, right: _Wide, lr: np.ndarray) -> None:

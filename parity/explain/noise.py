@@ -11,7 +11,7 @@ import numpy as np
 from parity.adam.gradients import Block
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam, free_run, in_steps, units_of
-from parity.numerics.formats import Format, format_of, to_bits
+from parity.numerics.formats import Format, format_of, formats_in, in_format, to_bits
 
 
 class Noise(NamedTuple):
@@ -27,12 +27,12 @@ class Noise(NamedTuple):
 def noise(adam: Adam, inputs: Inputs, steps: Collection[int]) -> dict[int, Noise]:
     """After each of some steps; three free runs of one Adam to the last of them: as it is, and with either change."""
     start = inputs.start()
-    elsewhere = start._replace(rows=start.rows._replace(w=next_ulp(start.rows.w)))
+    elsewhere = start._replace(rows=start.rows._replace(w=_next_of_each(start.rows.w, inputs)))
     plain, moved, changed = itertools.tee(inputs.blocks(max(steps, default=0)), 3)
     runs = zip(
         free_run(adam, start, inputs.layout, plain),
         free_run(adam, elsewhere, inputs.layout, moved),
-        free_run(adam, start, inputs.layout, _first_changed(changed)),
+        free_run(adam, start, inputs.layout, _first_changed(changed, inputs)),
         strict=True,
     )
     found: dict[int, Noise] = {}
@@ -56,10 +56,18 @@ def next_ulp(values: np.ndarray) -> np.ndarray:
     return moved
 
 
-def _first_changed(blocks: Iterable[Block]) -> Iterator[Block]:
+def _next_of_each(row: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """`next_ulp` of every parameter of a row in its own format."""
+    moved = np.empty_like(row)
+    for (_, place), format in zip(inputs.layout.slices(), formats_in(inputs.layout, inputs.format), strict=True):
+        moved[place] = next_ulp(in_format(row[place], format))
+    return moved
+
+
+def _first_changed(blocks: Iterable[Block], inputs: Inputs) -> Iterator[Block]:
     for block in blocks:
         if block.steps[0] == 1:
             gradients = block.gradients.copy()
-            gradients[0] = next_ulp(gradients[0])
+            gradients[0] = _next_of_each(gradients[0], inputs)
             block = block._replace(gradients=gradients)
         yield block

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,12 +12,11 @@ from parity.adam.gradients import Block, counts_in
 from parity.adam.step import Rows as States
 from parity.adam.step import lock_step
 from parity.comparison.trace import Trace
-from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam, Rows, free_run, taken_by
-from parity.numerics.formats import format_of, to_bits
+from parity.numerics.formats import Format, format_of, formats_in, in_format, to_bits, widest
 from parity.numerics.jit import compiled
 from parity.numerics.ulp import NO_DISTANCE
 
@@ -67,34 +66,49 @@ class Residual:
 
 @dataclass
 class Tally:
-    """Differences of one quantity, added up block by block."""
+    """Differences of one quantity, added up block by block; formats: of each parameter, where they are several."""
 
     quantity: str
     layout: Layout
+    formats: tuple[Format, ...] = ()
     compared: int = 0
     differing: int = 0
     max_ulp: int = 0
     first: Place | None = None
 
     def add(self, steps: range, actual: np.ndarray, expected: np.ndarray) -> None:
-        """Rows (steps, size) of both sides, in one dtype, C-contiguous and writeable."""
+        """Rows (steps, size) of both sides, C-contiguous and writeable; those of two dtypes in the wider one."""
         self.compared += actual.size
+        if len({*self.formats}) > 1:
+            for (_, place), format in zip(self.layout.slices(), self.formats, strict=True):
+                left, right = _rows_in(actual[:, place], format), _rows_in(expected[:, place], format)
+                self._add(steps, left, right, place.start)
+            return
+        format = widest((format_of(actual), format_of(expected)))
+        self._add(steps, _rows_in(actual, format), _rows_in(expected, format), 0)
+
+    def _add(self, steps: range, actual: np.ndarray, expected: np.ndarray, start: int) -> None:
+        """Columns from `start` on."""
         format = format_of(actual)
         limits = np.uint64(format.sign_bit - 1), np.uint64(format.infinity_bits)
         differing, max_ulp, place, column = differing_bits(to_bits(actual), to_bits(expected), *limits)
         self.differing += differing
         self.max_ulp = max(self.max_ulp, int(max_ulp))
         if differing and self.first is None:
-            name, start = next(
-                (parameter.name, where.start) for parameter, where in self.layout.slices() if column < where.stop
-            )
+            at = start + column
+            name, left = next((one.name, where.start) for one, where in self.layout.slices() if at < where.stop)
             pair = (float(actual[place, column]).hex(), float(expected[place, column]).hex())
-            self.first = Place(steps[place], name, column - start, *pair)
+            self.first = Place(steps[place], name, at - left, *pair)
 
     @property
     def difference(self) -> Difference:
         """The sum."""
         return Difference(self.quantity, self.compared, self.differing, self.max_ulp, self.first)
+
+
+def _rows_in(rows: np.ndarray, format: Format) -> np.ndarray:
+    """Rows as the compiled code takes them."""
+    return np.require(in_format(rows, format), None, ("C", "W"))
 
 
 @compiled
@@ -140,7 +154,11 @@ def residual(trace: Trace, inputs: Inputs, adam: Adam, steps: int | None = None)
     needed = {"m", "v", "w", *(("vmax",) * adam.hyper.amsgrad), *(("average",) * adam.hyper.stages.shows_average)}
     # What the average of the weights is made of is not recorded.
     locked = needed <= set(shown) and adam.hyper.stages.average is None
-    tallies = {name: Tally(name, trace.layout) for name in QUANTITIES if name in shown and name in needed}
+    # What is wider than this Adam has it can be no state of its.
+    locked = locked and all(trace.formats[name] == trace.formats["w"] for name in needed)
+    tallies = {
+        name: Tally(name, trace.layout, trace.formats[name]) for name in QUANTITIES if name in shown and name in needed
+    }
     arrays = {name: trace.array(name) for name in tallies}
     blocks = inputs.blocks(steps)
     made = (
@@ -158,6 +176,7 @@ def _from_recorded(
     arrays: Mapping[str, np.ndarray], inputs: Inputs, blocks: Iterable[Block], adam: Adam
 ) -> Iterator[tuple[Block, Rows]]:
     counts, layout = inputs.counts, inputs.layout
+    formats = formats_in(layout, inputs.format)
     shapes = {one.name: one.shape for one in layout.parameters}
     for block in taken_by(adam, blocks, layout):
         counted = counts_in(block, counts, adam.twin.convention)
@@ -169,7 +188,8 @@ def _from_recorded(
             present = block.present[:, number]
             if place.stop > place.start and present.any():
                 setting, hyper = setting_of(parameter.name, shapes, adam.hyper), adam.hyper.of(parameter.name)
-                _step_parameter(after, before, block, place, present, counted[:, number], adam, hyper, setting)
+                own = replace(adam, hyper=hyper, twin=adam.on(parameter))
+                _step_parameter(after, before, block, place, formats[number], present, counted[:, number], own, setting)
         yield block, after
 
 
@@ -178,15 +198,19 @@ def _step_parameter(
     before: Rows,
     block: Block,
     place: slice,
+    format: Format,
     present: np.ndarray,
     counts: np.ndarray,
     adam: Adam,
-    hyper: Hyper,
     setting: Setting,
 ) -> None:
+    """adam: of that parameter, with hyperparameters of its own."""
+    hyper = adam.hyper
     made = lock_step(
-        States(**{name: np.ascontiguousarray(rows[present, place]) for name, rows in before.items()}),
-        np.ascontiguousarray(block.gradients[present, place]),
+        States(
+            **{name: np.ascontiguousarray(in_format(rows[present, place], format)) for name, rows in before.items()}
+        ),
+        np.ascontiguousarray(in_format(block.gradients[present, place], format)),
         hyper.over([step for step, here in zip(block.steps, present, strict=True) if here]),
         adam.twin.convention,
         adam.twin.arithmetic,

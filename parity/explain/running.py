@@ -15,17 +15,26 @@ from parity.adam.step import Rows as States
 from parity.adam.step import Start, free_steps
 from parity.adam.twin import Twin
 from parity.core.hyper import Hyper
-from parity.core.layout import Layout
+from parity.core.layout import Layout, Parameter
+from parity.numerics.formats import format_of, formats_in, in_format
 from parity.numerics.jit import compiled
 
 
 @dataclass(frozen=True, slots=True)
 class Adam:
-    """A from-scratch Adam with everything it needs; library: the square root its arithmetic may ask for."""
+    """A from-scratch Adam with everything it needs; library: the square root its arithmetic may ask for.
+
+    others: what it is on parameters whose dtype is not that of the case, by that dtype.
+    """
 
     hyper: Hyper
     twin: Twin
     library: ArraySquareRoot | None = None
+    others: tuple[tuple[str, Twin], ...] = ()
+
+    def on(self, parameter: Parameter) -> Twin:
+        """The twin of a parameter."""
+        return dict(self.others).get(parameter.dtype, self.twin)
 
 
 Rows = dict[str, np.ndarray]
@@ -49,6 +58,7 @@ def free_run(
     recount: what a wrong counter makes of t.
     """
     w, shapes = start.rows.w, {one.name: one.shape for one in layout.parameters}
+    formats = formats_in(layout, format_of(w))
     average = adam.hyper.stages.average
     how = adam.twin.convention.average_start, adam.twin.arithmetic.averaging
     averaged = None if average is None else Averaged(average, *how, layout)
@@ -66,9 +76,13 @@ def free_run(
                 continue
             present = block.present[:, number]
             setting, hyper = setting_of(parameter.name, shapes, adam.hyper), adam.hyper.of(parameter.name)
-            held = {name: row[place] for name, row in now.items()}
+            held = {name: in_format(row[place], formats[number]) for name, row in now.items()}
+            given = in_format(block.gradients[present, place], formats[number])
+            twin = adam.on(parameter)
             made = (
-                _steps(held, block, place, present, counted[:, number], adam, hyper, setting) if present.any() else held
+                _steps(held, given, block, present, counted[:, number], adam, twin, hyper, setting)
+                if present.any()
+                else held
             )
             # Without a gradient, a parameter stays as the last step that had one left it.
             latest = np.cumsum(present)
@@ -84,21 +98,22 @@ def free_run(
 
 def _steps(
     start: Rows,
+    gradients: np.ndarray,
     block: Block,
-    place: slice,
     present: np.ndarray,
     counts: np.ndarray,
     adam: Adam,
+    twin: Twin,
     hyper: Hyper,
     setting: Setting,
 ) -> Rows:
     """States of one parameter after the steps in which it has a gradient."""
     made = free_steps(
         States(**start),
-        np.ascontiguousarray(block.gradients[present, place]),
+        np.ascontiguousarray(gradients),
         hyper.over([step for step, here in zip(block.steps, present, strict=True) if here]),
-        adam.twin.convention,
-        adam.twin.arithmetic,
+        twin.convention,
+        twin.arithmetic,
         [hyper.lr_at(step) for step, here in zip(block.steps, present, strict=True) if here],
         counts[present].tolist(),
         adam.library,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from parity.adam.oracle import Oracle, Truth, orbits
 from parity.adam.twin import Twin
 from parity.comparison.trace import Trace
 from parity.core.hyper import Hyper
+from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
 from parity.explain.inputs import Inputs
 from parity.numerics.double_double import DoubleDouble, add, from_double
+from parity.numerics.formats import Format, to_bits, widest
 from parity.numerics.jit import bits_of, compiled, from_bits
 
 
@@ -77,8 +80,8 @@ class Series:
     nonfinite: np.ndarray
 
 
-Key = tuple[object, object, str]
-"""(what, minus what, quantity); what: an Oracle, or the name of a trace."""
+Key = tuple[object, object, str, tuple[Format, ...]]
+"""(what, minus what, quantity, formats of the parameters); what: an Oracle, or the name of a trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,18 @@ class Question:
     steps: tuple[int, ...]
 
 
+class Updates(NamedTuple):
+    """Steps times elements in which the exact update is not 0, and those of them in which the weight did not move."""
+
+    exact: int
+    lost: int
+
+
 @dataclass(frozen=True, slots=True)
 class PairSplit:
     """A pair's terms by quantity, their total, and each side's error against the truth of its own convention.
 
-    steps: those that the series speak of.
+    steps: those that the series speak of. updates: of either side, of all steps to the last of these.
     """
 
     steps: tuple[int, ...]
@@ -103,6 +113,7 @@ class PairSplit:
     total: Mapping[str, Series]
     actual_error: Mapping[str, Series]
     expected_error: Mapping[str, Series]
+    updates: tuple[Updates, Updates]
 
 
 def quantities_of(actual: Side, expected: Side) -> tuple[str, ...]:
@@ -144,14 +155,18 @@ def split(questions: Sequence[Question], inputs: Inputs) -> list[PairSplit]:
     for one in questions:
         for key, truth in _keys(one):
             asked.setdefault(key, (truth, set()))[1].update(one.steps)
-    sides = {_name(side): side.trace for one in questions for side in (one.actual, one.expected)}
-    arrays = {(name, quantity): trace.array(quantity) for name, trace in sides.items() for quantity in trace.quantities}
+    sides = {_name(side): side for one in questions for side in (one.actual, one.expected)}
+    arrays = {(name, quantity): side.trace.array(quantity)
+              for name, side in sides.items() for quantity in side.trace.quantities}  # fmt: skip
+    moved = {name: _Updates(side, inputs) for name, side in sides.items()}
     oracles = [orbit for key, (truth, _) in asked.items() for orbit in (*key[:2], truth) if isinstance(orbit, Oracle)]
     found: dict[Key, dict[int, np.ndarray]] = {key: {} for key in asked}
     last = max((step for one in questions for step in one.steps), default=0)
     blocks, fed = itertools.tee(inputs.blocks(last))
-    limits = inputs.format.precision, 3 - 2 ** (inputs.format.exponent_bits - 1)
+    limits = {formats: _limits(formats, inputs.layout) for *_, formats in asked}
     for block, truths in zip(blocks, orbits(oracles, inputs.start(), inputs.layout, fed, inputs.format), strict=True):
+        for side_moved in moved.values():
+            side_moved.add(block.steps, truths)
         rows: dict[tuple[object, str], DoubleDouble] = {}
         for key, (truth, steps) in asked.items():
             here = sorted(steps & set(block.steps))
@@ -162,27 +177,75 @@ def split(questions: Sequence[Question], inputs: Inputs) -> list[PairSplit]:
                     rows[orbit, key[2]] = _rows(orbit, key[2], truths, arrays, block.steps)
             x, y, at = (rows[orbit, key[2]] for orbit in (*key[:2], truth))
             places = np.array(here) - block.steps[0]
-            sizes_found = sizes_of_differences(*x, *y, at.high, places, *limits)
+            sizes_found = sizes_of_differences(*x, *y, at.high, places, *limits[key[3]])
             found[key] |= dict(zip(here, sizes_found.T, strict=True))
-    return [_of_pair(one, found) for one in questions]
+    updates = {name: one.updates for name, one in moved.items()}
+    return [_of_pair(one, found, updates) for one in questions]
 
 
 def _keys(one: Question) -> Iterator[tuple[Key, Oracle]]:
     """All differences that make the answer, each with the truth around which units in the last place are taken."""
     sides = (one.actual, one.expected)
     for quantity in one.quantities:
+        formats = _formats(one, quantity)
         for left, right in differences(*sides).values():
-            yield (left, right, quantity), right  # type: ignore[misc]
-        yield (_name(one.actual), _name(one.expected), quantity), one.expected.exact
+            yield (left, right, quantity, formats), right  # type: ignore[misc]
+        yield (_name(one.actual), _name(one.expected), quantity, formats), one.expected.exact
         for side in sides:
-            yield (_name(side), side.exact, quantity), side.exact
+            yield (_name(side), side.exact, quantity, formats), side.exact
 
 
-def _of_pair(one: Question, found: Mapping[Key, Mapping[int, np.ndarray]]) -> PairSplit:
+def _formats(one: Question, quantity: str) -> tuple[Format, ...]:
+    """In which a pair is compared, parameter by parameter."""
+    sides = (one.actual.trace.formats[quantity], one.expected.trace.formats[quantity])
+    return tuple(map(widest, zip(*sides, strict=True)))
+
+
+def _limits(formats: tuple[Format, ...], layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """`precision` and `least` of `spacing` for every element."""
+    sizes = [parameter.size for parameter in layout.parameters]
+    found = [(one.precision, 3 - 2 ** (one.exponent_bits - 1)) for one in formats]
+    return tuple(np.repeat(np.array(column, np.int64), sizes) for column in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+class _Updates:
+    """The exact updates of a side, block by block, and those that its weights show nothing of."""
+
+    def __init__(self, side: Side, inputs: Inputs) -> None:
+        self.updates = Updates(0, 0)
+        self._w, self._oracle = to_bits(side.trace.array("w")), side.exact
+        self._before = from_double(inputs.start().rows.w.astype(np.float64))
+
+    def add(self, steps: range, truths: Mapping[Oracle, Truth]) -> None:
+        w = truths[self._oracle].w
+        recorded = np.array(self._w[steps[0] - 1 : steps[-1] + 1])
+        found = count_updates(recorded, *map(np.ascontiguousarray, (*w, *self._before)))
+        self.updates = Updates(*(one + other for one, other in zip(self.updates, found, strict=True)))
+        self._before = DoubleDouble(w.high[-1].copy(), w.low[-1].copy())
+
+
+@compiled
+def count_updates(
+    bits: np.ndarray, high: np.ndarray, low: np.ndarray, high_before: np.ndarray, low_before: np.ndarray
+) -> tuple[int, int]:
+    """Elements in which the exact weights (steps, size) move, and in which the bits (steps + 1, size) then do not."""
+    exact, lost = 0, 0
+    for step in range(high.shape[0]):
+        for i in range(high.shape[1]):
+            one, other = high_before[i], low_before[i]
+            if step > 0:
+                one, other = high[step - 1, i], low[step - 1, i]
+            if abs(high[step, i]) < np.inf and abs(one) < np.inf and (high[step, i] != one or low[step, i] != other):
+                exact += 1
+                lost += bits[step + 1, i] == bits[step, i]
+    return exact, lost
+
+
+def _of_pair(one: Question, found: Mapping[Key, Mapping[int, np.ndarray]], updates: Mapping[str, Updates]) -> PairSplit:
     actual, expected = one.actual, one.expected
 
     def series(pair: tuple[object, object], quantity: str) -> Series:
-        by_step = found[(*pair, quantity)]
+        by_step = found[(*pair, quantity, _formats(one, quantity))]
         return Series(*np.stack([by_step[step] for step in one.steps], axis=1))
 
     def column(pair: tuple[object, object]) -> dict[str, Series]:
@@ -195,6 +258,7 @@ def _of_pair(one: Question, found: Mapping[Key, Mapping[int, np.ndarray]]) -> Pa
         column((_name(actual), _name(expected))),
         column((_name(actual), actual.exact)),
         column((_name(expected), expected.exact)),
+        (updates[_name(actual)], updates[_name(expected)]),
     )
 
 
@@ -294,10 +358,13 @@ def sizes_of_differences(
     y_low: np.ndarray,
     truth: np.ndarray,
     places: np.ndarray,
-    precision: int,
-    least: int,
+    precision: np.ndarray,
+    least: np.ndarray,
 ) -> np.ndarray:
-    """What `Series` says of ``x - y`` in rows `places`, (5, places); arrays (steps, size), truth: of the spacing."""
+    """What `Series` says of ``x - y`` in rows `places`, (5, places); arrays (steps, size), truth: of the spacing.
+
+    precision, least: as `spacing` takes them, (size,).
+    """
     size = x_high.shape[1]
     found = np.zeros((5, places.size))
     differences, in_ulp = np.empty(size), np.empty(size)
@@ -311,7 +378,7 @@ def sizes_of_differences(
             if not differences[i] < np.inf:
                 differences[i] = 0.0
                 lost += 1
-            in_ulp[i] = differences[i] / spacing(truth[step, i], precision, least)
+            in_ulp[i] = differences[i] / spacing(truth[step, i], precision[i], least[i])
         kept = max(size - lost, 1)
         found[0, place], found[1, place] = _largest_and_rms(differences, kept)
         found[2, place], found[3, place] = _largest_and_rms(in_ulp, kept)

@@ -38,10 +38,10 @@ class Spread:
 
 
 def spreads(actual: Trace, expected: Trace) -> tuple[Spread, ...]:
-    """Of every quantity that both traces of one case show, after the first and every later step."""
-    shared = [
-        name for name in ("w", "m", "v", "vmax", "average") if name in actual.quantities and name in expected.quantities
-    ]
+    """Of every quantity that both traces of one case show in its dtype, after the first and every later step."""
+    shared = [name for name in ("w", "m", "v", "vmax", "average")
+              if name in actual.quantities and name in expected.quantities
+              and {*actual.formats[name], *expected.formats[name]} == {actual.format}]  # fmt: skip
     return tuple(Spread(name, _rows(actual, expected, name)) for name in shared)
 
 

@@ -78,14 +78,19 @@ class Standing:
     @property
     def side(self) -> Side:
         """As the split takes it."""
-        has_twin = self.source in (Source.CLAIMED, Source.FOUND)
+        # Of several twins there is no one set of scalars.
+        has_twin = self.source in (Source.CLAIMED, Source.FOUND) and not self.trace.layout.mixed
         return Side(self.trace, self.adam.hyper, self.adam.twin.convention, self.adam.twin if has_twin else None)
 
     @property
     def left_open(self) -> str:
         """Why the claimed twin does not speak of these hyperparameters; empty where it does, or none is claimed."""
-        claimed = twin_on(self.known_as, self.trace.format.name, self.machine)
-        return "" if claimed is None else claimed.leaves_open(self.trace.hyper, self.trace.layout)
+        own = {self.trace.format.name, *(one.dtype for one in self.trace.layout.parameters if one.dtype)}
+        claimed = [twin_on(self.known_as, dtype, self.machine) for dtype in own]
+        return next(
+            filter(None, (one.leaves_open(self.trace.hyper, self.trace.layout) for one in claimed if one is not None)),
+            "",
+        )
 
 
 def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libraries) -> Standing:
@@ -97,13 +102,18 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
     held: Standing | None = None
     for claimed in twins_on(name, dtype, machine):
         hyper = claimed.in_force(trace.hyper, trace.steps, trace.format)
-        adam = Adam(hyper, claimed, libraries.for_twin(name, claimed.arithmetic))
+        others = _others(trace, name, machine)
+        if others is None:
+            break
+        asking = next((one for one in (claimed, *dict(others).values()) if one.arithmetic.asks_library), claimed)
+        adam = Adam(hyper, claimed, libraries.for_twin(name, asking.arithmetic), others)
         claim_held = Standing(trace, name, machine, Source.CLAIMED, adam, residual(trace, inputs, adam))
         if claim_held.known:
             return claim_held
         held = held or claim_held
     root = libraries.of(name)
-    for like, twin in itertools.chain(_candidates(dtype, machine, asked=root is not None), _search(trace, inputs)):
+    guesses = itertools.chain(_candidates(dtype, machine, asked=root is not None), _search(trace, inputs))
+    for like, twin in () if trace.layout.mixed else guesses:
         hyper = twin.in_force(trace.hyper, trace.steps, trace.format)
         adam = Adam(hyper, twin, root if twin.arithmetic.asks_library else None)
         if not residual(trace, inputs, adam, GLANCE).differing:
@@ -119,6 +129,13 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
     convention = nearest_convention(trace, inputs, conventions)
     adam = Adam(trace.hyper, Twin(convention, plain(convention.epsilon)))
     return Standing(trace, name, machine, source, adam, residual(trace, inputs, adam))
+
+
+def _others(trace: Trace, name: str, machine: Machine) -> tuple[tuple[str, Twin], ...] | None:
+    """Twins of parameters with a dtype of their own, by that; None where nothing is claimed in one of them."""
+    dtypes = dict.fromkeys(one.dtype for one in trace.layout.parameters if one.dtype not in ("", trace.format.name))
+    found = [(dtype, twin_on(name, dtype, machine)) for dtype in dtypes]
+    return None if any(twin is None for _, twin in found) else tuple((dtype, twin) for dtype, twin in found if twin)
 
 
 def _said_to_be(trace: Trace, inputs: Inputs) -> tuple[str, Machine]:

@@ -40,6 +40,10 @@ def observation_from_trace(
     unused, bits as in the trace; by default `input` in the trace's folder or beside it. ParityError where the inputs
     are missing or are not those of the trace.
     """
+    wide = [name for name in trace.quantities if {*trace.formats[name]} != {trace.format}]
+    if wide:
+        told = f"{', '.join(wide)} {'are' if len(wide) > 1 else 'is'} not all in {trace.format.name}"
+        raise ParityError(f"{trace.folder}: {told}; a rule is read out of one dtype")
     weights, gradients, none = _made(trace, case) if case is not None else _read(trace, input or _found(trace))
     if _digest(trace.layout, weights, gradients, none) != trace.input_digest:
         raise ParityError(f"{trace.folder}: {_strangers(case, input or _found(trace))} (its input digest differs)")

@@ -225,6 +225,10 @@ class _Sitting:
                     reason = _place(rows, asked) + answer["reason"]
                     return Refused(probe.name, reason, failed=True, traceback=answer.get("traceback", ""))
                 shown = answer.get("quantities", shown)
+                if wide := answer.get("formats"):
+                    told = ", ".join(f"{quantity} in {names[0]}" for quantity, names in wide.items())
+                    reason = f"shows {told}, and weights in {probe.format.name}: a rule is read out of one dtype"
+                    return Refused(probe.name, reason, failed=True)
             observation = _observation(probe, rows, shown)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
 
 from parity.core.errors import ParityError, nearest
+from parity.core.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,38 @@ def format_named(name: str) -> Format:
 def format_of(array: np.ndarray) -> Format:
     """The format of an array's dtype; ParityError where it is none of the four."""
     return format_named(array.dtype.name)
+
+
+def widest(formats: Iterable[Format]) -> Format:
+    """The narrowest of the four that holds every number of all of them: float32 for float16 and bfloat16."""
+    asked = list(formats)
+    precision, exponent_bits = max(one.precision for one in asked), max(one.exponent_bits for one in asked)
+    holding = [one for one in FORMATS.values() if one.precision >= precision and one.exponent_bits >= exponent_bits]
+    return min(holding, key=lambda one: one.dtype.itemsize)
+
+
+def formats_in(layout: Layout, format: Format) -> tuple[Format, ...]:
+    """That of every parameter: its own, or the one given."""
+    return tuple(format_named(one.dtype) if one.dtype else format for one in layout.parameters)
+
+
+def row_format(layout: Layout, format: Format) -> Format:
+    """The one in which a row of all parameters is stored, so that every number of each is exact."""
+    return widest(formats_in(layout, format))
+
+
+def in_format(array: np.ndarray, format: Format) -> np.ndarray:
+    """The same numbers in another format that holds them all; no copy where it is that already."""
+    if array.dtype == format.dtype:
+        return array
+    with np.errstate(all="ignore"):
+        return array.astype(format.dtype)
+
+
+def numbers(bits: np.ndarray, format: Format) -> np.ndarray:
+    """Bits as numbers of the format, or of the IEEE format of their own width where they are wider; no copy."""
+    wide = format if bits.itemsize == format.dtype.itemsize else FORMATS["float32" if bits.itemsize == 4 else "float64"]
+    return bits.view(wide.dtype)
 
 
 def to_bits(array: np.ndarray) -> np.ndarray:

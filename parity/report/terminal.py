@@ -191,7 +191,7 @@ def distance_table(distances: Sequence[Distance]) -> Table:
     for one in distances:
         steps = steps_text(one.worst_max_steps.value) if one.worst_max_steps else ""
         table.add_row(
-            one.quantity, f"{one.compared:,}", f"{one.differing:,}", f"{one.worst_max_abs.value:.3g}",
+            one.label, f"{one.compared:,}", f"{one.differing:,}", f"{one.worst_max_abs.value:.3g}",
             f"{one.worst_max_rel.value:.3g}", ulp_text(int(one.worst_max_ulp.value)),
             ulp_text(int(one.worst_p99_ulp.value)), steps, _first(one),
         )  # fmt: skip

@@ -314,7 +314,7 @@ def test_a_dtype_that_fails_is_a_row_and_all_others_are_answered(command, tmp_pa
     for dtype in ("float64", "float32", "float16"):
         assert f"user.my_adam in {dtype} is Adam with epsilon outside, with 2 departures, to within rounding." in out
     told = (
-        "step 1: m['kernel'] is float32, the case runs in bfloat16: a Python float times a bfloat16 array is float32; "
+        "step 1: w['kernel'] is float32, the case runs in bfloat16: a Python float times a bfloat16 array is float32; "
         "use array.dtype.type(x), or cast with .astype (my_adam.py:19)"
     )
     assert f"user.my_adam in bfloat16 fails: {told}" in " ".join(out.split())

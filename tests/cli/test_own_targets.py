@@ -12,7 +12,7 @@ import parity
 
 REFERENCE = "numpy.adam.outside"
 PROMOTED = (
-    "m['kernel'] is float32, the case runs in bfloat16: a Python float times a bfloat16 array is float32; "
+    "w['kernel'] is float32, the case runs in bfloat16: a Python float times a bfloat16 array is float32; "
     "use array.dtype.type(x), or cast with .astype (my_adam.py:19)"
 )
 ALL = ["float64", "float32", "float16", "bfloat16"]

@@ -144,7 +144,8 @@ def test_sizes_are_those_of_the_slow_version():
     truth = np.where(np.isfinite(y), y, 1.0)
     format = FORMATS["float32"]
     places = np.array([4, 1, 2, 3, 0])
-    found = sizes_of_differences(x, low, y, low, truth, places, format.precision, -125)[:, np.argsort(places)]
+    limits = np.full(300, format.precision), np.full(300, -125)
+    found = sizes_of_differences(x, low, y, low, truth, places, *limits)[:, np.argsort(places)]
     for step in range(5):
         with np.errstate(invalid="ignore"):
             gaps = np.abs(x[step] - y[step])
@@ -155,3 +156,23 @@ def test_sizes_are_those_of_the_slow_version():
         expected += [in_ulp.max(), np.sqrt(np.mean(np.square(in_ulp)))]
         np.testing.assert_allclose(found[:4, step], expected, rtol=1e-14)
         assert found[4, step] == 300 - len(kept)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_updates_that_move_no_weight_are_counted(traced, side_of, dtype):
+    inputs, traces = traced(*PAIR, dtype=dtype, hyper={"lr": 3e-3, "eps": 1e-3})
+    sides = [side_of(traces[name]) for name in PAIR]
+    (parts,) = split([asked(*sides)], inputs)
+    for side, updates in zip(sides, parts.updates, strict=True):
+        (truths,) = orbits([side.exact], inputs.start(), inputs.layout, inputs.blocks(), inputs.format)
+        w = truths[side.exact].w
+        exact = [
+            [Fraction(high) + Fraction(low) for high, low in zip(*row, strict=True)] for row in zip(*w, strict=True)
+        ]
+        rows = side.trace.array("w").astype(np.float64)
+        before = [list(map(Fraction, rows[0])), *exact[:-1]]
+        moves = np.array(exact) != np.array(before)
+        still = rows[1:] == rows[:-1]
+        assert tuple(updates) == (np.count_nonzero(moves), np.count_nonzero(moves & still))
+        assert 0 < updates.exact < moves.size
+        assert (updates.lost > 0) == (dtype == "bfloat16")

@@ -50,7 +50,7 @@ def counted(one: Explanation) -> Counted:
 def chart_text(view: View) -> str:
     """What the chart of a view shows, for those who do not see it."""
     worst = [
-        f"{one.quantity}: at most {ulp_text(int(one.worst_max_ulp.value))} at step {one.worst_max_ulp.step:,}."
+        f"{one.label}: at most {ulp_text(int(one.worst_max_ulp.value))} at step {one.worst_max_ulp.step:,}."
         for one in view.distances
         if one.differing
     ]

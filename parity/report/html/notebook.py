@@ -202,10 +202,10 @@ def divergence_card(divergence: Divergence) -> Card:
 def _distance(one: Distance) -> tuple[str, ...]:
     counted = f"{one.differing:,} of {one.compared:,}"
     if one.first is None:
-        return one.quantity, counted, "", "", "", "", "0 ULP", ""
+        return one.label, counted, "", "", "", "", "0 ULP", ""
     first, lr = one.first, one.worst_max_steps
     return (
-        one.quantity, counted, f"{first.step:,}", f"{first.parameter}[{first.index}]", value_text(first.actual),
+        one.label, counted, f"{first.step:,}", f"{first.parameter}[{first.index}]", value_text(first.actual),
         value_text(first.expected), ulp_text(int(one.worst_max_ulp.value)), steps_text(lr.value) if lr else "",
     )  # fmt: skip
 
