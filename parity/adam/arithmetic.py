@@ -139,13 +139,24 @@ def working_format(stored: Format) -> Format:
     return FORMATS["float32"] if stored.dtype.itemsize < 4 else stored
 
 
+class Forming(NamedTuple):
+    """How scalars of a step are formed: in which format for that of the weights, and by which lines."""
+
+    format: Format
+    factors: Factors
+
+
 class Setting(NamedTuple):
     """Where a tensor stands: its shape, how many tensors its optimizer, or its group of them, has, and whether its
-    gradients are handed over as rows."""
+    gradients are handed over as rows.
+
+    forming: of the scalars that come of t, None for its own.
+    """
 
     shape: tuple[int, ...]
     tensors: int
     rows: bool = False
+    forming: Forming | None = None
 
 
 def setting_of(name: str, shapes: Mapping[str, tuple[int, ...]], hyper: Hyper) -> Setting:

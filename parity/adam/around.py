@@ -53,6 +53,12 @@ _OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str
         ("loss_scale",),
         "apply_if_finite chooses by lax.cond, whose branches XLA compiles whole",
     ),
+    (
+        ("optax.plain", "optax.jit"),
+        ("float64",),
+        ("two_dtypes",),
+        "where float64 is switched on, optax forms 1 - beta**t of every tensor in it",
+    ),
     (("optax.jit",), ("float32",), ("global_norm",), _CONTRACTS),
     (("optax.plain", "optax.jit"), (*FORMATS,), ("cosine", "one_cycle"), _OWN_COSINE),
     (("optax.jit",), ("float64", "float32"), ("exponential",), _OWN_COSINE),

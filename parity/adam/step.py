@@ -33,6 +33,9 @@ COMPILED = 1 << 17
 LONG = 1 << 18
 """Elements of all steps together from which on they are shared out to threads."""
 
+OF_T = ("k1", "k2", "r2", "alpha", "i1", "i2", "step")
+"""Scalars that come of t."""
+
 _LEAST = 64
 """Columns of a block are a multiple of this."""
 
@@ -194,6 +197,9 @@ def _advance(
     asks = arithmetic.square_root is SquareRoot.LIBRARY
     stored = format_of(rows.w)
     factors = scalars(hyper, convention, arithmetic.factors, lr, counts, stored, library)
+    if setting.forming is not None:
+        theirs = scalars(hyper, convention, setting.forming.factors, lr, counts, setting.forming.format, library)
+        factors = {**factors, **{name: theirs[name] for name in OF_T}}
     quantities = ("w", "m", "v", "vmax") if hyper.amsgrad else ("w", "m", "v")
     taken = [memory(np.asarray(getattr(rows, name)), stored) for name in quantities]
     given = memory(np.require(np.asarray(gradients), None, ("C", "A")), stored).view()

@@ -24,8 +24,10 @@ class Twin:
 
     eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0. rates: how
     lr is formed under a schedule. open_around: stages, or what is clipped and decays, or a scale that is no power of
-    two ("odd_scale"), or one of these under rows ("rows and norm"), under which nothing is claimed, and why.
-    open_scalars: why nothing is claimed where a tensor has shape ().
+    two ("odd_scale"), or two dtypes in one model ("two_dtypes"), or one of these under rows ("rows and norm"), under
+    which nothing is claimed, and why. open_scalars: why nothing is claimed where a tensor has shape ().
+    scalars_of_first: those that come of t are formed for all tensors as they are for the first that has a gradient, in
+    its dtype.
     """
 
     convention: Convention
@@ -35,6 +37,7 @@ class Twin:
     rates: Rates = Rates.DOUBLE
     open_around: tuple[tuple[str, str], ...] = ()
     open_scalars: str = ""
+    scalars_of_first: bool = False
 
     def in_force(self, asked: Hyper, steps: int, format: Format) -> Hyper:
         """The hyperparameters that this Adam takes on weights of a format where others are asked for."""
@@ -52,7 +55,10 @@ class Twin:
             *stages.names,
             *(str(one) for one in kinds if one),
             *(("odd_scale",) if _odd(stages.loss_scale) else ()),
+            *(("two_dtypes",) if layout.mixed else ()),
         }
+        if layout.mixed and stages.names:
+            return "of two dtypes in one model only the bare step is known"
         named |= {f"rows and {one}" for one in named if stages.rows}
         return next((why for stage, why in self.open_around if stage in named), "") or self._long_norm(stages, layout)
 

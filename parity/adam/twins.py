@@ -293,10 +293,10 @@ _HAT_LAZY = Convention(Epsilon.HAT, step_count=StepCount.PER_PARAMETER, lazy_row
 
 
 def _claims(
-    convention: Convention, arithmetics: Mapping[str, Arithmetic], eps_for_zero: float = 0.0
+    convention: Convention, arithmetics: Mapping[str, Arithmetic], eps_for_zero: float = 0.0, **known: bool
 ) -> Mapping[str, Twin]:
     return MappingProxyType(
-        {name: Twin(convention, arithmetic, eps_for_zero) for name, arithmetic in arithmetics.items()}
+        {name: Twin(convention, arithmetic, eps_for_zero, **known) for name, arithmetic in arithmetics.items()}  # type: ignore[arg-type]
     )
 
 
@@ -351,7 +351,7 @@ _ALONE: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "keras.adamw.eager": _claims(_HAT_ALL, _by_zero(_keras_eager())),
         "keras.adamw.function": _claims(_HAT_ALL, _by_zero(_keras_function())),
         "keras.adamw.xla": _compiled(_HAT_ALL, _by_zero(_keras_xla())),
-        "keras_torch.adam.eager": _claims(_HAT_ALL, _keras_torch()),
+        "keras_torch.adam.eager": _claims(_HAT_ALL, _keras_torch(), scalars_of_first=True),
         "keras_jax.adam.eager": _claims(_HAT_ALL, _keras_jax_eager()),
         "keras_jax.adam.jit": _compiled(_HAT_ALL, _keras_jax_jit()),
         "tensorflow.adam.kernel": _claims(_HAT_ALL, _tensorflow_kernel()),

@@ -109,6 +109,7 @@ def _twin(told: dict[str, Any]) -> Twin:
         Rates(told.get("rates", Rates.DOUBLE)),
         tuple((str(stage), str(why)) for stage, why in told.get("open_around", ())),
         str(told.get("open_scalars", "")),
+        bool(told.get("scalars_of_first", False)),
     )
 
 

@@ -231,8 +231,8 @@ class Case(Shown, BaseModel):
         hyper = self.hyper_for(Hyper())
         derived = widest(
             [
-                rounding_budget(format_named(dtype), own, self.steps, magnitudes, expectation.rounding or "operations")
-                for own in dict.fromkeys(hyper.of(one.name) for one in self.parameters)
+                rounding_budget(format_named(own), asked, self.steps, magnitudes, expectation.rounding or "operations")
+                for asked, own in dict.fromkeys((hyper.of(one.name), one.dtype or dtype) for one in self.parameters)
             ]
         )
         within = {**derived, **(expectation.within or {})}

@@ -60,9 +60,20 @@ def causes_from_split(actual: Standing, expected: Standing, split: PairSplit, st
             detail = f"lr, betas and their powers as {name} forms them"
             found.append(Cause(Family.HYPERPARAMETER_ROUNDING, detail, shares[scalars]))
         found += _rounding(standing, shares.get(rounding, 0.0))
+    found += [*_of_first(actual), *_of_first(expected)]
     if actual.known and expected.known:
         found += _named_choices(actual, expected)
     return tuple(sorted(found, key=lambda cause: -(cause.share or 0.0)))
+
+
+def _of_first(standing: Standing) -> Iterator[Cause]:
+    """Scalars that are formed for all tensors in the dtype of the first."""
+    first = standing.trace.layout.parameters[0]
+    if standing.adam.others and standing.adam.twin.scalars_of_first:
+        dtype = first.dtype or standing.trace.format.name
+        name = standing.trace.implementation
+        detail = f"{name} forms lr, powers of beta and alpha of all tensors in {dtype}, the dtype of the first"
+        yield Cause(Family.BETA_POWER, detail)
 
 
 def _shares(split: PairSplit, place: int) -> dict[Term, float]:

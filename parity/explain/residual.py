@@ -178,7 +178,7 @@ def _from_recorded(
     counts, layout = inputs.counts, inputs.layout
     formats = formats_in(layout, inputs.format)
     shapes = {one.name: one.shape for one in layout.parameters}
-    for block in taken_by(adam, blocks, layout):
+    for block, first in taken_by(adam, blocks, layout):
         counted = counts_in(block, counts, adam.twin.convention)
         counts = counted[-1]
         before = {name: array[block.steps[0] - 1 : block.steps[-1]] for name, array in arrays.items()}
@@ -188,7 +188,8 @@ def _from_recorded(
             present = block.present[:, number]
             if place.stop > place.start and present.any():
                 setting, hyper = setting_of(parameter.name, shapes, adam.hyper), adam.hyper.of(parameter.name)
-                own = replace(adam, hyper=hyper, twin=adam.on(parameter))
+                twin, setting = adam.on(parameter, first, setting)
+                own = replace(adam, hyper=hyper, twin=twin)
                 _step_parameter(after, before, block, place, formats[number], present, counted[:, number], own, setting)
         yield block, after
 

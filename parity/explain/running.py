@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from parity.adam.arithmetic import Setting, setting_of
+from parity.adam.arithmetic import Forming, Setting, setting_of
 from parity.adam.average import Averaged
 from parity.adam.gradients import Block, counts_in, taken
 from parity.adam.scalars import ArraySquareRoot
@@ -16,7 +17,7 @@ from parity.adam.step import Start, free_steps
 from parity.adam.twin import Twin
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
-from parity.numerics.formats import format_of, formats_in, in_format
+from parity.numerics.formats import format_named, format_of, formats_in, in_format
 from parity.numerics.jit import compiled
 
 
@@ -32,9 +33,13 @@ class Adam:
     library: ArraySquareRoot | None = None
     others: tuple[tuple[str, Twin], ...] = ()
 
-    def on(self, parameter: Parameter) -> Twin:
-        """The twin of a parameter."""
-        return dict(self.others).get(parameter.dtype, self.twin)
+    def on(self, parameter: Parameter, first: Parameter, setting: Setting) -> tuple[Twin, Setting]:
+        """The twin of a parameter, and where it stands beside the first that has a gradient."""
+        twin, leading = (dict(self.others).get(one.dtype, self.twin) for one in (parameter, first))
+        if not twin.scalars_of_first or first.dtype == parameter.dtype:
+            return twin, setting
+        forming = Forming(format_named(first.dtype), leading.arithmetic.factors)
+        return twin, setting._replace(forming=forming)
 
 
 Rows = dict[str, np.ndarray]
@@ -44,10 +49,15 @@ Recount = Callable[[np.ndarray], np.ndarray]
 """From the t of every parameter's bias correction to another, (steps, parameters)."""
 
 
-def taken_by(adam: Adam, blocks: Iterable[Block], layout: Layout) -> Iterator[Block]:
-    """What an Adam takes of the gradients that it is given."""
+def taken_by(adam: Adam, blocks: Iterable[Block], layout: Layout) -> Iterator[tuple[Block, Parameter]]:
+    """What an Adam takes of the gradients that it is given, and the first tensor that has one, the same in a block."""
     arithmetic = adam.twin.arithmetic
-    return taken(blocks, layout, adam.hyper.stages, arithmetic.clipping, arithmetic.reduction)
+    for block in taken(blocks, layout, adam.hyper.stages, arithmetic.clipping, arithmetic.reduction):
+        firsts = np.argmax(block.present, axis=1)
+        ends = [*(np.flatnonzero(np.diff(firsts)) + 1), len(firsts)] if layout.mixed else [len(firsts)]
+        for start, stop in pairwise([0, *ends]):
+            cut = Block(*(None if rows is None else rows[start:stop] for rows in block))  # type: ignore[arg-type]
+            yield cut, layout.parameters[firsts[start]]
 
 
 def free_run(
@@ -62,10 +72,9 @@ def free_run(
     average = adam.hyper.stages.average
     how = adam.twin.convention.average_start, adam.twin.arithmetic.averaging
     averaged = None if average is None else Averaged(average, *how, layout)
-    blocks = taken_by(adam, blocks, layout)
     now: Rows = {name: getattr(start.rows, name) for name in ("w", "m", "v", *(("vmax",) * adam.hyper.amsgrad))}
     counts = start.counts
-    for block in blocks:
+    for block, first in taken_by(adam, blocks, layout):
         counted = counts_in(block, counts, adam.twin.convention)
         counts = counted[-1]
         if recount is not None:
@@ -78,7 +87,7 @@ def free_run(
             setting, hyper = setting_of(parameter.name, shapes, adam.hyper), adam.hyper.of(parameter.name)
             held = {name: in_format(row[place], formats[number]) for name, row in now.items()}
             given = in_format(block.gradients[present, place], formats[number])
-            twin = adam.on(parameter)
+            twin, setting = adam.on(parameter, first, setting)
             made = (
                 _steps(held, given, block, present, counted[:, number], adam, twin, hyper, setting)
                 if present.any()
