@@ -59,6 +59,12 @@ _OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str
         ("two_dtypes",),
         "where float64 is switched on, optax forms 1 - beta**t of every tensor in it",
     ),
+    (
+        ("optax.plain", "optax.jit"),
+        (*FORMATS,),
+        ("moments",),
+        "beside a float32 m, JAX takes every operation in the wider dtype of its operands",
+    ),
     (("optax.jit",), ("float32",), ("global_norm",), _CONTRACTS),
     (("optax.plain", "optax.jit"), (*FORMATS,), ("cosine", "one_cycle"), _OWN_COSINE),
     (("optax.jit",), ("float64", "float32"), ("exponential",), _OWN_COSINE),

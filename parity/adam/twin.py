@@ -55,6 +55,7 @@ class Twin:
             *stages.names,
             *(str(one) for one in kinds if one),
             *(("odd_scale",) if _odd(stages.loss_scale) else ()),
+            *(("moments",) if stages.state and not stages.state.master else ()),
             *(("two_dtypes",) if layout.mixed else ()),
         }
         if layout.mixed and stages.names:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from parity.core.stages import Average, Clip, ClipBy, Decay, LossScale, Schedule, Stages
+from parity.core.stages import Average, Clip, ClipBy, Decay, LossScale, Schedule, Stages, WideState
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -65,12 +65,26 @@ class AverageTable(_Table):
     overwrite: Count | None = None
 
 
+class StateTable(_Table):
+    """The dtype of the first and the second moment, and of master weights, of which those of the model are copies."""
+
+    m: Literal["float32"] | None = None
+    v: Literal["float32"] | None = None
+    master: Literal["float32"] | None = None
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> StateTable:
+        if (self.master is None) == (self.m is None and self.v is None):
+            raise ValueError("allowed: m, v or both; or master, beside which moments are float32 as well")
+        return self
+
+
 class StagesTable(_Table):
     """What is done to gradients, lr and weights around the step; formulas: `parity.core.stages`.
 
     loss_scale: gradients times a scale and divided by it again, steps that are not finite are left out. accumulate: so
     many gradients make one update, of their mean. clip: what gradients are held against. maximize: up the gradient.
-    schedule: of lr. average: of the weights.
+    schedule: of lr. average: of the weights. state: in a wider dtype than the weights, which are float16 or bfloat16.
     """
 
     loss_scale: LossScaleTable | None = None
@@ -79,6 +93,7 @@ class StagesTable(_Table):
     maximize: bool = False
     schedule: ScheduleTable | None = None
     average: AverageTable | None = None
+    state: StateTable | None = None
 
     @model_validator(mode="after")
     def _one_counter(self) -> StagesTable:
@@ -86,6 +101,9 @@ class StagesTable(_Table):
             raise ValueError("loss_scale goes with neither schedule nor accumulate: who counts a step left out differs")
         if self.average and (self.loss_scale or self.accumulate > 1):
             raise ValueError("average goes with neither loss_scale nor accumulate: who counts its steps differs")
+        others = self.loss_scale, self.clip, self.schedule, self.average, self.accumulate > 1, self.maximize
+        if self.state and any(others):
+            raise ValueError("state goes with no other stage")
         return self
 
     def stages(self) -> Stages:
@@ -100,6 +118,7 @@ class StagesTable(_Table):
             if schedule is None
             else Schedule(Decay(schedule.decay), schedule.steps, schedule.rate or 0.0, schedule.floor, schedule.beta1),
             average=None if self.average is None else Average(self.average.momentum, self.average.overwrite or 0),
+            state=None if self.state is None else WideState(**{key: one or "" for key, one in self.state}),
         )
 
 

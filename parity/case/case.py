@@ -156,6 +156,11 @@ class Case(Shown, BaseModel):
             raise _case_error("hyper.lr: a schedule begins with one lr, not with one for each step")
         if self.stages.schedule is not None and self.stages.schedule.beta1 and isinstance(self.hyper.beta1, tuple):
             raise _case_error("hyper.beta1: a schedule that has beta1 takes no other for each step")
+        if self.stages.state is not None:
+            rows, mixed = any(one.rows for one in self.parameters), self.layout().mixed
+            for what, given in {"restart": self.restart, "start": self.begun, "dtype": mixed, "rows": rows}.items():
+                if given:
+                    raise _case_error("stages.state: it goes with no {what} of a case or parameter", what=what)
         if any(later <= one for one, later in pairwise((*self.restart, self.steps))):
             raise _case_error(
                 "restart: {given} is not allowed; allowed: steps in ascending order, each below steps = {steps}",

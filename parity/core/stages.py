@@ -122,12 +122,36 @@ class Average:
 
 
 @dataclass(frozen=True, slots=True)
+class WideState:
+    """Dtypes, wider than that of the weights, in which a state is kept; empty for that of the weights. vmax is as v.
+
+    The step is computed in the wider dtype, on weights and gradients widened exactly, and what is kept in a narrower
+    one is rounded after it. master: there are weights in it as well, which nobody rounds; those of the model are their
+    copies, and moments are in the dtype of the masters.
+    """
+
+    m: str = ""
+    v: str = ""
+    master: str = ""
+
+    @property
+    def dtype(self) -> str:
+        """In which a step is computed."""
+        return self.master or self.m or self.v
+
+    def of(self, quantity: str) -> str:
+        """The dtype of w, m, v or vmax, empty for that of the weights."""
+        return "" if quantity == "w" else self.master or (self.m if quantity == "m" else self.v)
+
+
+@dataclass(frozen=True, slots=True)
 class Stages:
     """All of it, in the order in which it happens; nothing is asked for by default.
 
-    rows: the parameters whose gradients are handed over as the rows (along the first axis) that have one, which are
-    those that are not 0 throughout, and their numbers. loss_scale, then accumulate: so many gradients make one update,
-    of their mean; then clip, then maximize: the weights go up the gradient; schedule: of lr; average: of the weights.
+    state: in a wider dtype than the weights. rows: the parameters whose gradients are handed over as the rows (along
+    the first axis) that have one, which are those that are not 0 throughout, and their numbers. loss_scale, then
+    accumulate: so many gradients make one update, of their mean; then clip, then maximize: the weights go up the
+    gradient; schedule: of lr; average: of the weights.
     """
 
     loss_scale: LossScale | None = None
@@ -137,6 +161,7 @@ class Stages:
     schedule: Schedule | None = None
     average: Average | None = None
     rows: tuple[str, ...] = ()
+    state: WideState | None = None
 
     @property
     def change_gradients(self) -> bool:
@@ -169,7 +194,7 @@ def stages_to_json(stages: Stages) -> dict[str, Any]:
 
 def stages_from_json(told: dict[str, Any]) -> Stages:
     """The inverse of stages_to_json."""
-    kinds: dict[str, Any] = {"loss_scale": LossScale, "average": Average}
+    kinds: dict[str, Any] = {"loss_scale": LossScale, "average": Average, "state": WideState}
     found = {name: kinds[name](**value) if name in kinds else value for name, value in told.items()}
     if "clip" in found:
         found["clip"] = Clip(ClipBy(found["clip"]["by"]), found["clip"]["limit"])

@@ -294,11 +294,11 @@ class _Attempt:
 def _stages(case: Case) -> Iterator[str]:
     """What stands around the step: stages, those of a kind with it; groups, and of what if of decay alone; defaults."""
     stages = case.around()
-    beside = "beside" if stages.shows_average else None
     kinds = {
-        "average": beside,
+        "average": "beside" if stages.shows_average else None,
         "clip": stages.clip and stages.clip.by,
         "schedule": stages.schedule and stages.schedule.decay,
+        "state": stages.state and ("master" if stages.state.master else "moments"),
     }
     for name in stages.names:
         yield f"{name}.{kinds[name]}" if kinds.get(name) else name

@@ -67,8 +67,8 @@ def explain_cell(
         name: noise(standings[name].adam, inputs, {worst[pair] for pair in deeper if pair[1] == name})
         for name in dict.fromkeys(expected for _, expected in deeper)
     }
-    climbed = [pair for pair in deeper if all(standings[name].known and not standings[name].adam.others
-                                              for name in pair)]  # fmt: skip
+    plain = case.stages.state is None and not inputs.layout.mixed
+    climbed = [pair for pair in deeper if plain and standings[pair[0]].known and standings[pair[1]].known]
     rungs = dict(zip(climbed, ladders([Climb(standings[a].adam, standings[b].adam, traces[b]) for a, b in climbed],
                                       inputs), strict=True))  # fmt: skip
     return tuple(

@@ -17,8 +17,10 @@ from parity.adam.step import Start, free_steps
 from parity.adam.twin import Twin
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
+from parity.core.state import QUANTITIES
 from parity.numerics.formats import format_named, format_of, formats_in, in_format
 from parity.numerics.jit import compiled
+from parity.numerics.rounding import round_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,36 @@ def free_run(
 ) -> Iterator[tuple[Block, Rows]]:
     """The orbit, block by block, in the dtype of its start; where weights are averaged, blocks end where they are.
 
-    recount: what a wrong counter makes of t.
+    recount: what a wrong counter makes of t. A wide state is made in its dtype, and is what it is kept as.
     """
+    wide = adam.hyper.stages.state
+    if wide is None:
+        yield from _free_run(adam, start, layout, blocks, recount)
+        return
+    own, computed = format_of(start.rows.w), format_named(wide.dtype)
+    kept = {name: format_named(wide.of(name)) if wide.of(name) else own for name in QUANTITIES}
+    now = Start(States(*(None if row is None else in_format(row, computed) for row in start.rows)), start.counts)  # type: ignore[arg-type]
+    # Without masters every step begins with what was rounded after the one before.
+    for block in blocks if wide.master else _one_by_one(blocks):
+        for piece, rows in _free_run(adam, now, layout, [block], recount):
+            shown = {name: round_to(states, kept[name]) for name, states in rows.items()}
+            yield piece, shown
+            carried = rows if wide.master else {name: in_format(states, computed) for name, states in shown.items()}
+            last = {name: states[-1] for name, states in carried.items()}
+            counts = counts_in(piece, now.counts, adam.twin.convention)[-1]
+            now = Start(now.rows._replace(**last), counts)
+
+
+def _one_by_one(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The same, a step a block."""
+    for block in blocks:
+        for place in range(len(block.steps)):
+            yield Block(*(None if rows is None else rows[place : place + 1] for rows in block))  # type: ignore[arg-type]
+
+
+def _free_run(
+    adam: Adam, start: Start, layout: Layout, blocks: Iterable[Block], recount: Recount | None
+) -> Iterator[tuple[Block, Rows]]:
     w, shapes = start.rows.w, {one.name: one.shape for one in layout.parameters}
     formats = formats_in(layout, format_of(w))
     average = adam.hyper.stages.average

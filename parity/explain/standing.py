@@ -25,6 +25,7 @@ from parity.explain.libraries import Libraries
 from parity.explain.residual import Residual, residual
 from parity.explain.running import Adam
 from parity.explain.split import Side
+from parity.numerics.formats import Format, format_named
 
 GLANCE = 4
 """Steps after which a twin that does not fit is given up."""
@@ -79,13 +80,14 @@ class Standing:
     def side(self) -> Side:
         """As the split takes it."""
         # Of several twins there is no one set of scalars.
-        has_twin = self.source in (Source.CLAIMED, Source.FOUND) and not self.trace.layout.mixed
+        one_format = not self.trace.layout.mixed and self.trace.hyper.stages.state is None
+        has_twin = self.source in (Source.CLAIMED, Source.FOUND) and one_format
         return Side(self.trace, self.adam.hyper, self.adam.twin.convention, self.adam.twin if has_twin else None)
 
     @property
     def left_open(self) -> str:
         """Why the claimed twin does not speak of these hyperparameters; empty where it does, or none is claimed."""
-        own = {self.trace.format.name, *(one.dtype for one in self.trace.layout.parameters if one.dtype)}
+        own = {_computed(self.trace).name, *(one.dtype for one in self.trace.layout.parameters if one.dtype)}
         claimed = [twin_on(self.known_as, dtype, self.machine) for dtype in own]
         return next(
             filter(None, (one.leaves_open(self.trace.hyper, self.trace.layout) for one in claimed if one is not None)),
@@ -98,10 +100,11 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
 
     claim: the place of epsilon that the implementation states, None where it states none.
     """
-    (name, machine), dtype = _said_to_be(trace, inputs), trace.format.name
+    (name, machine), computed = _said_to_be(trace, inputs), _computed(trace)
+    dtype = computed.name
     held: Standing | None = None
     for claimed in twins_on(name, dtype, machine):
-        hyper = claimed.in_force(trace.hyper, trace.steps, trace.format)
+        hyper = claimed.in_force(trace.hyper, trace.steps, computed)
         others = _others(trace, name, machine)
         if others is None:
             break
@@ -114,7 +117,7 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
     root = libraries.of(name)
     guesses = itertools.chain(_candidates(dtype, machine, asked=root is not None), _search(trace, inputs))
     for like, twin in () if trace.layout.mixed else guesses:
-        hyper = twin.in_force(trace.hyper, trace.steps, trace.format)
+        hyper = twin.in_force(trace.hyper, trace.steps, computed)
         adam = Adam(hyper, twin, root if twin.arithmetic.asks_library else None)
         if not residual(trace, inputs, adam, GLANCE).differing:
             broken = 0 if held is None or held.left_open else held.residual.differing
@@ -129,6 +132,12 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
     convention = nearest_convention(trace, inputs, conventions)
     adam = Adam(trace.hyper, Twin(convention, plain(convention.epsilon)))
     return Standing(trace, name, machine, source, adam, residual(trace, inputs, adam))
+
+
+def _computed(trace: Trace) -> Format:
+    """In which a step is computed: the case's, or that of a wide state."""
+    wide = trace.hyper.stages.state
+    return trace.format if wide is None else format_named(wide.dtype)
 
 
 def _others(trace: Trace, name: str, machine: Machine) -> tuple[tuple[str, Twin], ...] | None:

@@ -83,6 +83,9 @@ class Implementation:
         knows = self.framework == "user" and set(asked) <= {"schedule"} and not _takes(self.run, "stages")
         if asked and not knows:
             given["stages"] = hyper.stages
+        state, narrow = hyper.stages.state, {array.dtype.itemsize for array in weights.values()}
+        if state is not None and max(narrow, default=0) >= FORMATS[state.dtype].dtype.itemsize:
+            raise Unsupported(f"a state in {state.dtype} is not wider than the weights are")
         if start is not None:
             given["start"] = start
         if leg != WHOLE:

@@ -75,6 +75,7 @@ def run(
     inf NaN, but on torch.
     start: is assigned to the optimizer's variables; its t has to be one for all. leg: "eager" saves
     what `save_own_variables` gives, the others a whole `.keras` model.
+    Masters: variables in float32, as a mixed policy has them, cast to the dtype of the model; gradients to float32.
     Raises Unsupported: before the first state for L2 decay, which Keras's optimizers do not have,
     and where keras was imported with another backend; at a step in which every gradient is None,
     which Keras refuses with a ValueError.
@@ -90,12 +91,16 @@ def run(
     beta1, beta2 = constant_betas(hyper, on.framework)
     decay, decays = shared_decay(hyper, weights, on.framework)
     on.keras()
+    if stages.state is not None and not stages.state.master:
+        raise Unsupported(
+            f"{on.framework}: moments have the dtype of their variable; wider ones come with masters alone"
+        )
     configuration = _Configuration(
         backend=backend,
         variant=variant,
         optimizer=optimizer,
         shapes=tuple(array.shape for array in weights.values()),
-        dtypes=tuple(array.dtype.name for array in weights.values()),
+        dtypes=tuple(stages.state.master if stages.state else array.dtype.name for array in weights.values()),
         beta1=beta1,
         beta2=beta2,
         eps=hyper.eps,
@@ -127,7 +132,7 @@ def _begin(loop: _Loop, weights: dict[str, np.ndarray], start: State | None, *, 
     optimizer = loop.optimizer
     for variable, array in zip(loop.variables, weights.values(), strict=True):
         # JAX stands on what it is given, and a state shows what a weight without a gradient still is.
-        variable.assign(np.array(array))
+        variable.assign(np.array(array, np.float32 if loop.stages.state else array.dtype))
     for variable in () if fresh else optimizer.variables:
         variable.assign(np.zeros(variable.shape, variable.dtype))
     begin_scale(loop.outer, loop.stages.loss_scale)
@@ -145,6 +150,7 @@ def _orbit(
     loop: _Loop, weights: dict[str, np.ndarray], gradients: Gradients, hyper: Hyper, first: int
 ) -> Iterator[State]:
     on, optimizer = loop.backend, loop.optimizer
+    halves = _halves(loop, weights)
     staging: dict[str, np.ndarray] = {}
 
     def show(variables: list[Any]) -> dict[str, np.ndarray]:
@@ -168,6 +174,8 @@ def _orbit(
                 else on.tensor(name, array, staging)
                 for name, array in arrays.items()
             ]
+            if halves:
+                tensors = [one if one is None else on.keras().ops.cast(one, "float32") for one in tensors]
             with refusing_rows(on.framework, loop.stages):
                 loop.apply(times_scale(on.keras(), loop.outer, tensors, loop.stages.loss_scale))
         m, v, vmax = (
@@ -177,8 +185,16 @@ def _orbit(
             else None
             for key in ("_momentums", "_velocities", "_velocity_hats")
         )
+        for half, variable in zip(halves, loop.variables, strict=bool(halves)):
+            half.assign(on.keras().ops.cast(variable.value, half.dtype))
         average = show(optimizer._model_variables_moving_average) if loop.stages.shows_average else None
-        yield State(show(loop.variables), m, v, vmax, average=average)
+        yield State(show(halves or loop.variables), m, v, vmax, average=average)
+
+
+def _halves(loop: _Loop, weights: dict[str, np.ndarray]) -> list[Any]:
+    """The weights of the model, where the variables of the optimizer are their masters."""
+    variable = loop.backend.keras().Variable
+    return [variable(array, dtype=array.dtype.name) for array in weights.values()] if loop.stages.state else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.core.hyper import Hyper
-from parity.core.stages import NO_STAGES, Stages
+from parity.core.stages import NO_STAGES, Stages, WideState
 from parity.core.state import State
 from parity.implementations.implementation import Gradients, Implementation
 from parity.numerics.formats import FORMATS
@@ -31,13 +31,18 @@ def run(
 
     t is counted as the framework of that epsilon does: OUTSIDE per parameter (torch), HAT and INSIDE
     globally (Keras, optax). vmax is shown under AMSGrad. start: moments and counts to begin with. stages: as
-    `parity.core.stages` has them, norms in double, everything else rounded operation by operation.
+    `parity.core.stages` has them, norms in double, everything else rounded operation by operation; beside a wide state
+    in its dtype, and to the dtype in which a quantity is kept after the step.
     """
     averaged, counted, initial_state, step_in_place, taken_one_by_one = _load()
 
     count = StepCount.PER_PARAMETER if epsilon is Epsilon.OUTSIDE else StepCount.GLOBAL
     convention = Convention(epsilon, step_count=count)
     arithmetic = plain(epsilon, rounding)
+    wide = stages.state
+    dtypes = {name: array.dtype for name, array in weights.items()}
+    if wide is not None:
+        weights = {name: array.astype(wide.dtype) for name, array in weights.items()}
     state = initial_state(weights, hyper)
     counts = dict.fromkeys(weights, 0)
     if start is not None:
@@ -46,11 +51,27 @@ def run(
     averages = {} if stages.average is None else {name: averaged(stages.average) for name in weights}
     given = taken_one_by_one(gradients, weights, stages, arithmetic) if stages.change_gradients else gradients
     for t, gradient in enumerate(given, start=1):
+        if gradient is not None and wide is not None:
+            gradient = {name: None if g is None else g.astype(wide.dtype) for name, g in gradient.items()}
         if gradient is not None:
             counts = counted(counts, gradient, convention)
             step_in_place(state, gradient, hyper, convention, arithmetic, t, counts)
         shown = {name: one.after(t, state.w[name]) for name, one in averages.items()}
-        yield state._replace(steps=counts, average=shown if stages.shows_average else None)
+        kept = state if wide is None else _in_kept(state, dtypes, wide)
+        yield kept._replace(steps=counts, average=shown if stages.shows_average else None)
+
+
+def _in_kept(state: State, dtypes: Mapping[str, np.dtype[Any]], wide: WideState) -> State:
+    """Every quantity in the dtype in which it is kept, where it is also what the next step takes, but for masters."""
+    shown: dict[str, dict[str, np.ndarray]] = {}
+    for quantity in ("w", "m", "v", "vmax"):
+        if (arrays := getattr(state, quantity)) is None:
+            continue
+        shown[quantity] = {name: array.astype(wide.of(quantity) or dtypes[name]) for name, array in arrays.items()}
+        for name, array in arrays.items():
+            if not wide.master:
+                array[...] = shown[quantity][name]
+    return State(shown["w"], shown["m"], shown["v"], shown.get("vmax"))
 
 
 def _load() -> tuple[Any, Any, Any, Any, Any]:

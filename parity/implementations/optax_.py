@@ -56,8 +56,9 @@ def run(
     correction of the others to float64), float32, float16 or bfloat16, any shape; states are
     read-only and keep their values. start: replaces mu, nu and count, which has to be one for all; a
     schedule begins at its start. An average of the weights is that of `optax.ema(momentum)`, which begins at 0 and is
-    divided by 1 - momentum**t, updated with the weights after every step. make: another transformation. leg: the leaves
-    of weights and state,
+    divided by 1 - momentum**t, updated with the weights after every step. Masters: parameters and gradients in float32,
+    the model's weights cast from them; a wide m: ``mu_dtype``. make: another transformation. leg: the leaves of weights
+    and state,
     by flax.serialization where there is flax, else as NumPy arrays.
     Raises Unsupported: before the first state for AMSGrad where the release of optax has none, and for a start under
     AMSGrad, whose maximum is another quantity here; at a step with a gradient of None, which optax refuses (jax.grad
@@ -68,11 +69,14 @@ def run(
     flushing subnormals, as XLA does.
     """
     jax, optax = _modules()
+    masters = "" if stages.state is None else stages.state.master
     double = any(array.dtype == np.float64 for array in weights.values())
     optimizer, step_of = _step(hyper, jit, make or _optimizer)
     # Not for the whole generator: a context that is open at a yield would be open for the caller too.
     with double_enabled(double):
         parameters = {name: jax.device_put(np.asarray(array, order="C")) for name, array in weights.items()}
+        if masters:
+            parameters = {name: one.astype(masters) for name, one in parameters.items()}
         state = optimizer.init(parameters)
         if start is not None:
             state = _begun(state, start, hyper, weights)
@@ -89,8 +93,13 @@ def run(
         with double_enabled(double):
             # device_put stands on aligned memory and copies from other; the arrays made below wait for its readers.
             given = {name: jax.device_put(np.asarray(gradient[name], order="C")) for name in weights}
+            if masters:
+                given = {name: one.astype(masters) for name, one in given.items()}
             parameters, state = step_of(given, state, parameters)
             average, kept = averaged.update(parameters, kept)
+            model = parameters
+            if masters:
+                model = {name: parameters[name].astype(array.dtype) for name, array in weights.items()}
         moments = _moments(state)
         # Where others than Adam keep some of the tensors, or one number for each, there is no moment to show.
         m, v, vmax = (
@@ -98,7 +107,7 @@ def run(
             for key in ("mu", "nu", "nu_max")
         )
         shown = _show(average, weights) if stages.average is not None else None
-        yield State(_show(parameters, weights), m, v, vmax, average=shown)
+        yield State(_show(model, weights), m, v, vmax, average=shown)
 
     if leg.save is not None:
         _save(leg.save, (parameters, state, kept))
@@ -248,7 +257,7 @@ def _optimizer(hyper: Hyper) -> Any:
     rate = _rate(hyper)
     # optax's own betas change by inject_hyperparams, whose arithmetic is another.
     beta1, beta2 = constant_betas(hyper, "optax")
-    betas = {"b1": beta1, "b2": beta2, "eps": hyper.eps}
+    betas = {"b1": beta1, "b2": beta2, "eps": hyper.eps, **_first_moment(hyper)}
     decay = hyper.weight_decay
     if decay and hyper.decoupled and hyper.amsgrad:
         maximum, scale = _newer("scale_by_amsgrad"), _newer("scale_by_learning_rate")
@@ -265,7 +274,18 @@ def _adamw(hyper: Hyper) -> Any:
         raise Unsupported(f"optax.adamw has no {'AMSGrad' if hyper.amsgrad else 'L2, its weight decay is decoupled'}")
     _, optax = _modules()
     beta1, beta2 = constant_betas(hyper, "optax")
-    return optax.adamw(_rate(hyper), b1=beta1, b2=beta2, eps=hyper.eps, weight_decay=hyper.weight_decay)
+    return optax.adamw(_rate(hyper), b1=beta1, b2=beta2, eps=hyper.eps, weight_decay=hyper.weight_decay,
+                       **_first_moment(hyper))  # fmt: skip
+
+
+def _first_moment(hyper: Hyper) -> dict[str, str]:
+    """mu_dtype, where it is asked for; Unsupported where a wide second moment is."""
+    wide = hyper.stages.state
+    if wide is None or wide.master:
+        return {}
+    if wide.v:
+        raise Unsupported("optax: mu_dtype is that of the first moment alone; nu has the dtype of the weights")
+    return {"mu_dtype": wide.m}
 
 
 def wrapped(make: Callable[[Hyper], Any], name: str) -> Implementation:

@@ -58,6 +58,8 @@ def run(
     float32 tensor, which is filled anew before every step, as LR schedulers do. compiled: by torch.compile, once for
     each set of tensors that have a gradient; it needs a C++ compiler, and lr and betas that stay what they are. A
     float64 parameter of shape () stands still there: torch 2.13 drops what is done to such a tensor in place.
+    Masters: the optimizer has float32 parameters, whose gradients are those of the model in float32, and the weights of
+    the model are copied from them after every step.
     Raises Unsupported, before the first state, with torch's own words for what it rejects.
     Source: torch/optim/adam.py, torch/optim/adamw.py, aten/src/ATen/native/cpu/FusedAdamKernel.cpp,
     torch 2.13.
@@ -68,7 +70,7 @@ def run(
 
     # clone() moves the weights into torch's own allocation: in place steps never reach the input.
     graph = not options.get("differentiable", False)
-    parameters = {name: tensor_on(array).clone().requires_grad_(graph) for name, array in weights.items()}
+    parameters = {name: leaf(array, stages).requires_grad_(graph) for name, array in weights.items()}
     groups = grouped(parameters, hyper, leg.first)
     decays = any(group["weight_decay"] for group in groups)
     if adamw and decays and not hyper.decoupled:
@@ -94,7 +96,8 @@ def run(
         raise Unsupported(f"torch {torch.__version__}: {error}") from error
     if compiled:
         _compile(optimizer, hyper)
-    yield from orbit(optimizer, parameters, gradients, hyper, start, leg, _kept(MOMENTS, hyper.amsgrad), stages)
+    kept = _kept(MOMENTS, hyper.amsgrad)
+    yield from orbit(optimizer, parameters, gradients, hyper, start, leg, kept, stages, like=weights)
 
 
 def orbit(
@@ -109,10 +112,12 @@ def orbit(
     *,
     copies: bool = False,
     rows: bool = False,
+    like: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[State]:
     """The states of an optimizer over gradients.
 
-    keys: under which name the state has m, v and vmax. copies: the optimizer may write to its gradients.
+    keys: under which name the state has m, v and vmax. copies: the optimizer may write to its gradients. like: weights
+    of the model, which are copies of the parameters where those are masters, and whose gradients are in their dtype.
 
     rows: whether all gradients are sparse tensors of the rows that are not 0 throughout; else those that the stages ask
     for.
@@ -140,6 +145,8 @@ def orbit(
             for name, parameter in parameters.items()
         }
 
+    masters = stages.state is not None and like is not None
+    halves = {name: tensor_on(array).clone() for name, array in like.items()} if masters and like else {}
     owns = list(_by_group(parameters, hyper))
     for step, gradient in enumerate(gradients, start=leg.first):
         given = [
@@ -148,6 +155,8 @@ def orbit(
             else tensor_on(array)
             for name in parameters
         ]  # fmt: skip
+        if masters:
+            given = [None if one is None else one.float() for one in given]
         around.give(step, [one.clone() if copies and one is not None else one for one in given])
         for group, own in zip(optimizer.param_groups, owns, strict=True):
             if stages.schedule is None and torch.is_tensor(group["lr"]):
@@ -157,7 +166,10 @@ def orbit(
             if isinstance(own.beta1, tuple) or isinstance(own.beta2, tuple):
                 group["betas"] = own.betas_at(step)
         around.step(step)
-        w = {name: array_of(parameter) for name, parameter in parameters.items()}
+        with torch.no_grad():
+            for name, half in halves.items():
+                half.copy_(parameters[name])
+        w = {name: array_of(halves.get(name, parameter)) for name, parameter in parameters.items()}
         averages = around.average
         average = None if averages is None else dict(zip(w, map(array_of, averages), strict=True))
         yield State(w, moments("m"), moments("v"), moments("vmax"), average=average)
@@ -258,7 +270,7 @@ def _run_wrapped(
     make: Callable[[list[Any]], Any],
     keys: Mapping[str, str],
 ) -> Iterator[State]:
-    parameters = {name: tensor_on(array).clone().requires_grad_() for name, array in weights.items()}
+    parameters = {name: leaf(array, stages).requires_grad_() for name, array in weights.items()}
     owns = _by_group(parameters, hyper)
     optimizer = make([{"params": held} for held in owns.values()] if hyper.groups else list(parameters.values()))
     for group, own in zip(optimizer.param_groups, owns, strict=True):
@@ -279,7 +291,16 @@ def _run_wrapped(
     if stages.maximize:
         raise Unsupported("maximize: what the optimizer is made with cannot be changed; make it with maximize=True")
     kept = _kept(keys, hyper.amsgrad)
-    yield from orbit(optimizer, parameters, gradients, hyper, start, leg, kept, stages, copies=True)
+    yield from orbit(optimizer, parameters, gradients, hyper, start, leg, kept, stages, copies=True, like=weights)
+
+
+def leaf(array: np.ndarray, stages: Stages) -> Any:
+    """A parameter of the optimizer: a copy, in float32 where it is the master of one in half precision."""
+    if stages.state is None:
+        return tensor_on(array).clone()
+    if not stages.state.master:
+        raise Unsupported("torch.optim: moments have the dtype of their parameter; wider ones come with masters alone")
+    return tensor_on(array).float()
 
 
 def _begin(optimizer: Any, parameters: Mapping[str, Any], start: State) -> None:

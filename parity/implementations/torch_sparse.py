@@ -12,7 +12,7 @@ from parity.core.stages import NO_STAGES, Stages
 from parity.core.state import State
 from parity.implementations import torch_
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg
-from parity.implementations.torch_memory import square_root, tensor_on
+from parity.implementations.torch_memory import square_root
 
 
 def run(
@@ -42,7 +42,7 @@ def run(
     """
     import torch
 
-    parameters = {name: tensor_on(array).clone().requires_grad_() for name, array in weights.items()}
+    parameters = {name: torch_.leaf(array, stages).requires_grad_() for name, array in weights.items()}
     groups = torch_.grouped(parameters, hyper, leg.first)
     decays = any(group.pop("weight_decay") for group in groups)
     if decays or hyper.amsgrad:
@@ -55,7 +55,7 @@ def run(
     except (ValueError, RuntimeError) as error:
         raise Unsupported(f"torch {torch.__version__}: {error}") from error
     keys = {"m": "exp_avg", "v": "exp_avg_sq"}
-    yield from torch_.orbit(optimizer, parameters, gradients, hyper, start, leg, keys, stages, rows=True)
+    yield from torch_.orbit(optimizer, parameters, gradients, hyper, start, leg, keys, stages, rows=True, like=weights)
 
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = (

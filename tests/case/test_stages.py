@@ -22,6 +22,7 @@ from parity.core.stages import (
     LossScale,
     Schedule,
     Stages,
+    WideState,
     stages_from_json,
     stages_to_json,
 )
@@ -77,6 +78,9 @@ KINDS: list[tuple[str, Stages]] = [
     ),
     ("average = { momentum = 0.9, overwrite = 3 }", Stages(average=Average(0.9, 3))),
     ("average = { momentum = 0.9 }", Stages(average=Average(0.9))),
+    ('state = { m = "float32" }', Stages(state=WideState(m="float32"))),
+    ('state = { m = "float32", v = "float32" }', Stages(state=WideState(m="float32", v="float32"))),
+    ('state = { master = "float32" }', Stages(state=WideState(master="float32"))),
 ]
 
 
@@ -104,7 +108,7 @@ def test_a_value_that_is_written_out_is_the_same_question(tmp_path: Path) -> Non
 
 
 MISTAKES = [
-    ("clop = 1", "stages: unknown key 'clop'; allowed: accumulate, average, clip, loss_scale, maximize, schedule; did you mean 'clip'?"),
+    ("clop = 1", "stages: unknown key 'clop'; allowed: accumulate, average, clip, loss_scale, maximize, schedule, state; did you mean 'clip'?"),
     ('clip = { by = "value", limt = 1 }', "stages.clip: unknown key 'limt'; allowed: by, limit; did you mean 'limit'?"),
     ('clip = { by = "value" }', "stages.clip.limit: this key is missing"),
     ('clip = { by = "size", limit = 1 }', "stages.clip.by: 'size' is not allowed; allowed: global_norm, norm, value"),
@@ -134,6 +138,11 @@ MISTAKES = [
     ('schedule = { decay = "cosine", steps = 9, beta1 = [0.8, 0.9] }', "stages.schedule: 'beta1' belongs to one_cycle, not to cosine"),
     ("average = { momentun = 0.9 }", "stages.average: unknown key 'momentun'; allowed: momentum, overwrite; did you mean 'momentum'?"),
     ("average = { momentum = 0.9, overwrite = 0 }", "stages.average.overwrite: 0 is not allowed: input should be greater than or equal to 1"),
+    ('state = { mastr = "float32" }', "stages.state: unknown key 'mastr'; allowed: m, master, v; did you mean 'master'?"),
+    ('state = { m = "float23" }', "stages.state.m: 'float23' is not allowed; allowed: float32; did you mean 'float32'?"),
+    ("state = {}", "stages.state: allowed: m, v or both; or master, beside which moments are float32 as well"),
+    ('state = { m = "float32", master = "float32" }', "stages.state: allowed: m, v or both; or master, beside which moments are float32"),
+    ('state = { m = "float32" }\nmaximize = true', "stages: state goes with no other stage"),
 ]  # fmt: skip
 
 
@@ -193,3 +202,22 @@ def test_a_schedule_begins_with_one_lr(tmp_path: Path, lr: Any) -> None:
     assert str(error.value) == (
         f"{tmp_path / 'one.toml'}: hyper.lr: a schedule begins with one lr, not with one for each step"
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("steps = 3", "steps = 3\nrestart = [1]", "restart"),
+        (
+            "shape = [2, 3]",
+            'shape = [2, 3]\nstart = { steps = 1, m = { kind = "zero" }, v = { kind = "zero" } }',
+            "start",
+        ),
+        ("shape = [2, 3]", 'shape = [2, 3]\ndtype = "bfloat16"', "dtype"),
+    ],
+)
+def test_a_wide_state_begins_and_goes_on_with_the_case(tmp_path: Path, old: str, new: str, what: str) -> None:
+    with pytest.raises(ParityError) as error:
+        load(tmp_path, 'state = { master = "float32" }', GOOD.replace(old, new))
+    told = f"stages.state: it goes with no {what} of a case or parameter"
+    assert str(error.value) == f"{tmp_path / 'one.toml'}: {told}"

@@ -275,9 +275,9 @@ def compute(cases: Sequence[Case], jobs: int, told: Callable[[str], object]) -> 
 
 
 def takes_a_bare_step(case: Case) -> bool:
-    """Whether all tensors are asked alike and nothing stands around the step: wrong Adams know of neither."""
+    """Whether all tensors are asked alike, in one dtype, and nothing stands around the step: wrong Adams know that."""
     hyper = case.hyper_for(Hyper())
-    return not hyper.groups and not hyper.stages.names
+    return not hyper.groups and not hyper.stages.names and not case.layout().mixed
 
 
 def main() -> None:

@@ -40,6 +40,8 @@ STAGES = {
     "schedule.one_cycle": "One-cycle schedule",
     "average": "Average of weights",
     "average.beside": "Average that stands beside the weights",
+    "state.moments": "Moments wider than the weights",
+    "state.master": "Master weights",
     "groups": "Hyperparameters of some tensors alone",
     "groups.weight_decay": "Decay of some tensors alone",
     "defaults": "Defaults",

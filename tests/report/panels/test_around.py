@@ -56,7 +56,7 @@ def test_a_cell_knows_what_stands_around_its_steps(run_small, tmp_path, keys, st
 
 
 def test_every_stage_that_a_cell_may_name_has_a_title_and_advice_for_any_two_frameworks():
-    kinds = {"clip": ClipBy, "schedule": Decay}
+    kinds = {"clip": ClipBy, "schedule": Decay, "state": ("master", "moments")}
     asked = {
         name if name not in kinds else f"{name}.{kind}" for name in Stages.__slots__ for kind in kinds.get(name, ("",))
     }
