@@ -31,6 +31,7 @@ class Family(StrEnum):
     STATE_STORAGE = "state-storage"
     PARTIAL_UPDATE = "partial-update"
     RESTART = "restart"
+    NON_FINITE = "non-finite"
     OPERATION_ORDER = "operation-order"
     FMA = "fma"
     SQRT = "sqrt"
@@ -62,6 +63,7 @@ SENTENCES: Mapping[Family, str] = MappingProxyType(
         Family.STATE_STORAGE: "a moment is kept in another precision",
         Family.PARTIAL_UPDATE: "some elements of a tensor are computed apart from the others",
         Family.RESTART: "something of the state did not come back from the checkpoint",
+        Family.NON_FINITE: "a gradient that is NaN or infinite is treated differently",
         Family.OPERATION_ORDER: "the same formula is computed in another order",
         Family.FMA: "a product and a sum are rounded once on one side and twice on the other",
         Family.SQRT: "the square root comes from a library that is not correctly rounded",

@@ -11,6 +11,16 @@ from parity.core.shown import Shown
 
 Verdict = Literal["identified", "explained", "unexplained"]
 
+NEVER_ASKED = (
+    "a state to begin with",
+    "a loss scale",
+    "groups with hyperparameters of their own",
+    "gradients that are not contiguous in memory",
+    "more than 2,200 steps",
+    "tensors of more than 70,001 elements",
+)
+"""What no probe asks, so that no answer says anything of it."""
+
 LEFT_OUT = "left_out"
 """Entry of a residual: the probes that a target refused, with its reasons."""
 
@@ -45,7 +55,8 @@ class Answer(Shown):
     of rounding by name, None where not bit-exact. formula: the update rule in plain text, lines parted by a line
     break. residual: what is left, JSON values. failure: why it could not be asked in this dtype, empty where it could.
     tracebacks: where it raised, each once. optimizer: of what is no Adam and has a name: name, variant,
-    hyperparameters, weight_decay, step_count.
+    hyperparameters, weight_decay, step_count. asked: the probes that were answered. laws: what came of each exact law.
+    not_finite: what becomes of a gradient that is NaN or inf.
     """
 
     verdict: Verdict
@@ -57,6 +68,9 @@ class Answer(Shown):
     failure: str = ""
     tracebacks: tuple[str, ...] = ()
     optimizer: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    asked: tuple[str, ...] = ()
+    laws: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    not_finite: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def departures(self) -> tuple[Finding, ...]:
@@ -87,6 +101,10 @@ class Answer(Shown):
                 for one in self.causes
             ],
             "residual": dict(self.residual),
+            "asked": list(self.asked),
+            "never_asked": list(NEVER_ASKED),
+            "laws": dict(self.laws),
+            "not_finite": dict(self.not_finite),
             "optimizer": {"name": "Adam"}
             if self.convention and self.verdict != "unexplained"
             else dict(self.optimizer),

@@ -30,9 +30,6 @@ _COUNTS = {"seen": "per_parameter", "step": "global", "rows": "per_row"}
 GLANCE = 4096
 """Points on which the nearest of the rules is chosen, where none fits."""
 
-NOT_FITTED = ("wide",)
-"""Probes that are asked for another purpose."""
-
 
 def fit(observations: Mapping[str, Observation], claim: str | None) -> Answer:
     """The rule that a target follows in one dtype, and what it departs in from what is claimed.
@@ -42,7 +39,7 @@ def fit(observations: Mapping[str, Observation], claim: str | None) -> Answer:
     where m or v is hidden, these alone run freely. A point counts as explained if the rule, with its operations
     rounded in any order, can give what was recorded.
     """
-    chosen = [one for name, one in observations.items() if name not in NOT_FITTED] or list(observations.values())
+    chosen = list(observations.values())
     if not chosen:
         return Answer("unexplained", {}, None, "", (), {"elements": 0})
     every = accumulation(chosen)

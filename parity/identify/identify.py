@@ -13,7 +13,8 @@ from parity.adam.scalars import ArraySquareRoot
 from parity.core.errors import ParityError, TargetError
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
-from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer
+from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer, Finding
+from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
 from parity.identify.probes import MAIN, Observation
 from parity.identify.probing import Probed, not_finite, probe
@@ -107,24 +108,53 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
         reasons[FAILED if one.failed else LEFT_OUT][one.name] = one.reason
     tracebacks = tuple(dict.fromkeys(one.traceback for one in probed.refused if one.traceback))
     answer = Answer("unexplained", {}, None, "", (), {})
-    if probed.unsteady is not None:
+    fitted = {name: one for name, one in probed.observations.items() if name not in ASIDE}
+    unsteady = probed.unsteady
+    if unsteady is not None and not unsteady.evidence.get("rounding"):
         # What differs from run to run is no answer: nothing else may be read out of it.
-        answer = replace(answer, causes=(probed.unsteady,))
-    elif probed.observations:
+        answer = replace(answer, causes=(unsteady,))
+    elif fitted:
         epsilon = next((str(one) for one in Epsilon if one == claim.get("epsilon")), None)
-        answer, broken = _of_sound(probed.observations, epsilon, library)
+        answer, broken = _of_sound(fitted, epsilon, library, exact=unsteady is None)
         answer = _departing(answer, claim)
         reasons[FAILED] |= broken
+        answer = _beside(answer, probed.observations)
+        if unsteady is not None and answer.verdict == "unexplained":
+            answer = replace(Answer("unexplained", {}, None, "", (), {}), causes=(unsteady,))
+        elif unsteady is not None:
+            answer = replace(answer, causes=(*answer.causes, unsteady))
     failure = "" if answer.verdict == "explained" else reasons[FAILED].get(MAIN, "")
     residual = {**answer.residual, **{key: told for key, told in reasons.items() if told}}
-    return replace(answer, residual=residual, failure=failure, tracebacks=tracebacks)
+    asked = tuple(probed.observations)
+    return replace(answer, residual=residual, failure=failure, tracebacks=tracebacks, asked=asked)
+
+
+def _beside(answer: Answer, observations: Mapping[str, Observation]) -> Answer:
+    """With what the exact laws and gradients that are no numbers have shown."""
+    kept, not_finite = laws(observations), not_finite_gradients(observations)
+    causes = answer.causes
+    if answer.convention:
+        causes = (*causes, *findings_of(not_finite))
+        broken = [law for law, told in kept.items() if told.startswith("does not")]
+        if broken and not answer.departures:
+            # Every weight follows a rule of its own, and yet depends on others.
+            detail = f"weights depend on more than their own gradients: {', '.join(broken)}"
+            causes = (*causes, Finding("unexplained", detail, {"laws": broken}))
+    return replace(answer, causes=causes, laws=kept, not_finite=not_finite)
 
 
 def _of_sound(
-    observations: Mapping[str, Observation], claim: str | None, library: ArraySquareRoot | None
+    observations: Mapping[str, Observation],
+    claim: str | None,
+    library: ArraySquareRoot | None,
+    *,
+    exact: bool = True,
 ) -> tuple[Answer, dict[str, str]]:
-    """What explains the observations; where nothing does, those that it needs to leave out as they are no numbers."""
-    found = _explained(observations, claim, library)
+    """What explains the observations; where nothing does, those that it needs to leave out as they are no numbers.
+
+    exact: whether bits are asked for.
+    """
+    found = _explained(observations, claim, library, exact)
     broken = {name: told for name, one in observations.items() if (told := not_finite(one))}
     if found.verdict != "unexplained" or not broken:
         return found, {}
@@ -134,7 +164,7 @@ def _of_sound(
     # NaN may be what its formula comes to: only what does not fit is left out.
     for name in ("", *broken):
         tried = {**kept, name: observations[name]} if name else kept
-        answer = _explained(tried, claim, library) if tried else found
+        answer = _explained(tried, claim, library, exact) if tried else found
         if answer.verdict != "unexplained":
             found, kept = answer, tried
         elif not name:
@@ -142,7 +172,9 @@ def _of_sound(
     return found, {name: told for name, told in broken.items() if name not in kept}
 
 
-def _explained(observations: Mapping[str, Observation], claim: str | None, library: ArraySquareRoot | None) -> Answer:
+def _explained(
+    observations: Mapping[str, Observation], claim: str | None, library: ArraySquareRoot | None, exact: bool
+) -> Answer:
     from parity.identify.exact import search
     from parity.identify.fit import fit
 
@@ -150,7 +182,7 @@ def _explained(observations: Mapping[str, Observation], claim: str | None, libra
     other = None if _is_adam(found) else _other(observations)
     if other is not None and other.optimizer["name"] != NOTHING:
         return other
-    match = search(observations, library)
+    match = search(observations, library) if exact else None
     if match is None:
         return found if _is_adam(found) else other or _stranger(found, observations)
     left_open = {name: asdict(one) for name, one in match.left_open.items()}

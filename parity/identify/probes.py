@@ -66,7 +66,7 @@ class Observation:
         return Rows(self.w[:, place], self.m[:, place], self.v[:, place], vmax)
 
 
-MAIN, WIDE, MATRICES = "main", "wide", "matrices"
+MAIN, WIDE, MATRICES, NOT_FINITE, LAW = "main", "wide", "matrices", "not-finite", "law"
 STEPS = 24
 
 IDLE = slice(64, 128)
@@ -122,7 +122,19 @@ def _tensors(bias: int) -> Layout:
 _LARGE, _SMALL = _tensors(1033), _tensors(269)
 _NONE = MappingProxyType({1: frozenset({"bias"}), **dict.fromkeys((2, 5, 6), frozenset({"key"}))})
 _MATRICES = Layout((Parameter("kernel", (9, 7)), Parameter("query", (6, 8))))
+_SHAPES = Layout(
+    tuple(
+        Parameter("_".join(map(str, ("tensor", *shape))), shape)
+        for shape in ((1,), (15,), (16,), (17,), (63,), (65,), (255,), (256,), (257,), (3, 1), (2, 3, 5), (2, 2, 3, 3))
+    )
+)
+_MANY = Layout(tuple(Parameter(f"small_{number}", (2,)) for number in range(300)))
+_TWO = Layout((Parameter("first", (40,)), Parameter("second", (24,))))
+_LAWFUL = Hyper(lr=0.01, eps=0.0)
 _JUMPS = (0.01, 0.01, 0.0, 0.02, 0.02, 0.0025, 0.0, 0.0, 0.04, 0.01)
+_NONE_UNDER_DECAY = MappingProxyType(
+    {1: frozenset({"query"}), 2: frozenset({"kernel", "bias"}), 3: frozenset({"kernel"})}
+)
 _DECAYING = replace(VISIBLE, weight_decay=0.1)
 
 
@@ -133,7 +145,57 @@ def probes(format: Format) -> tuple[Probe, ...]:
     Gradients lie in [2^-20, 2^6), in float16 in [2^-7, 2^3), if not said otherwise: each element has a magnitude of
     its own, which changes 16-fold from step to step, and a sign that changes. A tenth of them is 0.
     """
-    return tuple(_probe(plan, format) for plan in _plans(format))
+    made = [_probe(plan, format) for plan in _plans(format)]
+    broken = [_not_finite(one) if one.name == NOT_FINITE else one for one in made]
+    return (*broken, *(_lawful(made[-1], law) for law in LAWS))
+
+
+LAWS: Mapping[str, str] = MappingProxyType(
+    {
+        "law-scaled": "gradients times a power of two, eps 0: the same weights, m times it, v times its square",
+        "law-turned": "elements of every tensor, and the tensors, in reverse order: the same numbers, in that order",
+        "law-joined": "two tensors as one: the same numbers",
+        "law-moved": "another tensor before them, so that they lie elsewhere in memory: the same numbers",
+    }
+)
+"""What needs no reference: a probe like "law" by its name, and what has to come of it."""
+
+POWER = {"float16": 1}
+"""By which power of two "law-scaled" scales, where it is not 4."""
+
+BAD = MappingProxyType({3: ("first", 1, math.nan), 5: ("second", 2, math.inf)})
+"""Of "not-finite", by step: tensor and element whose gradient is no number, and what it is."""
+
+
+def _not_finite(probe: Probe) -> Probe:
+    gradients, places = probe.gradients.copy(), {one.name: place for one, place in probe.layout.slices()}
+    for step, (name, element, value) in BAD.items():
+        gradients[step - 1, places[name].start + element] = value
+    gradients.flags.writeable = False
+    return replace(probe, gradients=gradients)
+
+
+def _lawful(probe: Probe, law: str) -> Probe:
+    layout, gradients, weights = probe.layout, probe.gradients, probe.weights
+    first, second = layout.parameters
+    match law:
+        case "law-scaled":
+            gradients = (gradients.astype(np.float64) * 2.0 ** POWER.get(probe.format.name, 4)).astype(gradients.dtype)
+        case "law-turned":
+            gradients, weights, layout = gradients[:, ::-1], weights[::-1], Layout((second, first))
+        case "law-joined":
+            layout = Layout((Parameter("both", (layout.size,)),))
+        case _:
+            layout = Layout((Parameter("before", (MOVED,)), *layout.parameters))
+            gradients = np.concatenate([gradients[:, :MOVED], gradients], axis=1)
+            weights = np.concatenate([weights[:MOVED], weights])
+    made = replace(probe, name=law, layout=layout, gradients=gradients.copy(), weights=weights.copy())
+    made.gradients.flags.writeable = made.weights.flags.writeable = False
+    return made
+
+
+MOVED = 3
+"""Elements of the tensor that lies before the others."""
 
 
 def _plans(format: Format) -> tuple[_Plan, ...]:
@@ -155,6 +217,12 @@ def _plans(format: Format) -> tuple[_Plan, ...]:
         _Plan("clip", _SMALL, binades=(_LOUD,)),
         _Plan(MATRICES, _MATRICES, Hyper(lr=0.01), 6, ((-2, 3),), zeros=0, gaps=False),
         _Plan("jumps", _SMALL, Hyper(lr=_JUMPS), len(_JUMPS)),
+        _Plan("shapes", _SHAPES, steps=4),
+        _Plan("many", _MANY, steps=2),
+        _Plan("none-decoupled", _SMALL, replace(_DECAYING, decoupled=True), 4, none=_NONE_UNDER_DECAY),
+        _Plan("clip-l2", _SMALL, _DECAYING, 8, ((-2, 3),)),
+        _Plan(NOT_FINITE, _TWO, steps=6, zeros=0),
+        _Plan(LAW, _TWO, _LAWFUL, 4, ((0, 4),), zeros=0),
     )
 
 

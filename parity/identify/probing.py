@@ -19,12 +19,15 @@ from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import GRADIENTS, HUNG, MISSING, PROGRESS, UNSUPPORTED, WEIGHTS
 from parity.identify.answer import Finding
-from parity.identify.probes import MAIN, MATRICES, OBSERVED, WIDE, Observation, Probe, probes
+from parity.identify.probes import MAIN, MATRICES, NOT_FINITE, OBSERVED, WIDE, Observation, Probe, probes
 from parity.implementations.registry import framework_of
 from parity.numerics.formats import Format, format_named
 
 TWICE = (MAIN, WIDE)
 """What is asked in both processes; the second is only held against the first."""
+
+SECOND = (NOT_FINITE,)
+"""What is asked in the second one only, whose log nobody reads: there, warnings of what is no number are none."""
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -105,8 +108,10 @@ def probe(
                           variables=dict.fromkeys(THREADS, str(few)))  # fmt: skip
         first, second = _side_by_side(
             {
-                leading: {format: list(probes(format)) for format in formats},
-                following: {format: [one for one in probes(format) if one.name in TWICE] for format in formats},
+                leading: {format: [one for one in probes(format) if one.name not in SECOND] for format in formats},
+                following: {
+                    format: [one for one in probes(format) if one.name in (*TWICE, *SECOND)] for format in formats
+                },
             },
         )
     return {
@@ -284,7 +289,9 @@ def _shows_its_inputs(observation: Observation) -> bool:
     if observation.v is None:
         return False
     gradients = observation.probe.gradients
-    return bool((gradients < 0).any()) and np.array_equal(observation.v[1:], gradients)
+    with np.errstate(invalid="ignore"):
+        negative = bool((gradients < 0).any())
+    return negative and np.array_equal(observation.v[1:], gradients)
 
 
 def not_finite(observation: Observation) -> str:
@@ -312,10 +319,12 @@ def _probed(first: _Shown, second: _Shown, threads: tuple[int, int], hide_moment
         matrices = {name: one for name, one in first.items() if isinstance(one, Observation)}
         return replace(probed, observations=MappingProxyType(matrices))
     unsteady = _unsteady(first, second, threads)
+    first = {**first, **{name: one for name, one in second.items() if name in SECOND}}
+    probed = Probed(MappingProxyType({}), tuple(one for one in first.values() if isinstance(one, Refused)))
     observations = {
         name: replace(one, m=None, v=None, vmax=None) if hide_moments else one
         for name, one in first.items()
-        if isinstance(one, Observation) and name != WIDE
+        if isinstance(one, Observation)
     }
     return replace(probed, observations=MappingProxyType(observations), unsteady=unsteady)
 
@@ -324,6 +333,8 @@ def _unsteady(first: _Shown, second: _Shown, threads: tuple[int, int]) -> Findin
     """The first quantity that is not the same in both processes."""
     asked = f"the same question in two fresh processes with {threads[0]} and {threads[1]} threads"
     for name, other in second.items():
+        if name in SECOND:
+            continue
         one = first[name]
         refusals = [answer for answer in (one, other) if isinstance(answer, Refused)]
         if len(refusals) == 1:
@@ -348,9 +359,33 @@ def _unsteady(first: _Shown, second: _Shown, threads: tuple[int, int]) -> Findin
             "first_step": step,
             "elements": elements,
             "differing": {quantity: count for quantity, (_, count) in counts.items()},
+            "rounding": _only_rounding(one, other),
         }
         return Finding("nondeterminism", detail, evidence)
     return None
+
+
+ROUNDING = 256.0
+"""Units of an element's greatest value so far by which two runs may be apart and differ by rounding only."""
+
+
+def _only_rounding(one: Observation, other: Observation) -> bool:
+    """Whether two runs show the same but for rounding."""
+    probe = one.probe
+    for quantity in OBSERVED:
+        ours, theirs = getattr(one, quantity), getattr(other, quantity)
+        if (ours is None) != (theirs is None):
+            return False
+        if ours is None:
+            continue
+        ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+        with np.errstate(all="ignore"):
+            size = np.maximum.accumulate(np.maximum(np.abs(ours), np.abs(theirs)), axis=0)
+            size = size + (probe.hyper.lr_at(1) if quantity == "w" else 0.0)
+            near = np.abs(ours - theirs) <= ROUNDING * 2.0**-probe.format.precision * size
+        if not (near | (np.isnan(ours) & np.isnan(theirs)) | (ours == theirs)).all():
+            return False
+    return True
 
 
 def _differing(one: Observation, other: Observation) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer, Finding
+from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, NEVER_ASKED, Answer, Finding
 from parity.numerics.ulp import NO_DISTANCE
 from parity.report.markup import on_screen
 
@@ -49,7 +49,7 @@ def sentence_about(who: str, answer: Answer) -> str:
     """The same of a target without a name."""
     if answer.failure:
         return f"{who} fails: {answer.failure}"
-    if any(cause.family == "nondeterminism" for cause in answer.causes):
+    if answer.verdict == "unexplained" and any(one.family == "nondeterminism" for one in answer.causes):
         return f"{who} does not answer the same twice; nothing else can be said of it."
     if not answer.convention:
         stranger = _stranger(answer)
@@ -98,12 +98,17 @@ def answer_rows(answer: Answer) -> Iterator[tuple[str, str]]:
         yield "convention", _listed(choices)
     if in_force:
         yield "in force", _listed(in_force)
+    if answer.asked:
+        yield "asked", ", ".join(answer.asked)
+        yield "never asked", "; ".join(NEVER_ASKED)
+    yield from _alike("law", answer.laws)
+    yield from _alike("not finite", answer.not_finite)
     stranger = _stranger(answer)
     for cause in answer.causes:
         # That it is no Adam is the sentence; what is left over has a row of its own.
         if cause is not stranger:
             yield "rounding" if cause.benign else "departs", _finding(cause)
-    yield from _refused("not asked", answer.residual.get(LEFT_OUT, {}))
+    yield from _refused("refused", answer.residual.get(LEFT_OUT, {}))
     if not answer.failure:
         yield from _refused("failed", answer.residual.get(FAILED, {}))
     for place, (choice, value) in enumerate(_chosen(answer.arithmetic or {})):
@@ -115,6 +120,12 @@ def _refused(label: str, reasons: Mapping[str, str]) -> Iterator[tuple[str, str]
     """Probes without an answer, those of one reason together."""
     for reason in dict.fromkeys(reasons.values()):
         yield label, f"{', '.join(probe for probe, one in reasons.items() if one == reason)}: {reason}"
+
+
+def _alike(label: str, told: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What came of several questions, those with one answer together."""
+    for words in dict.fromkeys(told.values()):
+        yield label, f"{', '.join(name for name, one in told.items() if one == words)}: {words}"
 
 
 def _compared(answer: Answer) -> Iterator[tuple[str, str]]:

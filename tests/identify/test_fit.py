@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from parity.identify.fit import fit
+from parity.identify.laws import ASIDE
 from parity.identify.probes import WIDE, Observation, probes
 from parity.numerics.formats import FORMATS
 from parity.numerics.ulp import NO_DISTANCE, ulp_distance
@@ -19,6 +20,9 @@ from benign_adams import BENIGN
 from exchangeable_adam import Adam, first, moved
 from other_optimizers import OTHERS
 from wrong_adams import WRONG
+
+LEFT_OUT = (WIDE, "many", *ASIDE)
+"""Probes that tell of a formula what others do, or nothing."""
 
 SAME_NUMBERS = {"correction_without_power": "step-count"}
 """1 - beta at every step is also t = 1 at every step: no measurement tells them apart."""
@@ -97,7 +101,7 @@ def sampled(*values):
 
 def answer(run, dtype, claim="outside", hidden=(), only=None):
     """What `fit` says of a plug-in."""
-    asked = [one for one in probes(FORMATS[dtype]) if one.name != WIDE and (only is None or one.name in only)]
+    asked = [one for one in probes(FORMATS[dtype]) if one.name not in LEFT_OUT and (only is None or one.name in only)]
     return fit({one.name: observed(run, one, hidden) for one in asked}, claim)
 
 
@@ -129,7 +133,7 @@ def test_a_fault_that_rounding_hides_gets_no_name(name, dtype):
     ("name", "dtype"), [sampled(name, dtype) for dtype in FORMATS for name in sorted(UNSEEN[dtype])]
 )
 def test_a_fault_is_known_to_change_no_bit_or_some(name, dtype):
-    asked = [one for one in probes(FORMATS[dtype]) if one.name != WIDE]
+    asked = [one for one in probes(FORMATS[dtype]) if one.name not in LEFT_OUT]
     same = all(
         np.array_equal(getattr(wrong, quantity), getattr(right, quantity), equal_nan=True)
         for wrong, right in ((observed(WRONG[name].run, one), observed(Adam(), one)) for one in asked)

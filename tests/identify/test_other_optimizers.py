@@ -14,6 +14,7 @@ from parity.core.layout import Layout, Parameter
 from parity.identify.answer import Answer
 from parity.identify.ball import exact
 from parity.identify.identify import _of_sound
+from parity.identify.laws import ASIDE
 from parity.identify.other_optimizers import other_optimizer
 from parity.identify.probes import WIDE, Observation, Probe, probes
 from parity.identify.relatives import RULES
@@ -88,7 +89,7 @@ NAMES = {
 FIRST = {"torch.optim:NAdam", "torch.optim:SGD?momentum=0.8&dampening=0.5", "torch.optim:RMSprop", "torch.optim:Muon",
          f"{KERAS}Nadam", f"{KERAS}RMSprop", "optax:nadam", "optax:adabelief"}  # fmt: skip
 
-LEFT_OUT = (WIDE, "long", "tiny", "clip", "zeros", "other")
+LEFT_OUT = (WIDE, "long", "tiny", "clip", "zeros", "other", "many", "clip-l2", "none-decoupled", *ASIDE)
 
 
 def observed(implementation, probe: Probe) -> Observation | None:

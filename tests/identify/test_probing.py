@@ -10,10 +10,13 @@ import pytest
 
 from parity.core.errors import ParityError
 from parity.engine.candidates import describe_plugin, shipped_candidates
-from parity.identify.probes import probes
+from parity.identify.probes import LAW, LAWS, probes
 from parity.identify.probing import probe
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS
+
+WITHOUT_EPS = {"no-eps", LAW, *LAWS}
+"""Probes that ask for an eps of 0."""
 
 FAULTS = Path(__file__).parent.parent / "faults"
 
@@ -75,7 +78,7 @@ def test_an_observation_is_the_orbit_to_the_last_bit(dtype):
     assert found.refused == ()
     assert found.unsteady is None
     asked = {one.name: one for one in probes(FORMATS[dtype])}
-    assert set(found.observations) == set(asked) - {"wide"}
+    assert set(found.observations) == set(asked)
     for kind in ("main", "none", "schedule", "decoupled", "long"):
         seen = found.observations[kind]
         assert seen.probe is asked[kind]
@@ -134,12 +137,13 @@ def test_a_broken_contract_is_one_reason_for_its_dtype(planted, lines, told):
 )
 def test_a_probe_that_fails_takes_no_other_down(planted, lines, told):
     found = probe(planted(**lines), ["float32"], 8.0)["float32"]
-    (refused,) = found.refused
+    refused, *_ = found.refused
     assert (refused.name, refused.failed, found.failed, found.unsteady) == ("no-eps", True, None, None)
+    assert {one.name for one in found.refused} == WITHOUT_EPS
     assert refused.reason.startswith(told)
-    assert set(found.observations) == {one.name for one in probes(FORMATS["float32"])} - {"wide", "no-eps"}
+    assert set(found.observations) == {one.name for one in probes(FORMATS["float32"])} - WITHOUT_EPS
     for name, one in probe(planted(), ["float32"])["float32"].observations.items():
-        if name != "no-eps":
+        if name not in WITHOUT_EPS:
             assert found.observations[name].w.tobytes() == one.w.tobytes(), name
 
 
@@ -156,14 +160,14 @@ def test_nobody_dies_of_a_warning(planted, lines, words):
         f"if hyper.eps == 1e-8: sys.stderr.write('of another question\\n')\nif t == 2 and hyper.eps == 0:\n    {lines}"
     )
     found = probe(planted(before=f"{before}\n    os._exit(5)"), ["float32"])["float32"]
-    assert [one.reason for one in found.refused] == [f"step 2: the worker process died (exit status 5){words}"]
+    assert {one.reason for one in found.refused} == {f"step 2: the worker process died (exit status 5){words}"}
 
 
 def test_a_dtype_that_fails_takes_no_other_down(planted):
     found = probe(planted(first="if w and next(iter(w.values())).dtype == 'f4': os._exit(5)"), ["float32", "float16"])
     assert found["float32"].failed.reason == "step 1: the worker process died (exit status 5)"
     assert (found["float16"].failed, found["float16"].refused) == (None, ())
-    assert set(found["float16"].observations) == {one.name for one in probes(FORMATS["float16"])} - {"wide"}
+    assert set(found["float16"].observations) == {one.name for one in probes(FORMATS["float16"])}
 
 
 def test_who_hangs_again_is_not_asked_any_more(planted):
@@ -172,7 +176,7 @@ def test_who_hangs_again_is_not_asked_any_more(planted):
     reasons = {one.name: one.reason for one in found["float32"].refused}
     assert reasons["decoupled"] == reasons["l2"] == "step 1: no answer in 6 s (--timeout); the process was ended"
     assert reasons["amsgrad"] == reasons["clip"] == "not asked any more: it hung 2 times"
-    assert set(found["float32"].observations) == {"main", "default-eps", "no-eps", "other"}
+    assert set(found["float32"].observations) == {"main", "wide", "default-eps", "no-eps", "other", "not-finite"}
     assert found["float16"].failed.reason == "not asked any more: it hung 2 times"
     assert time.monotonic() - started < 60
 
@@ -205,8 +209,8 @@ def test_what_it_refuses_is_left_out_with_the_reason(planted):
     )
     found = probe(target, ["float32"])["float32"]
     reasons = {one.name: one.reason for one in found.refused}
-    assert set(reasons) == {"l2", "schedule", "jumps"}
-    assert reasons["l2"] == "no L2 here"
+    assert set(reasons) == {"l2", "clip-l2", "schedule", "jumps"}
+    assert reasons["l2"] == reasons["clip-l2"] == "no L2 here"
     assert reasons["schedule"].startswith("step 1: TypeError: ")
     assert {one.name for one in found.refused if one.failed} == {"schedule", "jumps"}
     assert not set(reasons) & set(found.observations)
@@ -229,6 +233,13 @@ def test_a_noisy_target_is_found_first(described):
     assert set(finding.evidence["differing"]) == {"w"}
     assert 0 < finding.evidence["differing"]["w"] <= 24 * 1141
     assert f"w differs in {finding.evidence['differing']['w']:,} of 27,384 elements, first at step 1" in finding.detail
+
+
+def test_two_runs_that_only_round_otherwise_are_told_from_those_that_do_not(planted):
+    for by, rounding in (("f(1 + 2**-22)", True), ("f(1.001)", False)):
+        finding = probe(planted(after=f"if {FEW}: m = {{name: one * {by} for name, one in m.items()}}"),
+                        ["float32"])["float32"].unsteady  # fmt: skip
+        assert (finding.evidence["probe"], finding.evidence["rounding"]) == ("main", rounding)
 
 
 def test_what_depends_on_the_number_of_threads_in_long_tensors_only_is_found(planted):

@@ -1,0 +1,131 @@
+"""What needs no reference: laws of element-wise optimizers, gradients that are no numbers, tensors left out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from parity.engine.candidates import describe_plugin
+from parity.identify.identify import identify
+from parity.identify.probes import probes
+from parity.numerics.formats import FORMATS
+
+
+@pytest.fixture
+def found(tmp_path, write_adam, monkeypatch):
+    """What is said of a correct plug-in with lines planted, in float32 if no other dtype is named."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    first = "if hyper.weight_decay or hyper.amsgrad: raise Unsupported('plain Adam only')"
+
+    def identified(dtype="float32", **lines):
+        target = describe_plugin(str(write_adam(**{"first": first, **lines})), tmp_path / "logs", 60)
+        return identify(target, [dtype])[dtype]
+
+    return identified
+
+
+BY_NORM = """\
+norms = {{n: f2(np.linalg.norm(g.astype('f8'))) for n, g in gradient.items() if g is not None}}
+whole = sum(one**2 for one in norms.values()) ** 0.5
+by = {{n: np.float32(min(1, 1 / max({norm}, 1e-30))) for n in norms}}
+gradient = {{n: None if g is None else g * by[n] for n, g in gradient.items()}}"""
+
+
+def test_the_laws_of_an_adam_hold_to_the_last_bit(found):
+    answer = found()
+    assert list(answer.laws) == ["law-scaled", "law-turned", "law-joined", "law-moved"]
+    assert set(answer.laws.values()) == {"holds, 768 elements bit for bit"}
+    assert answer.not_finite == dict.fromkeys(("nan", "inf"), "only that weight becomes NaN or inf")
+    assert answer.departures == ()
+
+
+@pytest.mark.parametrize(("norm", "broken"), [("norms[n]", ["law-joined"]), ("whole", ["law-moved"])])
+def test_who_clips_by_a_norm_breaks_the_law_of_what_it_takes_the_norm_of(found, norm, broken):
+    """One tensor's norm is another's where two are one; that of all is another where there is one more."""
+    answer = found(before=BY_NORM.format(norm=norm), swap=[("import numpy as np", "import numpy as np\nf2 = float")])
+    wrong = [law for law, told in answer.laws.items() if told.startswith("does not hold: ")]
+    assert wrong == ["law-scaled", *broken]
+    assert answer.departures or answer.verdict == "unexplained"
+
+
+def test_what_takes_a_neighbour_for_its_own_is_no_adam_that_passes(found):
+    """Only where a tensor has a neighbour of one size: no other question has such tensors."""
+    answer = found(after="if len(w) == 3 and 'before' in w: w['first'] = w['first'] + f(1e-3)\n"
+                         "state = State(w=w, m=m, v=v)")  # fmt: skip
+    assert answer.laws["law-moved"].startswith("does not hold: w is up to ")
+    (departure,) = answer.departures
+    assert departure.family == "unexplained"
+    assert departure.detail == "weights depend on more than their own gradients: law-moved"
+    assert not answer.sound
+
+
+BROKEN = "any(g is not None and not np.isfinite(g).all() for g in gradient.values())"
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (f"if {BROKEN}:\n    yield State(w=w, m=m, v=v)\n    continue", "no weight moves at that step"),
+        (
+            "gradient = {n: None if g is None or not np.isfinite(g).all() else g for n, g in gradient.items()}",
+            "its tensor stands at that step",
+        ),
+        (
+            "gradient = {n: g if g is None else np.where(np.isfinite(g), g, g.dtype.type(0)) "
+            "for n, g in gradient.items()}",
+            "it is left out or taken as a number: no weight becomes NaN",
+        ),
+        (
+            "gradient = {n: g if g is None or np.isfinite(g).all() else g * np.nan for n, g in gradient.items()}",
+            "its whole tensor becomes NaN or inf",
+        ),
+    ],
+    ids=["the step", "the tensor", "zeroed", "all of the tensor"],
+)
+def test_what_becomes_of_a_gradient_that_is_no_number(found, before, told):
+    answer = found(before=before)
+    assert answer.not_finite["nan"] == told
+    assert [one.family for one in answer.departures] == ["non-finite", "non-finite"]
+    assert answer.departures[0].detail == f"where a gradient is nan, {told}"
+    assert (answer.convention["epsilon"], answer.verdict) == ("outside", "identified")
+
+
+@pytest.mark.parametrize(
+    "which", ["g.size >= 65536", "g.ndim >= 3", "0 < g.size < 3 and g.ndim == 1"], ids=["large", "many axes", "small"]
+)
+def test_tensors_that_are_never_updated_are_seen(found, which):
+    answer = found(swap=[("if g is None:", f"if g is None or {which}:")])
+    assert answer.verdict == "unexplained" or any(one.family == "partial-update" for one in answer.departures)
+
+
+def test_a_norm_whose_bits_depend_on_threads_is_named_and_the_rest_is_answered(found):
+    few = 'os.environ.get("OMP_NUM_THREADS") in ("1", "2")'
+    answer = found(before=f"if {few}: gradient = {{n: g if g is None else g * g.dtype.type(1 + 2**-23) "
+                          "for n, g in gradient.items()}")  # fmt: skip
+    assert (answer.convention["epsilon"], answer.verdict, answer.arithmetic) == ("outside", "explained", None)
+    (departure,) = answer.departures
+    assert departure.family == "nondeterminism"
+    assert re.search(r"with \d+ and \d+ threads is answered differently: m differs in [\d,]+ of", departure.detail)
+
+
+def test_who_decays_without_a_gradient_is_seen(found):
+    """wd = 0.1 and no gradient: the right Adam stands, this one shrinks by lr * wd."""
+    shrink = "w[name] = w[name] * f(1 - hyper.lr_at(t) * hyper.weight_decay)"
+    answer = found(
+        first="if hyper.amsgrad or (hyper.weight_decay and not hyper.decoupled): raise Unsupported('decoupled only')",
+        swap=[
+            ("            if g is None:\n", f"            {shrink}\n            if g is None:\n"),
+            ("f = g.dtype.type", "pass"),
+            ("for name, g in gradient.items():", "f = next(iter(w.values())).dtype.type\n        "
+             "for name, g in gradient.items():"),
+        ],
+    )  # fmt: skip
+    assert "none-decoupled" in answer.asked
+    (departure,) = answer.departures
+    probe = next(one for one in probes(FORMATS["float32"]) if one.name == "none-decoupled")
+    given = {one.name: int((probe.weights[place] != 0).sum()) for one, place in probe.layout.slices()}
+    # What stood at 0 may have moved by its first gradient.
+    least = given["query"] + 2 * given["kernel"] + given["bias"]
+    assert departure.family == "none-gradient"
+    assert least <= departure.evidence["weights_moved"] <= least + 35 + 269 + 35
