@@ -18,6 +18,7 @@ _AROUND: Mapping[str, tuple[ClipFactor, Clipping, Reduction, Rates]] = MappingPr
         "keras_torch": (ClipFactor.EXACT, Clipping.KERAS, Reduction.VECTORS, Rates.KERAS),
         "keras_jax": (ClipFactor.EXACT, Clipping.KERAS, Reduction.IN_ORDER, Rates.KERAS),
         "tf_keras": (ClipFactor.EXACT, Clipping.KERAS, Reduction.HALVES, Rates.KERAS),
+        "tensorflow": (ClipFactor.EXACT, Clipping.KERAS, Reduction.HALVES, Rates.KERAS),
         "optax": (ClipFactor.EXACT, Clipping.OPTAX, Reduction.IN_ORDER, Rates.OPTAX),
     }
 )
@@ -88,7 +89,19 @@ _OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str
         "TensorFlow sums up squares of halves in an order of its own",
     ),
     (
-        ("keras.eager", "keras.function"),
+        ("tensorflow.kernel", "tf_keras.new", "tf_keras.legacy"),
+        ("float16",),
+        ("norm", "global_norm"),
+        "TensorFlow sums up squares of halves in an order of its own",
+    ),
+    (
+        ("tensorflow.kernel", "tf_keras.new", "tf_keras.legacy"),
+        ("bfloat16",),
+        ("global_norm",),
+        "TensorFlow sums up squares of halves in an order of its own",
+    ),
+    (
+        ("keras.eager", "keras.function", "tf_keras.new", "tf_keras.legacy"),
         ("float64", "float32"),
         ("rows and norm",),
         "the squares of a gradient that is rows are summed up over those alone",
@@ -126,7 +139,12 @@ def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
         {
             dtype: replace(
                 twin,
-                convention=replace(twin.convention, clip_factor=factor, average_start=_average_start(first)),
+                convention=replace(
+                    twin.convention,
+                    clip_factor=factor,
+                    average_start=_average_start(first),
+                    counts_left_out=first == "tf_keras",
+                ),
                 arithmetic=replace(
                     twin.arithmetic,
                     clipping=clipping,
@@ -144,7 +162,8 @@ def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
 
 
 def _average_start(framework: str) -> AverageStart:
-    return AverageStart.ZERO_CORRECTED if framework == "optax" else AverageStart.FIRST_WEIGHTS
+    own = {"optax": AverageStart.ZERO_CORRECTED, "tf_keras": AverageStart.INITIAL_WEIGHTS}
+    return own.get(framework, AverageStart.FIRST_WEIGHTS)
 
 
 def _averaging(framework: str, dtype: str) -> Averaging:

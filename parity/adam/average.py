@@ -10,7 +10,7 @@ from parity.adam.convention import AverageStart
 from parity.adam.forms import Averaging
 from parity.core.layout import Layout
 from parity.core.stages import Average
-from parity.numerics.double_double import DoubleDouble, add, divide, multiply
+from parity.numerics.double_double import DoubleDouble, add, divide, from_double, multiply
 from parity.numerics.jit import compiled, fma
 
 
@@ -18,7 +18,8 @@ class Averaged:
     """The average after the steps so far, each operation rounded to the dtype of the weights.
 
     layout: how tensors stand in the row that is averaged, where it is one; a single tensor is multiplied by the inverse
-    of what several are divided by, as XLA does it.
+    of what several are divided by, as XLA does it. initial: the weights before the first step, with which
+    INITIAL_WEIGHTS begins.
     Source: keras/src/optimizers/base_optimizer.py, _update_model_variables_moving_average, Keras 3.15.1;
     torch/optim/swa_utils.py, get_ema_multi_avg_fn, torch 2.13; optax/transforms/_accumulation.py, ema, optax 0.2.8.
     """
@@ -29,8 +30,9 @@ class Averaged:
         start: AverageStart = AverageStart.FIRST_WEIGHTS,
         averaging: Averaging = Averaging.PRODUCTS,
         layout: Layout | None = None,
+        initial: np.ndarray | None = None,
     ) -> None:
-        self._asked, self._start, self._averaging = asked, start, averaging
+        self._asked, self._start, self._averaging, self._initial = asked, start, averaging, initial
         sizes = [] if layout is None else [one.size for one in layout.parameters]
         if len(sizes) == 1 and averaging is Averaging.PRODUCTS:
             self._averaging = Averaging.INVERSE
@@ -54,6 +56,9 @@ class Averaged:
         if self._start is AverageStart.ZERO_CORRECTED:
             old = np.zeros_like(w) if old is None else old
             mixed = number(1 - momentum) * w + number(momentum) * old
+        elif self._start is AverageStart.INITIAL_WEIGHTS:
+            old = self._initial if old is None else old
+            mixed = number(momentum) * old + number(1 - momentum) * w
         elif old is None:
             return np.array(w)
         elif self._averaging is Averaging.LERP:
@@ -95,9 +100,16 @@ def _lerp(old: np.ndarray, new: np.ndarray, share: Any) -> np.ndarray:
 class AveragedExactly:
     """The same in (nearly) exact arithmetic."""
 
-    def __init__(self, asked: Average, start: AverageStart = AverageStart.FIRST_WEIGHTS) -> None:
+    def __init__(
+        self,
+        asked: Average,
+        start: AverageStart = AverageStart.FIRST_WEIGHTS,
+        initial: np.ndarray | None = None,
+    ) -> None:
         self._asked, self._start = asked, start
         self._average: DoubleDouble | None = None
+        if start is AverageStart.INITIAL_WEIGHTS and initial is not None:
+            self._average = from_double(initial.astype(np.float64))
 
     def after(self, step: int, w: DoubleDouble) -> DoubleDouble:
         """The average with the weights after a 1-based step, which it overwrites where it is their turn."""

@@ -58,10 +58,11 @@ class ClipFactor(StrEnum):
 class AverageStart(StrEnum):
     """Where a running average of the weights begins.
 
-    FIRST_WEIGHTS: as the weights after the first step; Keras (`use_ema`), torch (`AveragedModel`). ZERO_CORRECTED: at
-    0, and what is shown is divided by ``1 - momentum**t``; optax (`ema`).
+    INITIAL_WEIGHTS: as the weights before the first step; tf_keras. FIRST_WEIGHTS: as those after it; Keras (`use_ema`)
+    and torch (`AveragedModel`). ZERO_CORRECTED: at 0, and what is shown is divided by ``1 - momentum**t``; `optax.ema`.
     """
 
+    INITIAL_WEIGHTS = "initial_weights"
     FIRST_WEIGHTS = "first_weights"
     ZERO_CORRECTED = "zero_corrected"
 
@@ -74,6 +75,7 @@ class Convention:
     is False both divisors are 1. step_count: what t counts. maximum: what AMSGrad keeps. clip_factor: what
     gradients are clipped by. lazy_rows: whether a row (along the first axis) keeps w, m and v where its gradient is 0
     throughout; torch's SparseAdam sees no such row. average_start: where an average of the weights begins.
+    counts_left_out: whether t counts a step that a loss scale leaves out, where it counts for all; tf_keras.
 
     One choice is not a field, because all frameworks agree: a parameter without a gradient keeps w, m, v and vmax,
     undecayed. Weight decay is asked for by `Hyper`.
@@ -86,3 +88,4 @@ class Convention:
     clip_factor: ClipFactor = ClipFactor.EXACT
     lazy_rows: bool = False
     average_start: AverageStart = AverageStart.FIRST_WEIGHTS
+    counts_left_out: bool = False

@@ -47,7 +47,9 @@ def counts_in(block: Block, before: np.ndarray, convention: Convention) -> np.nd
     """The t of every parameter's bias correction, (steps, parameters); `before`: (parameters,) at the step before."""
     counted = block.present
     if convention.step_count is StepCount.GLOBAL:
-        updates = np.ones(len(block.steps), bool) if block.updates is None else block.updates
+        updates = block.updates
+        if updates is None or convention.counts_left_out:
+            updates = np.ones(len(block.steps), bool)
         counted = np.broadcast_to(updates[:, None], counted.shape)
     counts: np.ndarray = before + np.cumsum(counted, axis=0, dtype=np.int64)
     return counts

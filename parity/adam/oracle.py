@@ -142,7 +142,9 @@ class _Run:
         self._stops = np.cumsum([parameter.size for parameter in layout.parameters])
         self._counts = start.counts
         average = oracle.hyper.stages.average
-        self._averaged = None if average is None else AveragedExactly(average, oracle.convention.average_start)
+        self._averaged = (
+            None if average is None else AveragedExactly(average, oracle.convention.average_start, start.rows.w)
+        )
         self._rows = from_double(np.stack([getattr(start.rows, name)[None].astype(np.float64) for name in names]))
 
     def pieces(self, block: Block) -> Iterator[tuple[object, ...]]:

@@ -83,6 +83,7 @@ def _twin(told: dict[str, Any]) -> Twin:
             ClipFactor(convention.get("clip_factor", ClipFactor.EXACT)),
             bool(convention.get("lazy_rows", False)),
             AverageStart(convention.get("average_start", AverageStart.FIRST_WEIGHTS)),
+            bool(convention.get("counts_left_out", False)),
         ),
         Arithmetic(
             _form(Factors, arithmetic["factors"]),

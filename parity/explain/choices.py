@@ -61,7 +61,7 @@ def _choices(expected: Adam) -> Iterator[tuple[str, Callable[[Adam], Adam]]]:
     yield "hyperparameters", lambda adam: replace(adam, hyper=expected.hyper)
     yield "epsilon", lambda adam: _placed(adam, expected)
     yield "amsgrad", lambda adam: _with_maximum(adam, expected)
-    for name in ("bias_correction", "step_count", "clip_factor", "lazy_rows", "average_start"):
+    for name in ("bias_correction", "step_count", "clip_factor", "lazy_rows", "average_start", "counts_left_out"):
         value = getattr(target.convention, name)
         yield name, lambda adam, name=name, value=value: _with_convention(adam, **{name: value})  # type: ignore[misc]
     for name in _OWN_RUNG:
@@ -146,6 +146,8 @@ def _formula(adam: Adam) -> Convention:
     convention = adam.twin.convention
     if not adam.hyper.amsgrad:
         convention = replace(convention, maximum=Maximum.BEFORE_CORRECTION)
+    if not adam.hyper.stages.loss_scale:
+        convention = replace(convention, counts_left_out=False)
     if not adam.hyper.stages.average:
         convention = replace(convention, average_start=AverageStart.FIRST_WEIGHTS)
     return convention if adam.hyper.stages.clip else replace(convention, clip_factor=ClipFactor.EXACT)
@@ -181,6 +183,8 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
             family = _clipping_family(before, after)
         case "reduction" | "averaging":
             family = Family.OPERATION_ORDER
+        case "counts_left_out":
+            return Family.STEP_COUNT, f"steps left out are {'' if other.convention.counts_left_out else 'not '}counted"
         case "average_start":
             told = f"{_words(one.convention.average_start)} -> {_words(other.convention.average_start)}"
             return Family.WEIGHT_AVERAGE, f"the average of the weights begins at {told}"

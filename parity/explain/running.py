@@ -101,7 +101,7 @@ def _free_run(
     formats = formats_in(layout, format_of(w))
     average = adam.hyper.stages.average
     how = adam.twin.convention.average_start, adam.twin.arithmetic.averaging
-    averaged = None if average is None else Averaged(average, *how, layout)
+    averaged = None if average is None else Averaged(average, *how, layout, w)
     now: Rows = {name: getattr(start.rows, name) for name in ("w", "m", "v", *(("vmax",) * adam.hyper.amsgrad))}
     counts = start.counts
     for block, first in taken_by(adam, blocks, layout):

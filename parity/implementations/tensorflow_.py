@@ -12,6 +12,7 @@ from parity.core.hyper import Hyper
 from parity.core.stages import NO_STAGES, Stages
 from parity.core.state import State
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
+from parity.implementations.tensorflow_around import Around
 from parity.implementations.tensorflow_memory import aligned, array_of, check_formats, tensor_on, tensorflow_module
 
 CHECKPOINT = "checkpoint"
@@ -42,6 +43,7 @@ def run(
     weights, states: float64, float32, float16 or bfloat16, any shape; states are read-only and keep
     their values. A parameter whose gradient is None keeps w, m and v while the powers go on. start: m and v, and the
     powers multiplied as often as its t says, which has to be one for all. leg: `tf.train.Checkpoint` of all variables.
+    stages: `parity.implementations.tensorflow_around`.
     Raises Unsupported, before the first state, for weight decay, which the kernels do not have, and for
     bfloat16 in releases whose bfloat16 is not that of ml_dtypes.
     Source: tensorflow/core/kernels/training_ops.cc (ResourceApplyAdam, ResourceApplyAdamWithAmsgrad)
@@ -53,8 +55,7 @@ def run(
         raise Unsupported("tensorflow: the Adam kernels have no weight decay, neither L2 nor decoupled")
     if stages.rows:
         raise Unsupported("tensorflow: there is no Adam kernel that takes gradients as rows")
-    if stages.names:
-        raise Unsupported(f"tensorflow: {stages.names[0]} is asked of Keras 3 alone")
+    around = Around(hyper, stages)
     if hyper.groups:
         raise Unsupported("tensorflow: AdamOptimizer has one lr, beta1, beta2 and epsilon for all variables")
     check_formats(weights)
@@ -69,12 +70,16 @@ def run(
     if leg.load is not None:
         kept.read(str(leg.load / CHECKPOINT)).assert_consumed()
     for step, gradient in enumerate(gradients, start=leg.first):
-        scalars = {dtype: _scalars(hyper, step, dtype) for dtype in powers}
-        for name, slots in parameters.items():
-            array = gradient[name]
-            if array is not None:
+        lr = around.lr(step)
+        scalars = {dtype: _scalars(hyper, lr, dtype) for dtype in powers}
+        given = [
+            None if (array := gradient[name]) is None else tensor_on(aligned(name, array, staging))
+            for name in parameters
+        ]
+        for slots, tensor in zip(parameters.values(), around.clipped(given), strict=True):
+            if tensor is not None:
                 dtype = slots.weight.dtype
-                _apply(slots, tensor_on(aligned(name, array, staging)), {**scalars[dtype], **_read(powers[dtype])})
+                _apply(slots, tensor, {**scalars[dtype], **_read(powers[dtype])})
         _multiply(powers, hyper)
         yield State(
             w={name: array_of(slots.weight) for name, slots in parameters.items()},
@@ -122,9 +127,9 @@ def _read(powers: dict[str, Any]) -> dict[str, Any]:
     return {name: variable.read_value() for name, variable in powers.items()}
 
 
-def _scalars(hyper: Hyper, step: int, dtype: Any) -> dict[str, Any]:
+def _scalars(hyper: Hyper, lr: float, dtype: Any) -> dict[str, Any]:
     beta1, beta2 = constant_betas(hyper, "tensorflow")
-    values = {"lr": hyper.lr_at(step), "beta1": beta1, "beta2": beta2, "epsilon": hyper.eps}
+    values = {"lr": lr, "beta1": beta1, "beta2": beta2, "epsilon": hyper.eps}
     return {name: tensorflow_module().constant(value, dtype) for name, value in values.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from parity.implementations.implementation import (
     one_count,
     shared_decay,
 )
+from parity.implementations.keras_around import arguments
 from parity.implementations.tensorflow_memory import (
     aligned,
     array_of,
@@ -69,7 +70,9 @@ def run(
     weights, states: float64, float32, float16 or bfloat16, any shape; states are read-only and keep
     their values. lr is assigned to `optimizer.learning_rate` before every step. A parameter whose
     gradient is None keeps w (no decay), m and v while t goes on. start: is assigned to the optimizer's variables; its t
-    has to be one for all. leg: `tf.train.Checkpoint` of variables and optimizer.
+    has to be one for all. stages: clipnorm, clipvalue, global_clipnorm, the schedules of Keras, use_ema ("new" alone),
+    whose average begins as the weights before the first step, and `LossScaleOptimizer`, under which t counts the steps
+    that are left out. leg: `tf.train.Checkpoint` of variables and optimizer.
     Raises Unsupported: before the first state for L2 decay, for legacy decay of either kind, and for
     bfloat16 in releases of TensorFlow whose bfloat16 is not that of ml_dtypes; at a step in which every
     gradient is None, which tf_keras refuses with a ValueError.
@@ -79,9 +82,6 @@ def run(
     (tensorflow_.py), in powers by `tf.pow` and in hyperparameters rounded to float32 ("legacy").
     """
     legacy = variant == "legacy"
-    for name in stages.names:
-        if name != "rows":
-            raise Unsupported(f"tf_keras: {name} is asked of Keras 3 alone")
     decay, decays = shared_decay(hyper, weights, "tf_keras")
     if decay and (legacy or not hyper.decoupled):
         has = "no weight decay" if legacy else "no L2 weight decay, only decoupled; set decoupled = true"
@@ -89,7 +89,12 @@ def run(
     check_formats(weights)
     tensorflow = tensorflow_module()
     variables = [tensorflow.Variable(array) for array in weights.values()]
-    optimizer = _legacy(hyper, variables) if legacy else _new(replace(hyper, weight_decay=decay), variables, decays)
+    given = _arguments(hyper, stages, legacy=legacy)
+    if legacy:
+        optimizer = _legacy(hyper, variables, given)
+    else:
+        optimizer = _new(replace(hyper, weight_decay=decay), variables, decays, given)
+    outer = _scaled(optimizer, stages)
     staging: dict[str, np.ndarray] = {}
 
     def show(shown: list[Any]) -> dict[str, np.ndarray]:
@@ -102,7 +107,7 @@ def run(
 
     if start is not None:
         _begin(optimizer, variables, list(weights), start, legacy=legacy)
-    kept = tensorflow.train.Checkpoint(variables=variables, optimizer=optimizer)
+    kept = tensorflow.train.Checkpoint(variables=variables, optimizer=outer)
     if leg.load is not None:
         kept.read(str(leg.load / CHECKPOINT)).assert_consumed()
     for step, gradient in enumerate(gradients, start=leg.first):
@@ -111,7 +116,8 @@ def run(
             raise Unsupported(
                 f"tf_keras: no parameter has a gradient at step {step}, which tf_keras refuses (a ValueError)"
             )
-        optimizer.learning_rate = hyper.lr_at(step)
+        if stages.schedule is None:
+            optimizer.learning_rate = hyper.lr_at(step)
         tensors = [
             None
             if array is None
@@ -120,12 +126,15 @@ def run(
             else tensor_on(aligned(name, array, staging))
             for name, array in arrays.items()
         ]
-        optimizer.apply_gradients(zip(tensors, variables, strict=True))
+        if stages.loss_scale is not None:
+            tensors = outer.get_unscaled_gradients([_times(one, outer.loss_scale) for one in tensors])
+        outer.apply_gradients(zip(tensors, variables, strict=True))
         yield State(
             w=show(variables),
             m=moments("m"),
             v=moments("v"),
             vmax=moments("vhat") if hyper.amsgrad else None,
+            average=show(optimizer._model_variables_moving_average) if stages.shows_average else None,
         )
     if leg.save is not None:
         kept.write(str(leg.save / CHECKPOINT))
@@ -141,15 +150,49 @@ def _begin(optimizer: Any, variables: list[Any], names: list[str], start: State,
                 slot.assign(arrays[name])
 
 
-def _legacy(hyper: Hyper, variables: list[Any]) -> Any:
+def _arguments(hyper: Hyper, stages: Stages, *, legacy: bool) -> dict[str, Any]:
+    """As Keras 3 has them, but for what tf_keras has not."""
+    if stages.accumulate > 1:
+        raise Unsupported("tf_keras: its optimizers accumulate no gradients")
+    if stages.average is not None and legacy:
+        raise Unsupported("tf_keras: legacy optimizers keep no average of the weights")
+    lr = 0.0 if isinstance(hyper.lr, tuple) else hyper.lr
+    return arguments(SimpleNamespace(optimizers=_optimizers()), "tf_keras", stages, lr)
+
+
+def _scaled(optimizer: Any, stages: Stages) -> Any:
+    """An optimizer inside `mixed_precision.LossScaleOptimizer`; itself without a scale."""
+    scale = stages.loss_scale
+    if scale is None:
+        return optimizer
+    if (scale.growth, scale.backoff) != (2.0, 0.5):
+        raise Unsupported("tf_keras: LossScaleOptimizer doubles and halves its scale")
+    try:
+        from tf_keras import mixed_precision
+    except ModuleNotFoundError:
+        mixed_precision = tensorflow_module().keras.mixed_precision
+    return mixed_precision.LossScaleOptimizer(
+        optimizer, initial_scale=scale.initial, dynamic_growth_steps=scale.interval
+    )
+
+
+def _times(tensor: Any, scale: Any) -> Any:
+    """The gradient of a loss that is multiplied by a scale."""
+    tensorflow = tensorflow_module()
+    if isinstance(tensor, tensorflow.IndexedSlices):
+        return tensorflow.IndexedSlices(_times(tensor.values, scale), tensor.indices, tensor.dense_shape)
+    return None if tensor is None else tensor * tensorflow.cast(scale, tensor.dtype)
+
+
+def _legacy(hyper: Hyper, variables: list[Any], given: dict[str, Any]) -> Any:
     beta1, beta2 = constant_betas(hyper, "tf_keras")
-    optimizer = _optimizers().legacy.Adam(beta_1=beta1, beta_2=beta2, epsilon=hyper.eps, amsgrad=hyper.amsgrad)
+    optimizer = _optimizers().legacy.Adam(beta_1=beta1, beta_2=beta2, epsilon=hyper.eps, amsgrad=hyper.amsgrad, **given)
     # Else a parameter without a gradient at the first step would have no m and v to show.
     optimizer._create_all_weights(variables)
     return optimizer
 
 
-def _new(hyper: Hyper, variables: list[Any], decays: tuple[bool, ...]) -> Any:
+def _new(hyper: Hyper, variables: list[Any], decays: tuple[bool, ...], given: dict[str, Any]) -> Any:
     beta1, beta2 = constant_betas(hyper, "tf_keras")
     optimizer = _optimizers().Adam(
         beta_1=beta1,
@@ -158,6 +201,7 @@ def _new(hyper: Hyper, variables: list[Any], decays: tuple[bool, ...]) -> Any:
         amsgrad=hyper.amsgrad,
         weight_decay=hyper.weight_decay or None,
         jit_compile=False,
+        **given,
     )
     exclude_from_decay(optimizer, variables, decays)
     optimizer.build(variables)

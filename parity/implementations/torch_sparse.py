@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,8 @@ def run(
     decays = any(group.pop("weight_decay") for group in groups)
     if decays or hyper.amsgrad:
         raise Unsupported(f"torch.optim.SparseAdam has no {'weight decay' if decays else 'AMSGrad'}")
+    if stages.accumulate > 1:
+        _check_sums(next(iter(parameters.values())).dtype)
     try:
         # What stands in groups is not looked at.
         optimizer = torch.optim.SparseAdam(
@@ -56,6 +59,17 @@ def run(
         raise Unsupported(f"torch {torch.__version__}: {error}") from error
     keys = {"m": "exp_avg", "v": "exp_avg_sq"}
     yield from torch_.orbit(optimizer, parameters, gradients, hyper, start, leg, keys, stages, rows=True, like=weights)
+
+
+def _check_sums(dtype: Any) -> None:
+    """Unsupported, with torch's own words, where sparse gradients of a dtype cannot be added up."""
+    import torch
+
+    one = torch.ones(1, 1, dtype=dtype).to_sparse(1)
+    try:
+        one += one
+    except RuntimeError as error:
+        raise Unsupported(f"torch: with gradients as rows: {error}") from error
 
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = (

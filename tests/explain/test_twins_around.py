@@ -29,10 +29,11 @@ LAYOUT = Layout((Parameter("kernel", (6, 5)), Parameter("bias", (7,)), Parameter
 
 HYPER = Hyper(lr=0.01, beta2=0.95, eps=1e-4)
 
-APART = {"torch.adam.compiled", "torch.adam.sparse"}
-"""torch.compile takes seconds for each; rows that are sparse are asked for a step alone."""
+APART = {"torch.adam.compiled"}
+"""torch.compile takes seconds for each."""
 
-NAMES = tuple(name for name in TWINS if name.partition(".")[0] in ("numpy", "torch", "optax") and name not in APART)
+FRAMEWORKS = ("numpy", "torch", "optax", "tensorflow", "tf_keras")
+NAMES = tuple(name for name in TWINS if name.partition(".")[0] in FRAMEWORKS and name not in APART)
 
 STAGES = {
     "value": Stages(clip=Clip(ClipBy.VALUE, 0.3)),
@@ -119,14 +120,29 @@ def test_a_norm_of_rows_is_left_open_where_all_else_of_rows_is_not():
     assert not twin.leaves_open(replace(HYPER, stages=Stages(rows=("kernel",))), LAYOUT)
 
 
+ONE_CYCLE = {"tf_keras": "no schedule of one cycle", "tensorflow": "no schedule of one cycle"}
+UNACCUMULATED = {"tf_keras": "accumulate no gradients", "tensorflow": "nothing in it accumulates"}
+DOWN_ONLY = {"tf_keras": "only minimize", "tensorflow": "only minimize"}
+NO_SPARSE_CLIP = {"torch.adam.sparse": "with gradients as rows"}
+SCALE = {"optax": "no loss scale", "tensorflow": "wraps an optimizer, and no kernel"}
 REFUSED = {
-    "norm": {"optax": "not that of each"},
-    "loss_scale": {"optax": "no loss scale"},
-    "odd loss_scale": {"optax": "no loss scale"},
+    "value": NO_SPARSE_CLIP,
+    "norm": {"optax": "not that of each", **NO_SPARSE_CLIP},
+    "global_norm": NO_SPARSE_CLIP,
+    "accumulate": UNACCUMULATED,
+    "loss_scale": SCALE,
+    "odd loss_scale": {**SCALE, "tf_keras": "doubles and halves"},
+    "without_scale": {"tensorflow": SCALE["tensorflow"]},
+    "maximize": DOWN_ONLY,
     "inverse_time": {"optax": "no schedule of inverse time"},
-    "one_cycle of beta1": {"optax": "one beta1 and one beta2 for all steps"},
+    "one_cycle": ONE_CYCLE,
+    "one_cycle of beta1": {"optax": "one beta1 and one beta2 for all steps", **ONE_CYCLE},
+    "average beside": {"tensorflow": "overwrites no weights", "tf_keras.adam.legacy": "keep no average"},
+    "accumulate and global_norm": {**UNACCUMULATED, **NO_SPARSE_CLIP},
+    "accumulate and cosine": UNACCUMULATED,
+    "maximize and value": {**DOWN_ONLY, **NO_SPARSE_CLIP},
 }
-"""By stage and framework; torch's GradScaler refuses float16 besides."""
+"""By stage and framework, or name; torch's GradScaler refuses float16 besides."""
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
@@ -138,7 +154,10 @@ def test_a_twin_has_every_bit_or_says_that_it_has_not(name, stage, dtype):
         assert name.endswith(".store")
         return
     stages, framework = STAGES[stage], name.partition(".")[0]
-    refused = REFUSED.get(stage, {}).get(framework, "")
+    refusals = REFUSED.get(stage, {})
+    refused = refusals.get(name) or refusals.get(framework, "")
+    if name == "torch.adam.sparse" and stages.accumulate > 1 and dtype == "float16":
+        refused = "with gradients as rows"
     if framework == "torch" and stages.loss_scale is not None and dtype == "float16":
         refused = "unscales no gradients in float16"
     if refused:
