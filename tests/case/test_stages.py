@@ -182,7 +182,7 @@ def test_rows_are_a_stage_of_the_parameters_that_have_them(tmp_path: Path) -> No
     ("told", "shape", "line"),
     [
         ("rows = 1", "[2, 3]", "parameters.0.rows: 1 is not allowed: input should be a valid boolean"),
-        ("row = true", "[2, 3]", "parameters.0: unknown key 'row'; allowed: gradients, hyper, name, rows, shape, start, weights; did you mean 'rows'?"),
+        ("row = true", "[2, 3]", "parameters.0: unknown key 'row'; allowed: dtype, gradients, hyper, name, rows, shape, start, weights; did you mean 'rows'?"),
         ("rows = true", "[]", "parameters: 'kernel' has no rows: its shape is []"),
     ],
 )  # fmt: skip
