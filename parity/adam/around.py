@@ -67,7 +67,9 @@ _OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str
         "beside a float32 m, JAX takes every operation in the wider dtype of its operands",
     ),
     (("optax.jit",), ("float32",), ("global_norm",), _CONTRACTS),
-    (("optax.plain", "optax.jit"), (*FORMATS,), ("cosine", "one_cycle"), _OWN_COSINE),
+    (("optax.plain",), ("float32", "float16", "bfloat16"), ("cosine",), _OWN_COSINE),
+    (("optax.jit",), (*FORMATS,), ("cosine",), _OWN_COSINE),
+    (("optax.plain", "optax.jit"), (*FORMATS,), ("one_cycle",), _OWN_COSINE),
     (("optax.jit",), ("float64", "float32"), ("exponential",), _OWN_COSINE),
     (("keras.function", "keras.xla", "keras_jax.eager", "keras_jax.jit"), (*FORMATS,), ("schedule",), _OWN_COSINE),
     (

@@ -84,7 +84,7 @@ def _scaled(g: np.ndarray, n: np.ndarray, c: np.generic, asked: Clip, clipping: 
         case Clipping.KERAS | Clipping.KERAS_COMPILED if asked.by is ClipBy.GLOBAL_NORM:
             factor = c * np.minimum(one / n, g.dtype.type(1 / asked.limit))
             scaled = g * (factor + (n - n)).astype(g.dtype)
-        case Clipping.KERAS | Clipping.KERAS_COMPILED | Clipping.TENSORFLOW:
+        case Clipping.KERAS | Clipping.KERAS_COMPILED:
             scaled = (g * c).astype(g.dtype) / np.maximum(n, c)
         case Clipping.OPTAX | Clipping.OPTAX_COMPILED:
             # XLA keeps the inverse of a bfloat16 in float32.

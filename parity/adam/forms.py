@@ -148,8 +148,8 @@ class Clipping(StrEnum):
 
     PLAIN: ``g * (c / n)`` where not n <= c. TORCH: ``g * min(1 / (n + 1e-6) * c, 1)``; torch/nn/utils/clip_grad.py,
     torch 2.13. KERAS: ``g * (c * min(1 / n, 1 / c) + (n - n))``; keras/src/optimizers/base_optimizer.py, Keras 3.15.1;
-    of a single tensor as TENSORFLOW. KERAS_COMPILED: the same in a graph or under XLA, where a mean is formed by a
-    product. TENSORFLOW: ``g * c / max(n, c)``; tensorflow/python/ops/clip_ops.py, TensorFlow 2.21. OPTAX:
+    of a single tensor ``g * c / max(n, c)``; both so in tensorflow/python/ops/clip_ops.py, TensorFlow 2.21.
+    KERAS_COMPILED: the same in a graph or under XLA, where a mean is formed by a product. OPTAX:
     ``g * (1 / n) * c`` where not n < c, as XLA divides by a scalar, or ``g / n * c`` of a single element;
     optax/transforms/_clipping.py, optax 0.2.8. OPTAX_COMPILED: the quotient also where several tensors share the norm.
     """
@@ -158,7 +158,6 @@ class Clipping(StrEnum):
     TORCH = "torch"
     KERAS = "keras"
     KERAS_COMPILED = "keras_compiled"
-    TENSORFLOW = "tensorflow"
     OPTAX = "optax"
     OPTAX_COMPILED = "optax_compiled"
 

@@ -163,7 +163,7 @@ def _into_mean(high: np.ndarray, low: np.ndarray, row: np.ndarray, number: float
 def _added(sums: np.ndarray | None, row: np.ndarray, number: int, of: int, clipping: Clipping) -> np.ndarray:
     """The accumulated gradient after so many of a mean, as each framework forms it."""
     match clipping:
-        case Clipping.KERAS | Clipping.KERAS_COMPILED | Clipping.TENSORFLOW:
+        case Clipping.KERAS | Clipping.KERAS_COMPILED:
             # Not the row itself, which is written to.
             total = row.copy() if sums is None else row + sums
             one = row.dtype.type

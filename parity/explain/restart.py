@@ -16,7 +16,7 @@ from parity.comparison.trace import Trace
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 from parity.explain.inputs import Inputs
-from parity.explain.running import Adam, Recount, Rows, free_run
+from parity.explain.running import Adam, Recount, Rows, free_run, taken_by
 from parity.numerics.formats import FORMATS, Format, format_of, to_bits
 
 FEW = 1 << 18
@@ -94,7 +94,8 @@ def restart_causes(
     """Name what a restart lost, by trying each usual loss, then each two, on the twin; None where it lost nothing.
 
     adam: the twin, with the hyperparameters in force; before: what was to be restored, and how many steps were counted.
-    blocks: the gradients since. went, would: the states since, with and without a stop, (steps, size) by quantity.
+    blocks: the gradients since, as the twin takes them. went, would: the states since, with and without a stop,
+    (steps, size) by quantity.
     constructor: the hyperparameters of an optimizer that was just made, which a checkpoint is to replace.
     """
     steps = np.concatenate([np.array(block.steps) for block in blocks])
@@ -142,12 +143,14 @@ def explain_restart(
     after = max((step for step in restarts if step < first), default=0)
     end = next((step for step in restarts if step > after), would.steps)
     start, counts = inputs.start(), inputs.counts
-    past, since = _parted(list(inputs.blocks(end)), after)
+    # What is added up, scaled or left out since depends on what came before the stop.
+    past, since = _parted([block for block, _ in taken_by(adam, inputs.blocks(end), inputs.layout)], after)
     for block in past:
         counts = counts_in(block, counts, adam.twin.convention)[-1]
     made: Rows = {}
     if not {"m", "v"} <= set(quantities) and past:
-        made = {name: rows[-1] for name, rows in list(free_run(adam, start, inputs.layout, past))[-1][1].items()}
+        runs = list(free_run(adam, start, inputs.layout, past, as_taken=True))
+        made = {name: rows[-1] for name, rows in runs[-1][1].items()}
     held: Rows = {}
     for name, row in start.rows._asdict().items():
         held[name] = np.array(would.array(name)[after]) if name in would.quantities else made.get(name, np.array(row))
@@ -168,7 +171,8 @@ def _parted(blocks: Sequence[Block], after: int) -> tuple[list[Block], list[Bloc
         cut = max(0, min(len(block.steps), after + 1 - block.steps[0]))
         for kept, place in ((past, slice(0, cut)), (since, slice(cut, None))):
             if block.steps[place]:
-                kept.append(Block(block.steps[place], block.gradients[place], block.present[place]))
+                updates = None if block.updates is None else block.updates[place]
+                kept.append(Block(block.steps[place], block.gradients[place], block.present[place], updates))
     return past, since
 
 
@@ -190,7 +194,7 @@ class _Trial:
         """Elements whose bits differ from what was seen, and the largest distance of the weights at the last step."""
         adam = replace(self._adam, hyper=scene.hyper)
         with np.errstate(all="ignore"):
-            made = list(free_run(adam, scene.start, self._layout, self._blocks, scene.recount))
+            made = list(free_run(adam, scene.start, self._layout, self._blocks, scene.recount, as_taken=True))
         differing = 0
         for name, rows in self._went.items():
             own = np.concatenate([block[name] for _, block in made])
@@ -208,7 +212,8 @@ def _first(blocks: Sequence[Block], steps: int) -> list[Block]:
     kept = []
     for block in blocks:
         if steps > 0:
-            kept.append(Block(block.steps[:steps], block.gradients[:steps], block.present[:steps]))
+            updates = None if block.updates is None else block.updates[:steps]
+            kept.append(Block(block.steps[:steps], block.gradients[:steps], block.present[:steps], updates))
         steps -= len(block.steps)
     return kept
 

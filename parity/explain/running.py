@@ -51,10 +51,15 @@ Recount = Callable[[np.ndarray], np.ndarray]
 """From the t of every parameter's bias correction to another, (steps, parameters)."""
 
 
-def taken_by(adam: Adam, blocks: Iterable[Block], layout: Layout) -> Iterator[tuple[Block, Parameter]]:
-    """What an Adam takes of the gradients that it is given, and the first tensor that has one, the same in a block."""
-    arithmetic = adam.twin.arithmetic
-    for block in taken(blocks, layout, adam.hyper.stages, arithmetic.clipping, arithmetic.reduction):
+def taken_by(
+    adam: Adam, blocks: Iterable[Block], layout: Layout, *, as_taken: bool = False
+) -> Iterator[tuple[Block, Parameter]]:
+    """What an Adam takes of the gradients that it is given, and the first tensor that has one, the same in a block.
+
+    as_taken: whether blocks are that already.
+    """
+    around = adam.hyper.stages, adam.twin.arithmetic.clipping, adam.twin.arithmetic.reduction
+    for block in blocks if as_taken else taken(blocks, layout, *around):
         firsts = np.argmax(block.present, axis=1)
         ends = [*(np.flatnonzero(np.diff(firsts)) + 1), len(firsts)] if layout.mixed else [len(firsts)]
         for start, stop in pairwise([0, *ends]):
@@ -63,22 +68,29 @@ def taken_by(adam: Adam, blocks: Iterable[Block], layout: Layout) -> Iterator[tu
 
 
 def free_run(
-    adam: Adam, start: Start, layout: Layout, blocks: Iterable[Block], recount: Recount | None = None
+    adam: Adam,
+    start: Start,
+    layout: Layout,
+    blocks: Iterable[Block],
+    recount: Recount | None = None,
+    *,
+    as_taken: bool = False,
 ) -> Iterator[tuple[Block, Rows]]:
     """The orbit, block by block, in the dtype of its start; where weights are averaged, blocks end where they are.
 
-    recount: what a wrong counter makes of t. A wide state is made in its dtype, and is what it is kept as.
+    recount: what a wrong counter makes of t. as_taken: whether blocks are what the Adam takes already. A wide state is
+    made in its dtype, and is what it is kept as.
     """
     wide = adam.hyper.stages.state
     if wide is None:
-        yield from _free_run(adam, start, layout, blocks, recount)
+        yield from _free_run(adam, start, layout, blocks, recount, as_taken)
         return
     own, computed = format_of(start.rows.w), format_named(wide.dtype)
     kept = {name: format_named(wide.of(name)) if wide.of(name) else own for name in QUANTITIES}
     now = Start(States(*(None if row is None else in_format(row, computed) for row in start.rows)), start.counts)  # type: ignore[arg-type]
     # Without masters every step begins with what was rounded after the one before.
     for block in blocks if wide.master else _one_by_one(blocks):
-        for piece, rows in _free_run(adam, now, layout, [block], recount):
+        for piece, rows in _free_run(adam, now, layout, [block], recount, as_taken):
             shown = {name: round_to(states, kept[name]) for name, states in rows.items()}
             yield piece, shown
             carried = rows if wide.master else {name: in_format(states, computed) for name, states in shown.items()}
@@ -95,7 +107,7 @@ def _one_by_one(blocks: Iterable[Block]) -> Iterator[Block]:
 
 
 def _free_run(
-    adam: Adam, start: Start, layout: Layout, blocks: Iterable[Block], recount: Recount | None
+    adam: Adam, start: Start, layout: Layout, blocks: Iterable[Block], recount: Recount | None, as_taken: bool
 ) -> Iterator[tuple[Block, Rows]]:
     w, shapes = start.rows.w, {one.name: one.shape for one in layout.parameters}
     formats = formats_in(layout, format_of(w))
@@ -104,7 +116,7 @@ def _free_run(
     averaged = None if average is None else Averaged(average, *how, layout, w)
     now: Rows = {name: getattr(start.rows, name) for name in ("w", "m", "v", *(("vmax",) * adam.hyper.amsgrad))}
     counts = start.counts
-    for block, first in taken_by(adam, blocks, layout):
+    for block, first in taken_by(adam, blocks, layout, as_taken=as_taken):
         counted = counts_in(block, counts, adam.twin.convention)
         counts = counted[-1]
         if recount is not None:

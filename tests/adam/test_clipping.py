@@ -133,7 +133,7 @@ def slow_scaled(x, n, alone, tensors, asked, clipping):
         case Clipping.KERAS | Clipping.KERAS_COMPILED if asked.by is ClipBy.GLOBAL_NORM:
             inverse, most = one / n, kept(1 / asked.limit)
             return x * (c * (most if inverse > most else inverse) + (n - n))
-        case Clipping.KERAS | Clipping.KERAS_COMPILED | Clipping.TENSORFLOW:
+        case Clipping.KERAS | Clipping.KERAS_COMPILED:
             return x * c / (c if n < c else n)
         case Clipping.OPTAX | Clipping.OPTAX_COMPILED:
             if n < c:

@@ -120,7 +120,6 @@ MEANS = {
     Clipping.TORCH: lambda a, b, c, k: (a / k + b / k) + c / k,
     Clipping.KERAS: lambda a, b, c, k: ((a + b) + c) / k,
     Clipping.KERAS_COMPILED: lambda a, b, c, k: ((a + b) + c) * type(k)(1 / float(k)),
-    Clipping.TENSORFLOW: lambda a, b, c, k: ((a + b) + c) / k,
 }
 
 

@@ -36,17 +36,18 @@ shape = [7]
 """
 
 TORCH = """
+from parity.core.stages import NO_STAGES
 from parity.implementations.implementation import WHOLE
 from parity.implementations.torch_ import CHECKPOINT, run as whole
 
-def run(weights, gradients, hyper, start=None, leg=WHOLE):
+def run(weights, gradients, hyper, start=None, leg=WHOLE, stages=NO_STAGES):
     if leg.load is not None:
         import torch
         kept = torch.load(leg.load / CHECKPOINT, weights_only=True)
         for one in kept["optimizer"]["state"].values():
             {change}
         torch.save(kept, leg.load / CHECKPOINT)
-    yield from whole(weights, gradients, hyper, start, leg, foreach=False, fused=False)
+    yield from whole(weights, gradients, hyper, start, leg, stages, foreach=False, fused=False)
 """
 
 KERAS = """
@@ -107,8 +108,8 @@ def run(weights, gradients, hyper{start}):
 
 @pytest.fixture
 def ran(tmp_path):
-    def ran(text, *names):
-        (tmp_path / "case.toml").write_text(CASE)
+    def ran(text, *names, case=CASE):
+        (tmp_path / "case.toml").write_text(case)
         (tmp_path / "mine.py").write_text(text)
         return parity.run([tmp_path / "case.toml"], [f"{tmp_path / 'mine.py'}:run", *names], output=tmp_path / "run")
 
@@ -171,6 +172,19 @@ def test_a_loss_between_two_processes_is_named(ran, text, cause):
     verdict, why = of(ran(text))
     assert verdict.kind is Kind.DIVERGED
     assert f"after the restart at step 3, from step 4 on: {cause}" in why.sentence
+
+
+@pytest.mark.parametrize("stage", ["accumulate = 2", "loss_scale = { initial = 1024.0 }"])
+def test_a_loss_is_named_where_not_every_step_is_counted(ran, stage):
+    """Two updates of four gradients, or three of four where one is not finite."""
+    case = CASE.replace("[3, 6]", "[4, 6]")
+    if "loss_scale" in stage:
+        case = case.replace("scale = 0.3", "scale = 0.3\nnan_steps = [2]")
+    case = case.replace("[hyper]", f"[stages]\n{stage}\n[hyper]")
+    verdict, why = of(ran(TORCH.format(change='one["step"] += 1'), case=case))
+    assert verdict.kind is Kind.DIVERGED
+    assert "after the restart at step 4" in why.sentence
+    assert "the step count is one too large" in why.sentence
 
 
 def test_another_process_goes_on(ran, tmp_path):
