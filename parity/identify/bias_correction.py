@@ -131,6 +131,13 @@ def counts() -> tuple[Count, ...]:
             "each parameter", "t grows by one for every parameter of a step", "(t - 1) * parameters + place",
             lambda moves, t: (moves.step - 1) * moves.of + moves.place + 1,
         ),
+        Count(
+            "each parameter, behind",
+            "t grows by one for every parameter of a step, from 0 on, where nothing is corrected",
+            "(t - 1) * parameters + place - 1",
+            lambda moves, t: (moves.step - 1) * moves.of + moves.place,
+            guarded=True,
+        ),
         Count("halved", "t grows at every second step only", "ceil(t / 2)", lambda moves, t: np.ceil(t / 2)),
         *(
             Count(

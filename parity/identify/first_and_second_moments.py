@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.exponential_average import Average
-from parity.identify.moment_departures import Moment, groups_of, moment, tensors_of
+from parity.identify.moment_departures import Moment, groups_of, kept, moment, tensors_of
 from parity.identify.points import Points, Reading, tensors_in_words, usual_quotient
 from parity.numerics.formats import Format
 
@@ -355,7 +355,7 @@ def _is_asked(points: Points, format: Format) -> bool:
 def _average_of(points: Points, format: Format) -> tuple[Moment, Fresh]:
     """m, and the gradient it averages: the first kind that explains every point, else the one given."""
     average = Average(points.m0, points.m1, points.g, points.beta1, 1 - points.beta1, format)
-    for fresh in gradients(points, average, 1):
+    for fresh in _gradients_of(average, points):
         found = moment("m", points, replace(average, fresh=fresh.of(points)))
         if not found.explained:
             continue
@@ -366,6 +366,23 @@ def _average_of(points: Points, format: Format) -> tuple[Moment, Fresh]:
             found = replace(found, findings=(fresh.finding, *found.findings))
         return found, fresh
     return moment("m", points, average), GIVEN
+
+
+def _gradients_of(average: Average, points: Points) -> Iterator[Fresh]:
+    """As `gradients`, with the factors that are asked, then with those that are read where the gradient is zero."""
+    yield GIVEN
+    loose = kept(Moment("m", average, (), average.wrong, average.after, np.zeros(len(points)))).average
+    tried = [loose]
+    rate = loose.decay()
+    if not rate.empty:
+        b = np.full(len(points), rate.named(np.unique(points.beta1).tolist()))
+        tried += [replace(loose, b=b, d=d) for d in (1 - b, np.ones(len(points)))]
+    told = {GIVEN.rule}
+    for one in tried:
+        for fresh in gradients(points, one, 1):
+            if fresh.rule not in told:
+                told.add(fresh.rule)
+                yield fresh
 
 
 def _second(
@@ -395,10 +412,11 @@ def _second(
         one = moment("v", some, replace(average(plain), fresh=kind.of(points) ** 2))
         if kind.finding is not None and one.explained:
             return replace(one, findings=(kind.finding, *one.findings)), f"({kind.rule})^2"
-    for values, terms, rule, detail in squares(raw.values, raw.size, points, shows_m):
-        one = moment("v", some, replace(average(raw), fresh=values, scale=terms))
-        if one.explained:
-            return replace(one, findings=(Finding("unexplained", detail, {}), *one.findings)), rule
+    for of in (raw, gradient):
+        for values, terms, rule, detail in squares(of.values, of.size, points, shows_m):
+            one = moment("v", some, replace(average(of), fresh=values, scale=terms))
+            if one.explained:
+                return replace(one, findings=(Finding("unexplained", detail, {}), *one.findings)), rule
     return found, "g^2"
 
 

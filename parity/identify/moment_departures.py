@@ -10,8 +10,11 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.exponential_average import Average, event
-from parity.identify.points import Points, Reading, cast, lossy_formats, roundoff, smallest
+from parity.identify.points import Points, Reading, cast, lossy_formats, roundoff, smaller_formats, smallest
 from parity.numerics.formats import FORMATS, Format
+
+SHORT = 3
+"""Digits of a beta that somebody has typed."""
 
 MANY = 8
 """Values that a smaller format does not all hold by chance."""
@@ -57,9 +60,13 @@ def moment(name: str, points: Points, average: Average) -> Moment:
     plain = Moment(name, average, (), average.wrong, average.after, np.zeros(len(points)))
     if plain.explained:
         return plain
-    found = _kept(plain)
-    for groups, names in ((groups_of(points), False), (tensors_of(points), True)):
-        made = _rest(_with_factors(found, points, groups, by_tensor=names), points)
+    found = kept(plain)
+    # With the factors that were asked first: what is left of few points is no other factor.
+    for groups in (None, groups_of, tensors_of):
+        factors = found
+        if groups is not None:
+            factors = _with_factors(found, points, groups(points), by_tensor=groups is tensors_of)
+        made = _rest(factors, points)
         if made.explained:
             return made
     return plain
@@ -131,7 +138,7 @@ def _event(moment: Moment, points: Points) -> Moment | None:
     return replace(settled, used=np.where(there, middle, settled.used), slack=np.where(there, apart, settled.slack))
 
 
-def _kept(moment: Moment) -> Moment:
+def kept(moment: Moment) -> Moment:
     """With the smallest format that holds every value; its rounding counts as an error from here on."""
     average = moment.average
     if not (average.after != 0).any():
@@ -250,36 +257,48 @@ def _words(
     moment: Moment, readings: list[tuple[_Asked, _Asked]], by_tensor: bool
 ) -> tuple[list[tuple[float, float]], tuple[Finding, ...], float] | None:
     """b and d of every group, what they depart in, and the scale of the fresh term; None where nothing departs."""
-    betas, of_beta = _beta_words(moment, [b for b, _ in readings], by_tensor)
+    betas, of_betas = _beta_words(moment, [b for b, _ in readings], by_tensor)
     complements, of_complement, scale = _complement_words(moment, betas, [d.factor for _, d in readings])
     # A moment that never changes is no average; only a complement may round to 0.
     still = all(d.factor.holds(0.0) for _, d in readings) and not (
         of_complement is not None and of_complement.family == "hyperparameter-rounding"
     )
-    findings = tuple(one for one in (of_beta, of_complement) if one is not None)
+    findings = (*of_betas, *([of_complement] if of_complement is not None else []))
     return None if still or not findings else (list(zip(betas, complements, strict=True)), findings, scale)
 
 
-def _beta_words(moment: Moment, readings: list[_Asked], by_tensor: bool) -> tuple[list[float], Finding | None]:
+def _beta_words(moment: Moment, readings: list[_Asked], by_tensor: bool) -> tuple[list[float], tuple[Finding, ...]]:
     name = _beta_name(moment)
     asked = [one.number for one in readings]
     if all(one.factor.holds(one.number) for one in readings):
-        return asked, None
+        return asked, ()
     for format in FORMATS.values():
         rounded = [float(cast(np.array(beta), format)) for beta in asked]
         if rounded != asked and all(one.factor.holds(value) for one, value in zip(readings, rounded, strict=True)):
             detail = f"{name} is kept in {format.name}: {_pairs(asked, rounded)}"
-            return rounded, Finding("hyperparameter-rounding", detail, {"asked": asked, "in_force": rounded})
+            return rounded, (Finding("hyperparameter-rounding", detail, {"asked": asked, "in_force": rounded}),)
     betas = [one.factor.named((one.number,)) for one in readings]
     apart = by_tensor and len(set(zip(asked, betas, strict=True))) > len(set(asked))
     evidence = {"asked": asked, "in_force": betas}
     if not apart:
-        return betas, Finding("hyperparameter-value", f"{name} in force is {_pairs(asked, betas)}", evidence)
+        value = Finding("hyperparameter-value", f"{name} in force is {_pairs(asked, betas)}", evidence)
+        typed = [one for one in smaller_formats(moment.average.format) if _typed_in(one, readings, betas)]
+        if not typed:
+            return betas, (value,)
+        return betas, (value, Finding("hyperparameter-rounding", f"{name} is kept in {typed[0].name}", evidence))
     told = [
         f"{beta:.10g} where {one.number!r} was asked for {one.tensor!r}"
         for one, beta in zip(readings, betas, strict=True) if beta != one.number
     ]  # fmt: skip
-    return betas, Finding("parameter-groups", f"{name} in force is {', '.join(told)}", evidence)
+    return betas, (Finding("parameter-groups", f"{name} in force is {', '.join(told)}", evidence),)
+
+
+def _typed_in(format: Format, readings: list[_Asked], betas: list[float]) -> bool:
+    """Whether numbers that nobody would type are short ones in that format."""
+    short = [float(f"{beta:.{SHORT}g}") for beta in betas]
+    return short != betas and all(
+        one.factor.holds(float(cast(np.array(beta), format))) for one, beta in zip(readings, short, strict=True)
+    )
 
 
 def _complement_words(

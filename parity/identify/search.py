@@ -207,7 +207,9 @@ class _Sizes(NamedTuple):
         p, q = (np.array([getattr(one, name) for one in laws()])[:, None] for name in ("p", "q"))
         with np.errstate(all="ignore"):
             c1, c2 = Correction(count=count, power=power).divisors(self.asked, counted(self.asked, base))
-            left = self.over + (p * np.log(c1) - q * self.share * np.log(c2))
+            # Where nothing is divided by it, a divisor may be 0.
+            by_m, by_v = (np.where(one == 0, 0.0, one * np.log(c)) for one, c in ((p, c1), (q, c2)))
+            left = self.over + (by_m - self.share * by_v)
             known = np.isfinite(left)
             low = np.where(known, left - self.read.size_error, -np.inf).max(axis=2)
             high = np.where(known, left + self.read.size_error, np.inf).min(axis=2)

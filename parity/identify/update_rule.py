@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.bias_correction import PAPER, Correction
-from parity.identify.points import Points, Reading, cast, intersection, lossy_formats, smaller_formats
+from parity.identify.points import Points, Reading, cast, intersection, lossy_formats, roundoff, smaller_formats
 from parity.identify.update_forms import Change, Form, Moves, Scale, change, epsilon, factor, wrong
 from parity.numerics.formats import Format
 
@@ -204,7 +204,9 @@ class Decay:
         with np.errstate(all="ignore"):
             # Undone from w1: the share goes off the updated weight.
             if self.after:
-                moves = replace(moves, w1=moves.w1 / (1 - self.share))
+                w1 = moves.w1 / (1 - self.share)
+                # The difference, the factor and their product are rounded each.
+                moves = replace(moves, w1=w1, w_error=moves.w_error + 2 * roundoff(format) * np.abs(w1))
                 return wrong(moves, changed, moves.w0, format)
             return wrong(moves, changed, moves.w0 * (1 - self.share), format)
 

@@ -88,6 +88,10 @@ def weights(
     for probe in np.unique(points.probe[special]).tolist():
         there = np.flatnonzero((points.probe == probe) & ~free)
         if not len(there):
+            # What goes into the gradient shows in m, also where no weight moves.
+            coupling = found.couplings.get(probe, (0.0, "0"))
+            departure = decay_departure(bool(decoupled[probe]), coupling, UNSEEN) if coupling[0] else None
+            findings += [] if departure is None or departure in findings else [departure]
             continue
         some = points.at(there)
         if some.decay[0] == 0:
@@ -265,6 +269,10 @@ def _decays_by_tensor(moves: Moves, kinds: list[Decay], points: Points, rule: Ru
             asked = float(part.lr[0] * part.decay[0])
             shares.append((there, Reading(read.low / asked, read.high / asked).named()))
     return tensors_that_decay(points, shares)
+
+
+UNSEEN = Decay("none", "", np.zeros(0))
+"""The decay of weights that stand."""
 
 
 def _read(read: Reading, moves: Moves) -> Decay:
