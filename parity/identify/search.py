@@ -131,6 +131,8 @@ def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
             if fits[kind] < max(FITTING, max(fits.values()) - CLOSE):
                 continue
             read = read.at_cells(np.flatnonzero((read.fit > ON_LINE) & (read.size_error < KNOWN)))
+            if not len(read.at):
+                continue
             asked = moves.at(read.at)
             for steps in _step_sizes(read, asked, kind, expected, format):
                 for cost, rule in _epsilons(steps, read, asked, kind, expected, format):
