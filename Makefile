@@ -3,6 +3,7 @@
 # make test-all the same, then the sweeps over everything that there is
 # make machines  the whole catalogue under every instruction set, thread count and switch that is claimed; an hour
 # make power    how many wrong Adams each budget catches, anew in cases/power.json, with the difference to before
+#               and how many of them, one and two at once, identify names
 # make bench    speed and memory, as ratios measured side by side
 # make reference  the report that is kept in reports/reference
 # make releases  what releases of Keras, TensorFlow and optax changed, in reports/releases; downloads 20 environments

@@ -16,6 +16,9 @@ from parity.numerics.formats import FORMATS, Format
 SHORT = 3
 """Digits of a beta that somebody has typed."""
 
+COARSEST = 2.0**-8
+"""Unit roundoff of bfloat16."""
+
 MANY = 8
 """Values that a smaller format does not all hold by chance."""
 
@@ -325,7 +328,9 @@ def _complement_words(
     common = Reading(max(low for low, _ in bounds), min(high for _, high in bounds))
     if common.empty:
         detail = f"{name} takes {fresh} with other factors than 1 - beta"
-        return read, Finding("gradient-scale", detail, told), 1.0
+        # As far as any format rounds 1 - beta: a number that was rounded somehow, and no other gradient.
+        near = all(abs(one / value - 1) <= COARSEST for one, value in zip(read, exact, strict=True))
+        return read, Finding("hyperparameter-rounding" if near else "gradient-scale", detail, told), 1.0
     scale = common.named(_powers(common))
     finding = Finding("gradient-scale", f"{name} takes {fresh} times {scale:g}", told | {"scale": scale})
     return [scale * value for value in exact], finding, scale

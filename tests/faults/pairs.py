@@ -6,6 +6,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cache, partial
 from itertools import combinations
@@ -154,3 +155,40 @@ def named(names: tuple[str, ...], run, dtype: str) -> Named:
     false = tuple(sorted({one.family for one in answer.causes if not one.benign} - families - {"unexplained"}))
     right = told >= families and not false and answer.verdict == "explained" and answer.residual.get("differing") == 0
     return Named(names, dtype, right, false, tuple(one.detail for one in answer.causes), answer.verdict, seconds)
+
+
+def of_single(job: tuple[str, str]) -> Named | None:
+    """One fault by name, in a dtype; None where it changes no bit there."""
+    name, dtype = job
+    with np.errstate(all="ignore"):
+        right = _of_single("", dtype, wide=False)
+        if not any(_apart(one, right[probe], 0.0) for probe, one in orbits(WRONG[name].run, dtype).items()):
+            return None
+        return named((name,), WRONG[name].run, dtype)
+
+
+def of_pair(job: tuple[int, str]) -> Named | None:
+    """One pair by its place in `pairs()`, in a dtype; None where it tells no more than one fault."""
+    index, dtype = job
+    pair = pairs()[index]
+    with np.errstate(all="ignore"):
+        return named(pair.names, pair.run, dtype) if tells(pair, dtype) else None
+
+
+def figures(jobs: int, sample: int = SAMPLE) -> str:
+    """Wrong Adams that are named, singly and in pairs, by dtype, as a table."""
+    rows = ["| faults | dtype | asked | named | falsely named | seconds each |", "|---|---|---|---|---|---|"]
+    singles = sorted(set(WRONG) - TWO_RUNS)
+    with ProcessPoolExecutor(jobs) as pool:
+        for dtype in ("float64", "float32"):
+            for what, found in (
+                ("one", pool.map(of_single, [(name, dtype) for name in singles])),
+                ("two", pool.map(of_pair, [(index, dtype) for index in range(sample)])),
+            ):
+                told = [one for one in found if one is not None]
+                right, false = sum(one.right for one in told), sum(bool(one.false) for one in told)
+                seconds = sum(one.seconds for one in told) / len(told)
+                rows.append(
+                    f"| {what} | {dtype} | {len(told)} | {right} ({right / len(told):.1%}) | {false} | {seconds:.2f} |"
+                )
+    return "\n".join(rows)

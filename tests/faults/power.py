@@ -1,5 +1,7 @@
 """The power of every budget: how many wrong Adams each WITHIN of the shipped cases catches. `make power` runs it.
 
+It prints, too, how many of them `parity identify` names, one at a time and two at once (`pairs.py`).
+
 A wrong Adam stands where the actual side of a pair stands: it runs in this process on the case's own weights and
 gradients, is measured against the from-scratch Adam by the metrics of the engine, and judged by `judge` with the
 expectation as the case has it. It is caught where the verdict is not as expected.
@@ -47,6 +49,7 @@ from parity.numerics.formats import Format, format_named
 sys.path.append(str(Path(__file__).parent))
 from benign_adams import WIDER
 from exchangeable_adam import Adam, Tensor
+from pairs import figures
 from wrong_adams import WRONG
 from wrong_stages import divided, eps
 
@@ -281,7 +284,7 @@ def takes_a_bare_step(case: Case) -> bool:
 
 
 def main() -> None:
-    """Write cases/power.json."""
+    """Write cases/power.json, and print how many wrong Adams identify names."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("-j", "--jobs", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, default=shipped_cases() / FILE)
@@ -290,6 +293,7 @@ def main() -> None:
     cases = tuple(case for case in load_catalogue(shipped_cases()) if takes_a_bare_step(case))
     write_power(options.output, compute(cases, options.jobs, partial(print, flush=True)))
     print(f"{options.output} in {time.perf_counter() - start:.0f} s")
+    print(figures(options.jobs))
 
 
 if __name__ == "__main__":
