@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from parity.cli import options
 
 if TYPE_CHECKING:
     from parity.case.case import Case
+    from parity.cli.progress import OnDone
     from parity.identify.answer import Answer
 
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
               help="Of a trace: the case file, or the shipped case, that makes its gradients again.")  # fmt: skip
 @click.option("--input", "input_folder", type=click.Path(path_type=Path), metavar="DIR",
               help="Of a trace: where its weights.npy and gradients.npy are.  [input, in it or beside it]")  # fmt: skip
+@click.option("--show", is_flag=True, help="Show every number that was read, as --json has them.")
 @click.option("--hide-moments", is_flag=True, help="Look at the weights only.")
 @options.json_file()
 @options.traceback()
@@ -34,6 +37,7 @@ def command(
     timeout: float,
     case_name: str | None,
     input_folder: Path | None,
+    show: bool,
     hide_moments: bool,
     json_file: str | None,
     traceback: bool,
@@ -44,10 +48,11 @@ def command(
     TARGET is the name of an implementation, your own ('file.py:run', 'module:run', 'torch.optim:Adam'), a trace folder
     (from 'parity run --keep-traces'), or a recording (of parity.record). What your own cannot do it refuses by 'raise
     parity.Unsupported(...)' before its first state: such a question is left out. Exit code 0 where it is identified or
-    explained, 1 where it is not, or fails in a dtype or at a question.
+    explained and nothing unexplained is left, 1 where it is not, or fails in a dtype or at a question.
     """
     from parity.case.recording import HEADER
     from parity.cli.console import console, show_traceback, write_answer
+    from parity.cli.progress import progress
     from parity.core.errors import UsageError
     from parity.report.identity import identity_parts
 
@@ -63,7 +68,9 @@ def command(
         for option, given in (("--case", case_name), ("--input", input_folder)):
             if given is not None:
                 raise UsageError(f"{option}: is for a trace folder, and {target!r} is none")
-        name, answers, log = _of_candidate(target, dtypes, timeout, hide_moments)
+        watched = console(color, stderr=True)
+        with progress(watched, not watched.is_terminal, "questions") as on_done:
+            name, answers, log = _of_candidate(target, dtypes, timeout, hide_moments, on_done)
     if json_file:
         write_answer(json_file, _json(name, answers))
     for text in dict.fromkeys(text for answer in answers.values() for text in answer.tracebacks if traceback):
@@ -74,6 +81,8 @@ def command(
             screen.print()
         for part in identity_parts(name, dtype, answer):
             screen.print(part)
+        if show:
+            screen.print(json.dumps(answer.to_json(), indent=2, default=str), markup=False, highlight=False)
     if log:
         screen.print(f"\nlog: {log}", markup=False, style="dim")
     return 0 if all(answer.sound for answer in answers.values()) else 1
@@ -129,7 +138,7 @@ def _case(name: str) -> Case:
 
 
 def _of_candidate(
-    target: str, dtypes: tuple[str, ...], timeout: float, hide_moments: bool
+    target: str, dtypes: tuple[str, ...], timeout: float, hide_moments: bool, on_done: OnDone
 ) -> tuple[str, dict[str, Answer], str]:
     """Its name, its answers, and where the log is kept; empty where nothing failed that left a word in it."""
     import shutil
@@ -149,7 +158,7 @@ def _of_candidate(
     log = logs / LOG
     kept = ""
     try:
-        answers = identify(candidate, ordered, timeout=timeout, hide_moments=hide_moments, logs=logs)
+        answers = identify(candidate, ordered, timeout=timeout, hide_moments=hide_moments, logs=logs, on_done=on_done)
         if any(FAILED in answer.residual for answer in answers.values()):
             kept = _with_words(log)
     except TargetError as error:

@@ -17,19 +17,19 @@ PLAIN_SECONDS = 10.0
 
 
 @contextmanager
-def progress(screen: Console, quiet: bool) -> Iterator[OnDone]:
-    """A callback for finished cells."""
+def progress(screen: Console, quiet: bool, what: str = "cells") -> Iterator[OnDone]:
+    """A callback for finished cells, or whatever is counted."""
     if quiet:
         yield lambda name, done, total: None
     elif screen.is_terminal:
-        with _bar(screen) as on_done:
+        with _bar(screen, what) as on_done:
             yield on_done
     else:
-        yield _plain_lines(screen)
+        yield _plain_lines(screen, what)
 
 
 @contextmanager
-def _bar(screen: Console) -> Iterator[OnDone]:
+def _bar(screen: Console, what: str) -> Iterator[OnDone]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -42,7 +42,7 @@ def _bar(screen: Console) -> Iterator[OnDone]:
     from parity.report.markup import on_screen
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("cells"),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(what),
         TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=screen, transient=True) as bar:
@@ -54,7 +54,7 @@ def _bar(screen: Console) -> Iterator[OnDone]:
         yield on_done
 
 
-def _plain_lines(screen: Console) -> OnDone:
+def _plain_lines(screen: Console, what: str) -> OnDone:
     from parity.report.markup import printable
 
     started = last = time.monotonic()
@@ -65,6 +65,6 @@ def _plain_lines(screen: Console) -> OnDone:
         if done == total or now - last >= PLAIN_SECONDS:
             last = now
             left = (now - started) / done * (total - done)
-            screen.print(f"{done}/{total} cells, {printable(name)}, about {left:.0f} s left", markup=False)
+            screen.print(f"{done}/{total} {what}, {printable(name)}, about {left:.0f} s left", markup=False)
 
     return on_done

@@ -17,7 +17,7 @@ from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
 from parity.identify.probes import MAIN, Observation
-from parity.identify.probing import Probed, not_finite, probe
+from parity.identify.probing import OnProbe, Probed, not_finite, probe
 from parity.implementations.registry import shipped_implementations
 
 
@@ -29,16 +29,17 @@ def identify(
     hide_moments: bool = False,
     logs: Path | None = None,
     claim: Mapping[str, object] = MappingProxyType({}),
+    on_done: OnProbe = lambda name, done, total: None,
 ) -> dict[str, Answer]:
     """Which Adam a target is, by dtype; all that it runs in where none is named.
 
     claim: choices of its formula by name, as `Answer.convention` has them, beside what it says of itself. timeout:
     seconds the target may take for one probe. hide_moments: as if it showed its weights only. logs: where those of its
-    processes are kept. A dtype or a probe that fails is a row of its own; ParityError, one line, where none has an
-    answer.
+    processes are kept. on_done: told of every probe that was asked. A dtype or a probe that fails is a row of its own;
+    ParityError, one line, where none has an answer.
     """
     wanted = list(dict.fromkeys(dtypes)) or candidate.dtypes
-    probed = probe(candidate, wanted, timeout, hide_moments=hide_moments, logs=logs)
+    probed = probe(candidate, wanted, timeout, hide_moments=hide_moments, logs=logs, on_done=on_done)
     if not any(one.observations for one in probed.values()):
         raise _answers_nothing(candidate.name, probed)
     with _square_root(candidate.target, timeout, asked=candidate.roots) as library:

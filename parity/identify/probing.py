@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,9 @@ from parity.numerics.formats import Format, format_named
 
 TWICE = (MAIN, WIDE)
 """What is asked in both processes; the second is only held against the first."""
+
+OnProbe = Callable[[str, int, int], None]
+"""Called with the dtype and the name of a probe that was asked, how many were, and of how many."""
 
 SECOND = (NOT_FINITE,)
 """What is asked in the second one only, whose log nobody reads: there, warnings of what is no number are none."""
@@ -86,12 +89,14 @@ def probe(
     *,
     hide_moments: bool = False,
     logs: Path | None = None,
+    on_done: OnProbe = lambda name, done, total: None,
 ) -> dict[str, Probed]:
     """The answers of a target to all probes, by dtype.
 
     timeout: seconds for one probe. hide_moments: look at the weights only. logs: where those of the processes are
-    kept. Where it breaks the contract, dies, hangs or raises, that question has no answer; where it is the plainest
-    one, the dtype has none. ParityError, one line, where it cannot be asked at all.
+    kept. on_done: told of every probe that was asked. Where it breaks the contract, dies, hangs or raises, that
+    question has no answer; where it is the plainest one, the dtype has none. ParityError, one line, where it cannot be
+    asked at all.
     """
     formats = [format_named(dtype) for dtype in dtypes]
     for format in formats:
@@ -103,7 +108,9 @@ def probe(
     with tempfile.TemporaryDirectory(prefix="parity-identify-") as place:
         folder = Path(place)
         kept = logs or folder
-        leading = _Sitting(candidate, timeout, folder / "first", kept / LOG, given_up, leads=True)
+        total = sum(one.name not in SECOND for format in formats for one in probes(format))
+        leading = _Sitting(candidate, timeout, folder / "first", kept / LOG, given_up, leads=True,
+                           on_done=lambda name, done: on_done(name, done, total))  # fmt: skip
         following = _Sitting(candidate, timeout, folder / "second", kept / f"worker-{few}-threads.log", given_up,
                           variables=dict.fromkeys(THREADS, str(few)))  # fmt: skip
         first, second = _side_by_side(
@@ -149,10 +156,12 @@ class _Sitting:
         *,
         leads: bool = False,
         variables: Mapping[str, str] = MappingProxyType({}),
+        on_done: Callable[[str, int], None] = lambda name, done: None,
     ) -> None:
         self._candidate, self._timeout, self._folder, self._log = candidate, timeout, folder, log
         self._given_up, self._leads, self._variables = given_up, leads, variables
         self._process: WorkerProcess | None = None
+        self._on_done, self._done = on_done, 0
         self._hung = 0
         self._stopped = False
 
@@ -174,6 +183,8 @@ class _Sitting:
             if dtype in self._given_up:
                 break
             answer = shown[one.name] = self._answer(number, one) if self._hung < PATIENCE else _given_up(one)
+            self._done += 1
+            self._on_done(f"{dtype} {one.name}", self._done)
             if self._leads and one.name == MAIN and isinstance(answer, Refused) and answer.failed:
                 if answer.traceback:
                     shown |= self._of_matrices(len(asked), asked)

@@ -244,6 +244,17 @@ def test_without_moments_the_weights_tell(command, write_adam, target):
     assert {cause["family"] for cause in told["causes"]} == expected
 
 
+def test_what_is_not_recognised_names_the_nearest_rule_and_shows_all_numbers(command):
+    code, out, err = command("identify", f"{FAULTS / 'other_optimizers.py'}:random_walk", "-d", "float32", "--show")
+    assert (code, err) == (1, "")
+    which = r"the nearest rule is .+, which is up to [\d.]+ lr away \(.+\)\."
+    first = rf"user\.random_walk in float32 is not recognised; {which}"
+    assert re.fullmatch(first, out.splitlines()[0].rstrip())
+    told = json.loads(out[out.index("\n{") :])
+    assert told["residual"]["nearest"]["distance"] > 1
+    assert set(told["residual"]["nearest"]) >= {"rule", "median", "probe", "parameter", "index", "step", "moved"}
+
+
 def test_nothing_is_said_of_a_noisy_target_but_that(command):
     code, out, err = command("identify", f"{FAULTS / 'wrong_adams.py'}:noisy", "-d", "float32", "--json", "-")
     told = json.loads(out)
