@@ -339,16 +339,11 @@ def _different_dtypes(results: Iterable[CellResult]) -> Iterable[Finding]:
     told_once: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for (case, dtype, groups), quantities in seen.items():
         what = f"{' and '.join(quantities)} {'are' if len(quantities) > 1 else 'is'}"
-        named = " and ".join(f"{kept} in {', '.join(names)}" for kept, names in groups)
-        told_once[f"{what} {named}", ", ".join(name for _, names in groups for name in names)][f"{case} {dtype}"] = None
-    for (title, names), where in told_once.items():
-        yield Finding(
-            Severity.NOTE,
-            names,
-            title,
-            "They were compared in the wider dtype, which holds both exactly.",
-            tuple(where),
-        )
+        title = f"{what} " + " and ".join(f"{kept} in {', '.join(names)}" for kept, names in groups)
+        told_once[title, ", ".join(name for _, names in groups for name in names)][f"{case} {dtype}"] = None
+    detail = "They were compared in the wider dtype, which holds both exactly."
+    for (title, subject), where in told_once.items():
+        yield Finding(Severity.NOTE, subject, title, detail, tuple(where))
 
 
 def _by_value(outcomes: Iterable[Outcome], name: str) -> dict[float, list[str]]:
