@@ -53,6 +53,8 @@ def run(
     """
     if any(hyper.of(name).weight_decay for name in weights):
         raise Unsupported("tensorflow: the Adam kernels have no weight decay, neither L2 nor decoupled")
+    if stages.state is not None:
+        raise Unsupported("tensorflow: master weights and wider moments are asked of Keras 3 alone")
     if stages.rows:
         raise Unsupported("tensorflow: there is no Adam kernel that takes gradients as rows")
     around = Around(hyper, stages)

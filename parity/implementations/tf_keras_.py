@@ -152,6 +152,8 @@ def _begin(optimizer: Any, variables: list[Any], names: list[str], start: State,
 
 def _arguments(hyper: Hyper, stages: Stages, *, legacy: bool) -> dict[str, Any]:
     """As Keras 3 has them, but for what tf_keras has not."""
+    if stages.state is not None:
+        raise Unsupported("tf_keras: master weights and wider moments are asked of Keras 3 alone")
     if stages.accumulate > 1:
         raise Unsupported("tf_keras: its optimizers accumulate no gradients")
     if stages.average is not None and legacy:
