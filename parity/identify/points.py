@@ -13,6 +13,9 @@ from parity.identify.probes import Observation, Probe
 from parity.numerics.formats import FORMATS, Format
 from parity.numerics.rounding import round_to
 
+NAMES = 6
+"""Tensors that are told by name."""
+
 DIGITS = 6
 """A number with so few significant digits is believed to have been typed."""
 
@@ -178,7 +181,10 @@ def _empty_rows(g: np.ndarray, parameter: Parameter) -> np.ndarray:
 
 def named(names: Iterable[str]) -> str:
     """Tensors, by name."""
-    return " and ".join(f"'{name}'" for name in sorted(names))
+    quoted = [f"'{name}'" for name in sorted(names)]
+    if len(quoted) > NAMES:
+        quoted = [", ".join(quoted[:NAMES]), f"{len(quoted) - NAMES} more"]
+    return " and ".join(quoted)
 
 
 def tensors_in_words(chosen: Points, others: Points) -> str:

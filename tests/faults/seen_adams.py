@@ -118,7 +118,7 @@ seen("lr_over_root", "schedule", scheduled(lambda h, t, last: h.lr_at(t) / t**0.
 seen("lr_decays", "schedule", scheduled(lambda h, t, last: h.lr_at(t) / (1 + 0.05 * t)), "1 + 0.05 * t")
 seen("lr_warms_up", "schedule", scheduled(lambda h, t, last: h.lr_at(t) * min(1.0, t / 10)), "by step")
 
-seen("group_lr_factor", "parameter-groups", Adam(update=lambda s: update(s) * s.real(0.1 if s.place == 0 else 1)),
+seen("group_lr_factor", "parameter-groups", Adam(update=lambda s: update(s) * s.real(0.1 if is_matrix(s) else 1)),
      "lr", "0.1", "'kernel'")
 seen("group_betas", "parameter-groups", Adam(
      first=lambda s: first(replace(s, hyper=replace(s.hyper, beta1=0.7), d1=0.3) if s.place == 3 else s),
@@ -162,5 +162,5 @@ seen("both_start_at_g", "bias-correction", Adam(
      first=lambda s: s.g.copy() if s.t == 1 else first(s),
      second=lambda s: s.g * s.g if s.t == 1 else second(s)), "first step")
 
-seen("small_tensors_stand", "partial-update", Adam(moved=standing(lambda s: s.w.size < 10)), "the last tensor")
+seen("small_tensors_stand", "partial-update", Adam(moved=standing(lambda s: s.w.size < 10)), "'scalar'", "never move")
 # fmt: on
