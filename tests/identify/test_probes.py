@@ -20,10 +20,10 @@ NAMES = (
 )
 
 DIGESTS = {
-    "float64": "daa48556449a3601",
-    "float32": "b0d2c99c06b1b812",
-    "float16": "0d41f75d4d20269b",
-    "bfloat16": "4b3c5f6502379c8e",
+    "float64": "94e681d548d4f918",
+    "float32": "f29582e5ce677f14",
+    "float16": "a27e8d093cf0974d",
+    "bfloat16": "5d55776f00822a59",
 }
 """Of all numbers: an answer that was kept belongs to these questions."""
 
