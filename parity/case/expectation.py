@@ -38,7 +38,7 @@ statement about w, as between formulas that differ in epsilon only.
 Formula = Literal[
     "epsilon-placement", "epsilon-value", "epsilon-underflow", "bias-correction", "step-count", "hyperparameter-value",
     "weight-decay", "gradient-scale", "gradient-clip", "schedule", "amsgrad", "sparse-rows", "none-gradient",
-    "state-storage", "restart", "nondeterminism",
+    "state-storage", "restart", "weight-average", "non-finite", "nondeterminism",
 ]  # fmt: skip
 """Families of causes that are more than rounding, as `parity explain` names them."""
 

@@ -115,8 +115,9 @@ def test_the_report_and_the_terminal_tell_it(command, tmp_path):
     assert f"power twins: {weakest}" in " ".join(out.split())
 
 
-def test_the_power_of_a_case_of_ones_own_is_unknown(run_small, write_adam, tmp_path):
-    run = run_small(write_adam())
+def test_the_power_of_a_case_of_ones_own_is_unknown(write_case, write_adam, tmp_path):
+    targets = [write_adam(), "numpy.adam.outside"]
+    run = parity.run([write_case()], targets, output=tmp_path / "run", explained=False)
     assert [one.unknown for one in run.powers] == [UNKNOWN_CASE]
     assert f"- *Power* of its budgets: unknown ({UNKNOWN_CASE})." in (tmp_path / "run" / "report.md").read_text()
 
