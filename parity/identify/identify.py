@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from parity.adam.convention import Epsilon
 from parity.adam.scalars import ArraySquareRoot
+from parity.adam.twin import Twin
 from parity.core.errors import ParityError, TargetError
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
@@ -193,10 +195,25 @@ def _explained(
     return replace(
         found,
         causes=() if found.verdict == "unexplained" else found.causes,
+        # Whoever equals a known Adam bit for bit is it, whatever could be read out of the numbers.
+        convention=found.convention or _convention_of(match.twin, observations),
         verdict="explained" if left_open else "identified",
         arithmetic=asdict(match.twin.arithmetic),
         residual={**residual, LEFT_OPEN: left_open} if left_open else residual,
     )
+
+
+def _convention_of(twin: Twin, observations: Mapping[str, Observation]) -> dict[str, Any]:
+    """The choices of a twin, by the names under which they are read out elsewhere."""
+    asked = next(iter(observations.values())).probe.hyper
+    return {
+        "epsilon": str(twin.convention.epsilon),
+        "bias_correction": "both" if twin.convention.bias_correction else "none",
+        "step_count": str(twin.convention.step_count),
+        "weight_decay": [],
+        "amsgrad": any(one.probe.hyper.amsgrad for one in observations.values()),
+        "hyperparameters": {"lr": asked.lr_at(1), "beta1": asked.beta1, "beta2": asked.beta2, "eps": asked.eps},
+    }
 
 
 _KINDRED = ("as in NAdam", "as in Adamax", "as AdaBelief does")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -17,10 +18,13 @@ from parity.numerics.formats import FORMATS
 
 STEPS, MOMENTUM = 12, 0.9
 WEIGHTS = np.random.default_rng(3).standard_normal((STEPS, 5))
+INITIAL = np.random.default_rng(4).standard_normal(5)
 
 
 def in_fractions(start: AverageStart) -> list[list[Fraction]]:
     momentum, average = Fraction(MOMENTUM), [Fraction(0)] * WEIGHTS.shape[1]
+    if start is AverageStart.INITIAL_WEIGHTS:
+        average = [Fraction(float(one)) for one in INITIAL]
     shown = []
     for step, row in enumerate(WEIGHTS, start=1):
         w = [Fraction(float(one)) for one in row]
@@ -28,14 +32,14 @@ def in_fractions(start: AverageStart) -> list[list[Fraction]]:
             average = w
         else:
             average = [momentum * old + (1 - momentum) * new for old, new in zip(average, w, strict=True)]
-        share = 1 if start is AverageStart.FIRST_WEIGHTS else 1 - momentum**step
+        share = 1 - momentum**step if start is AverageStart.ZERO_CORRECTED else 1
         shown.append([one / share for one in average])
     return shown
 
 
 @pytest.mark.parametrize("start", AverageStart)
 def test_the_oracle_is_exact(start):
-    exactly = AveragedExactly(Average(MOMENTUM), start)
+    exactly = AveragedExactly(Average(MOMENTUM), start, INITIAL)
     for step, (row, truth) in enumerate(zip(WEIGHTS, in_fractions(start), strict=True), start=1):
         w = from_double(row)
         found = exactly.after(step, w)
@@ -44,9 +48,9 @@ def test_the_oracle_is_exact(start):
             assert abs(Fraction(float(high)) + Fraction(float(low)) - one) <= abs(one) / 2**95 + Fraction(1, 2**96)
 
 
-def test_the_two_starts_are_apart():
-    one, other = (in_fractions(start)[-1] for start in AverageStart)
-    assert max(abs(left - right) for left, right in zip(one, other, strict=True)) > Fraction(1, 100)
+def test_the_starts_are_apart():
+    for one, other in combinations((in_fractions(start)[-1] for start in AverageStart), 2):
+        assert max(abs(left - right) for left, right in zip(one, other, strict=True)) > Fraction(1, 100)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,9 @@ def test_the_two_starts_are_apart():
 @pytest.mark.parametrize("start", AverageStart)
 def test_what_is_rounded_is_near_the_oracle(dtype, start, averaging):
     number, unit = FORMATS[dtype].dtype, 2.0 ** -FORMATS[dtype].precision
-    rounded, exactly = Averaged(Average(MOMENTUM), start, averaging), AveragedExactly(Average(MOMENTUM), start)
+    initial = INITIAL.astype(number)
+    rounded = Averaged(Average(MOMENTUM), start, averaging, initial=initial)
+    exactly = AveragedExactly(Average(MOMENTUM), start, initial)
     for step, row in enumerate(WEIGHTS.astype(number), start=1):
         found, truth = rounded.after(step, row), exactly.after(step, from_double(row.astype(np.float64)))
         assert found.dtype == number

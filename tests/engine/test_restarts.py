@@ -199,12 +199,11 @@ def test_another_process_goes_on(ran, tmp_path):
     assert f"pid-{os.getpid()}" not in noted
 
 
-def test_a_gradient_of_none_needs_counts(ran, monkeypatch):
+def test_a_gradient_of_none_needs_counts(ran):
     """Nobody can tell how many steps it counted, unless its states say it."""
-    monkeypatch.setitem(globals(), "CASE", CASE.replace("scale = 0.3", "scale = 0.3\nnone_steps = [2]"))
     text = own().replace("        for name, g in gradient.items():\n",
                          "        for name, g in gradient.items():\n            if g is None: continue\n")  # fmt: skip
-    verdict = verdict_alone(ran(text))
+    verdict = verdict_alone(ran(text, case=CASE.replace("scale = 0.3", "scale = 0.3\nnone_steps = [2]")))
     assert verdict.kind is Kind.SKIPPED
     assert "its states say no steps, and some gradients were None" in verdict.reason
 
@@ -219,8 +218,8 @@ def test_one_s_own_may_take_no_start_and_a_shipped_one_may_not(ran, tmp_path):
     assert not case.expectation_for("torch.adam.fused.restarted", "torch.adam.fused", "float32").skips
 
 
-def test_betas_that_change_go_on_where_they_were(ran, monkeypatch):
+def test_betas_that_change_go_on_where_they_were(ran):
     betas = [0.95, 0.94, 0.93, 0.92, 0.91, 0.9, 0.89, 0.88, 0.87]
-    monkeypatch.setitem(globals(), "CASE", CASE.replace("[weights]", f"beta1 = {betas}\n[weights]"))
-    run = ran(own().replace("hyper.beta1", "hyper.betas_at(step)[0]"))
+    case = CASE.replace("[weights]", f"beta1 = {betas}\n[weights]")
+    run = ran(own().replace("hyper.beta1", "hyper.betas_at(step)[0]"), case=case)
     assert of(run)[0].kind is of(run, "numpy.adam.outside")[0].kind is Kind.IDENTICAL

@@ -56,7 +56,7 @@ BAD = {
     "mutates_gradients": "step 1: wrote into its gradients",
     "mutates_weights": "step 1: wrote into the initial weights it was given",
     "promoted": "step 1: w['query'] is float64, the case runs in float32",
-    "transposed": "step 1: m['query'] has shape (4, 3), the case has (3, 4)",
+    "transposed": "step 1: w['query'] has shape (4, 3), the case has (3, 4)",
     "not_a_number": "WITHIN was expected; 360 elements are NaN or inf",
     "views_of_inputs": "WITHIN was expected; m: ",
 }

@@ -28,7 +28,7 @@ BAD = {
     "mutates_weights": "step 1: wrote into the initial weights it was given: begin with copies of them (bad_targets.",
     "promoted": "step 1: w['kernel'] is float64, the case runs in float32: a NumPy float64 times a float32 array is "
     "float64; keep scalars as Python floats, or cast with .astype (bad_targets.py:",
-    "transposed": "step 1: m['kernel'] has shape (5, 7), the case has (7, 5) (bad_targets.py:",
+    "transposed": "step 1: w['kernel'] has shape (5, 7), the case has (7, 5) (bad_targets.py:",
     "views_of_inputs": "shows what it was given as its state: every v is the gradient of its step",
 }
 """Bad targets, and how the one line about each begins."""

