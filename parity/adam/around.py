@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from parity.adam.convention import AverageStart, ClipFactor
+from parity.adam.convention import AverageStart, ClipFactor, ScaleRange
 from parity.adam.forms import Averaging, Clipping, Rates, Reduction
 from parity.adam.twin import Twin
 from parity.numerics.formats import FORMATS
@@ -24,6 +24,8 @@ _AROUND: Mapping[str, tuple[ClipFactor, Clipping, Reduction, Rates]] = MappingPr
 )
 """What each framework does around a step; from the first part of a name."""
 
+_SCALE_RANGES = {"torch": ScaleRange.FINITE, "tf_keras": ScaleRange.FROM_ONE, "optax": ScaleRange.FIXED}
+"""Where a loss scale stays, but for Keras."""
 
 _CONTRACTS = "XLA compiles what is done to a gradient together with the step, and contracts other products and sums"
 _OWN_COSINE = "cos and pow of XLA, and of a graph of TensorFlow, are off by one ULP at some steps"
@@ -146,6 +148,7 @@ def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
                     clip_factor=factor,
                     average_start=_average_start(first),
                     counts_left_out=first == "tf_keras",
+                    scale_range=_SCALE_RANGES.get(first, ScaleRange.UNBOUNDED),
                 ),
                 arithmetic=replace(
                     twin.arithmetic,

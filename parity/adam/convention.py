@@ -67,6 +67,20 @@ class AverageStart(StrEnum):
     ZERO_CORRECTED = "zero_corrected"
 
 
+class ScaleRange(StrEnum):
+    """Where a loss scale stays that grows and falls.
+
+    FINITE: it grows no more where it would leave float32; torch (`GradScaler`). FROM_ONE: the same, and it does not
+    fall below 1; tf_keras. UNBOUNDED: it becomes inf, and no step is taken from then on; Keras 3. FIXED: it is 1; optax
+    has none.
+    """
+
+    FINITE = "finite"
+    FROM_ONE = "from_one"
+    UNBOUNDED = "unbounded"
+    FIXED = "fixed"
+
+
 @dataclass(frozen=True, slots=True)
 class Convention:
     """Which formula carries the name Adam.
@@ -76,6 +90,7 @@ class Convention:
     gradients are clipped by. lazy_rows: whether a row (along the first axis) keeps w, m and v where its gradient is 0
     throughout; torch's SparseAdam sees no such row. average_start: where an average of the weights begins.
     counts_left_out: whether t counts a step that a loss scale leaves out, where it counts for all; tf_keras.
+    scale_range: where a loss scale stays.
 
     One choice is not a field, because all frameworks agree: a parameter without a gradient keeps w, m, v and vmax,
     undecayed. Weight decay is asked for by `Hyper`.
@@ -89,3 +104,4 @@ class Convention:
     lazy_rows: bool = False
     average_start: AverageStart = AverageStart.FIRST_WEIGHTS
     counts_left_out: bool = False
+    scale_range: ScaleRange = ScaleRange.FINITE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from parity.adam.arithmetic import Arithmetic
 from parity.adam.clipping import clip, clip_exactly
-from parity.adam.convention import ClipFactor, Convention, StepCount
+from parity.adam.convention import ClipFactor, Convention, ScaleRange, StepCount
 from parity.adam.forms import Clipping, Reduction
 from parity.core.layout import Layout, Parameter
 from parity.core.stages import LossScale, Stages
@@ -56,18 +55,24 @@ def counts_in(block: Block, before: np.ndarray, convention: Convention) -> np.nd
 
 
 def taken(
-    blocks: Iterable[Block], layout: Layout, stages: Stages, clipping: Clipping, reduction: Reduction
+    blocks: Iterable[Block],
+    layout: Layout,
+    stages: Stages,
+    clipping: Clipping,
+    reduction: Reduction,
+    scale_range: ScaleRange = ScaleRange.FINITE,
 ) -> Iterator[Block]:
     """What an Adam takes of the gradients that it is given, every operation rounded to their dtype.
 
     In order: the loss scale (times it and divided by it, and no update where anything is not finite), accumulation
     (no update but every k-th, of the mean), clipping, the sign. Formulas: `parity.core.stages`; how the mean is formed,
-    the limit held and a norm summed up: `clipping`, `reduction`.
+    the scale divided by, the limit held and a norm summed up: `clipping`, `reduction`. scale_range: where the scale
+    stays.
     """
     if not stages.change_gradients:
         yield from blocks
         return
-    scaling = None if stages.loss_scale is None else _Scaling(stages.loss_scale, clipping)
+    scaling = None if stages.loss_scale is None else _Scaling(stages.loss_scale, clipping, scale_range)
     sums: np.ndarray | None = None
     given = np.zeros(len(layout.parameters), bool)
     for block in blocks:
@@ -119,12 +124,18 @@ def taken_one_by_one(
         yield {name: np.array(view) if one else None for (name, view), one in here}
 
 
-def taken_exactly(blocks: Iterable[Block], layout: Layout, stages: Stages, factor: ClipFactor) -> Iterator[Block]:
+def taken_exactly(
+    blocks: Iterable[Block],
+    layout: Layout,
+    stages: Stages,
+    factor: ClipFactor,
+    scale_range: ScaleRange = ScaleRange.FINITE,
+) -> Iterator[Block]:
     """The same in (nearly) exact arithmetic; which steps are no updates is decided in the dtype of the blocks."""
     if not stages.change_gradients:
         yield from blocks
         return
-    scaling = None if stages.loss_scale is None else _Scaling(stages.loss_scale, Clipping.PLAIN)
+    scaling = None if stages.loss_scale is None else _Scaling(stages.loss_scale, Clipping.PLAIN, scale_range)
     mean, given = from_double(np.zeros(layout.size)), np.zeros(len(layout.parameters), bool)
     for block in blocks:
         high, low = np.zeros((2, *block.gradients.shape))
@@ -185,24 +196,49 @@ def _added(sums: np.ndarray | None, row: np.ndarray, number: int, of: int, clipp
 class _Scaling:
     """A loss scale on its way."""
 
-    def __init__(self, table: LossScale, clipping: Clipping) -> None:
-        # GradScaler keeps its scale, and the inverse of it, in float32.
-        self._number: type[np.generic] | None = np.float32 if clipping is Clipping.TORCH else None
-        self._table, self._scale, self._good = table, self._kept(table.initial), 0
+    def __init__(self, table: LossScale, clipping: Clipping, scale_range: ScaleRange) -> None:
+        self._table, self._clipping, self._range, self._good = table, clipping, scale_range, 0
+        self._scale = self._kept(1.0 if scale_range is ScaleRange.FIXED else table.initial)
 
     def unscaled(self, row: np.ndarray) -> tuple[np.ndarray, bool]:
         """Gradients as they are after the scale, and whether all are finite; then the scale of the next step."""
-        number, table = self._number or row.dtype.type, self._table
         scaled = (row * row.dtype.type(self._scale)).astype(row.dtype)
-        back: np.ndarray = (scaled * np.asarray(number(1 / self._scale))).astype(row.dtype)
-        finite = bool(np.isfinite(back).all())
-        self._good = self._good + 1 if finite else 0
-        if not finite:
-            self._scale = self._kept(self._scale * table.backoff)
-        elif self._good == table.interval:
-            grown = self._kept(self._scale * table.growth)
-            self._scale, self._good = grown if math.isfinite(grown) else self._scale, 0
+        back, looked_at = self._divided(scaled)
+        finite = bool(np.isfinite(looked_at).all())
+        self._adapt(finite)
         return back, finite
 
+    def _divided(self, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """By the scale, and what of it is asked whether it is finite: gradients before, or after."""
+        scale, own, single = np.float64(self._scale), scaled.dtype.type, np.float32
+        match self._clipping:
+            case Clipping.KERAS | Clipping.KERAS_COMPILED if self._range is not ScaleRange.FROM_ONE:
+                # A half divided by a float32 variable is a float32, which the step rounds.
+                return (scaled / np.asarray(single(scale))).astype(scaled.dtype), scaled
+            case Clipping.KERAS | Clipping.KERAS_COMPILED:
+                inverse = single(1) / single(scale)
+                # TensorFlow flushes: of a scale of 2**127 the inverse is 0, and with it every gradient.
+                back = scaled * own(inverse if inverse >= np.finfo(single).tiny else 0)
+                return back, back
+            case Clipping.TORCH:
+                return (scaled * np.asarray(single(1 / scale))).astype(scaled.dtype), scaled
+            case _:
+                back = (scaled * own(1 / scale)).astype(scaled.dtype)
+                return back, back
+
+    def _adapt(self, finite: bool) -> None:
+        """The scale of the next step."""
+        if self._range is ScaleRange.FIXED:
+            return
+        self._good = self._good + 1 if finite else 0
+        if not finite:
+            fallen = self._kept(self._scale * self._table.backoff)
+            self._scale = max(fallen, 1.0) if self._range is ScaleRange.FROM_ONE else fallen
+        elif self._good == self._table.interval:
+            grown = self._kept(self._scale * self._table.growth)
+            bounded = self._range is not ScaleRange.UNBOUNDED and not np.isfinite(np.float32(grown))
+            self._scale, self._good = self._scale if bounded else grown, 0
+
     def _kept(self, scale: float) -> float:
-        return scale if self._number is None else float(self._number(scale))
+        """As frameworks keep it, in float32."""
+        return scale if self._clipping is Clipping.PLAIN else float(np.float32(scale))

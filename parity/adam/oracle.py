@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, plain
 from parity.adam.average import AveragedExactly
-from parity.adam.convention import ClipFactor, Convention, Epsilon, Maximum
+from parity.adam.convention import ClipFactor, Convention, Epsilon, Maximum, ScaleRange
 from parity.adam.exact import TILE, Values, exact_code, execute, run_exactly
 from parity.adam.forms import DecayWeights, Update
 from parity.adam.gradients import Block, counts_in, idle_elements, taken_exactly
@@ -59,9 +59,9 @@ class Oracle:
     arithmetic: Arithmetic | None = None
 
     @property
-    def takes(self) -> tuple[Stages, ClipFactor]:
+    def takes(self) -> tuple[Stages, ClipFactor, ScaleRange]:
         """What decides which gradients it takes."""
-        return self.hyper.stages, self.convention.clip_factor
+        return self.hyper.stages, self.convention.clip_factor, self.convention.scale_range
 
     @property
     def forms(self) -> Arithmetic:

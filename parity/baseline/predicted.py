@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, SquareRoot, Subnormals
-from parity.adam.convention import AverageStart, ClipFactor, Convention, Epsilon, Maximum, StepCount
+from parity.adam.convention import AverageStart, ClipFactor, Convention, Epsilon, Maximum, ScaleRange, StepCount
 from parity.adam.forms import (
     Averaging,
     Clipping,
@@ -84,6 +84,7 @@ def _twin(told: dict[str, Any]) -> Twin:
             bool(convention.get("lazy_rows", False)),
             AverageStart(convention.get("average_start", AverageStart.FIRST_WEIGHTS)),
             bool(convention.get("counts_left_out", False)),
+            ScaleRange(convention.get("scale_range", ScaleRange.FINITE)),
         ),
         Arithmetic(
             _form(Factors, arithmetic["factors"]),

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 
 from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
-from parity.adam.convention import AverageStart, ClipFactor, Convention, Maximum
+from parity.adam.convention import AverageStart, ClipFactor, Convention, Maximum, ScaleRange
 from parity.adam.forms import Clipping, DecayWeights, Factors, Update
 from parity.adam.kernels import Program
 from parity.adam.oracle import Oracle
@@ -61,7 +61,15 @@ def _choices(expected: Adam) -> Iterator[tuple[str, Callable[[Adam], Adam]]]:
     yield "hyperparameters", lambda adam: replace(adam, hyper=expected.hyper)
     yield "epsilon", lambda adam: _placed(adam, expected)
     yield "amsgrad", lambda adam: _with_maximum(adam, expected)
-    for name in ("bias_correction", "step_count", "clip_factor", "lazy_rows", "average_start", "counts_left_out"):
+    for name in (
+        "bias_correction",
+        "step_count",
+        "clip_factor",
+        "lazy_rows",
+        "average_start",
+        "counts_left_out",
+        "scale_range",
+    ):
         value = getattr(target.convention, name)
         yield name, lambda adam, name=name, value=value: _with_convention(adam, **{name: value})  # type: ignore[misc]
     for name in _OWN_RUNG:
@@ -147,7 +155,7 @@ def _formula(adam: Adam) -> Convention:
     if not adam.hyper.amsgrad:
         convention = replace(convention, maximum=Maximum.BEFORE_CORRECTION)
     if not adam.hyper.stages.loss_scale:
-        convention = replace(convention, counts_left_out=False)
+        convention = replace(convention, counts_left_out=False, scale_range=ScaleRange.FINITE)
     if not adam.hyper.stages.average:
         convention = replace(convention, average_start=AverageStart.FIRST_WEIGHTS)
     return convention if adam.hyper.stages.clip else replace(convention, clip_factor=ClipFactor.EXACT)
@@ -185,6 +193,9 @@ def _told(choice: str, before: Adam, after: Adam, format: Format, steps: int) ->
             family = Family.OPERATION_ORDER
         case "counts_left_out":
             return Family.STEP_COUNT, f"steps left out are {'' if other.convention.counts_left_out else 'not '}counted"
+        case "scale_range":
+            told = f"{_words(one.convention.scale_range)} -> {_words(other.convention.scale_range)}"
+            return Family.GRADIENT_SCALE, f"the loss scale stays {told}"
         case "average_start":
             told = f"{_words(one.convention.average_start)} -> {_words(other.convention.average_start)}"
             return Family.WEIGHT_AVERAGE, f"the average of the weights begins at {told}"

@@ -58,7 +58,8 @@ def taken_by(
 
     as_taken: whether blocks are that already.
     """
-    around = adam.hyper.stages, adam.twin.arithmetic.clipping, adam.twin.arithmetic.reduction
+    arithmetic, convention = adam.twin.arithmetic, adam.twin.convention
+    around = adam.hyper.stages, arithmetic.clipping, arithmetic.reduction, convention.scale_range
     for block in blocks if as_taken else taken(blocks, layout, *around):
         firsts = np.argmax(block.present, axis=1)
         ends = [*(np.flatnonzero(np.diff(firsts)) + 1), len(firsts)] if layout.mixed else [len(firsts)]

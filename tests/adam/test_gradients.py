@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.adam.arithmetic import plain
-from parity.adam.convention import ClipFactor, Convention, Epsilon, StepCount
+from parity.adam.convention import ClipFactor, Convention, Epsilon, ScaleRange, StepCount
 from parity.adam.forms import Clipping, Reduction
 from parity.adam.gradients import Block, counts_in, taken, taken_exactly, taken_one_by_one
 from parity.core.hyper import Hyper
@@ -248,6 +248,40 @@ def test_a_scale_that_is_no_power_of_two_is_inverted_in_float32_by_torch():
     scale = np.float32(1000.1)
     assert found[Clipping.TORCH] == float(scale) * float(np.float32(1 / float(scale)))
     assert found[Clipping.PLAIN] == 1000.1 * (1 / 1000.1)
+
+
+def gradients_after(scale_range, clipping, gradients, table):
+    """Of one float32 element, what is left after the scale at every step; None where none is taken."""
+    rows = np.array(gradients, np.float32)[:, None]
+    block = Block(range(1, len(rows) + 1), rows, np.ones(rows.shape, bool))
+    around = Stages(loss_scale=table), clipping, Reduction.EXACT, scale_range
+    (made,) = taken([block], Layout((Parameter("w", (1,)),)), *around)
+    return [float(row[0]) if update else None for row, update in zip(made.gradients, made.updates, strict=True)]
+
+
+def test_a_scale_at_the_end_of_float32_stays_is_inf_or_makes_every_gradient_zero():
+    """2**126 once, then 2**127, whose double is inf; 0.25 is finite under all but inf."""
+    table, given = LossScale(2.0**126, interval=1), [0.25] * 4
+    assert gradients_after(ScaleRange.FINITE, Clipping.TORCH, given, table) == [0.25, 0.25, 0.25, 0.25]
+    assert gradients_after(ScaleRange.FINITE, Clipping.PLAIN, given, table) == [0.25, 0.25, 0.25, 0.25]
+    assert gradients_after(ScaleRange.UNBOUNDED, Clipping.KERAS, given, table) == [0.25, 0.25, None, None]
+    assert gradients_after(ScaleRange.FROM_ONE, Clipping.KERAS, given, table) == [0.25, 0.0, 0.0, 0.0]
+
+
+def test_a_scale_falls_below_one_but_in_tf_keras_and_is_none_in_optax():
+    """At 2**-150 a scale is 0 in float32: what is divided by it is NaN, and torch and Keras look at it before that."""
+    table, given = LossScale(1.0, interval=2000), [np.inf] * 150 + [0.25]
+    assert gradients_after(ScaleRange.FROM_ONE, Clipping.KERAS, given, table)[-1] == 0.25
+    assert gradients_after(ScaleRange.FIXED, Clipping.OPTAX, given, table)[-1] == 0.25
+    for scale_range, clipping in ((ScaleRange.FINITE, Clipping.TORCH), (ScaleRange.UNBOUNDED, Clipping.KERAS)):
+        assert np.isnan(gradients_after(scale_range, clipping, given, table)[-1])
+
+
+def test_keras_divides_by_a_scale_that_is_no_power_of_two():
+    found = gradients_after(ScaleRange.UNBOUNDED, Clipping.KERAS, [0.1], LossScale(1000.1))
+    scale, given = np.float32(1000.1), np.float32(0.1)
+    assert found == [float(given * scale / scale)]
+    assert found != [float(given * scale * (np.float32(1) / scale))]
 
 
 def test_maximize_is_the_other_sign():

@@ -45,6 +45,7 @@ STAGES = {
     "accumulate": Stages(accumulate=3),
     "loss_scale": Stages(loss_scale=LossScale(initial=1024.0, interval=5)),
     "odd loss_scale": Stages(loss_scale=LossScale(initial=1000.1, growth=1.3, backoff=0.7, interval=3)),
+    "odd initial scale": Stages(loss_scale=LossScale(initial=1000.1, interval=5)),
     "without_scale": Stages(loss_scale=LossScale(initial=1.0, growth=2.0, interval=2000)),
     "maximize": Stages(maximize=True),
     "cosine": Stages(schedule=Schedule(Decay.COSINE, 16, floor=0.1)),
@@ -59,37 +60,37 @@ STAGES = {
 }
 
 
-def inputs(dtype, stages):
+def inputs(dtype, stages, steps=STEPS):
     random = np.random.default_rng(5)
     w = random.standard_normal(LAYOUT.size).astype(dtype)
     # Of some steps the norm is under the limit, of others over it.
-    sizes = 2.0 ** random.integers(-5, 2, (STEPS, 1))
-    rows = (random.standard_normal((STEPS, LAYOUT.size)) * sizes).astype(dtype)
+    sizes = 2.0 ** random.integers(-5, 2, (steps, 1))
+    rows = (random.standard_normal((steps, LAYOUT.size)) * sizes).astype(dtype)
     for parameter, place in LAYOUT.slices():
         if parameter.name in stages.rows:
-            idle = random.random((STEPS, parameter.shape[0])) < 0.6
+            idle = random.random((steps, parameter.shape[0])) < 0.6
             rows[:, place][np.repeat(idle, parameter.size // parameter.shape[0], axis=1)] = 0
     if stages.loss_scale is not None:
         rows[6, 3], rows[11, 40], rows[12, 40] = np.nan, np.inf, -np.inf
     return w, rows
 
 
-def differing(name, dtype, stages, hyper=HYPER):
+def differing(name, dtype, stages, hyper=HYPER, steps=STEPS):
     """How many elements of w, m and v are not those of the twin, at all steps together."""
     row = shipped_implementations()[name]
     format, hyper = FORMATS[dtype], replace(hyper, stages=stages)
-    w, rows = inputs(format.dtype, stages)
+    w, rows = inputs(format.dtype, stages, steps)
     shown = ("w", "m", "v", *(("average",) * stages.shows_average))
     orbit = [
         {key: np.concatenate([getattr(state, key)[one.name].ravel() for one in LAYOUT.parameters]) for key in shown}
         for state in row.states(LAYOUT.views(w), [LAYOUT.views(one) for one in rows], hyper)
     ]
-    assert len(orbit) == STEPS
+    assert len(orbit) == steps
     assert (orbit[0]["w"] != orbit[-1]["w"]).any()
     twin, zeros = TWINS[name][dtype], np.zeros_like(w)
     start = Start(Rows(w, zeros, zeros), np.zeros(len(LAYOUT.parameters), np.int64))
-    adam = Adam(twin.in_force(hyper, STEPS, format), twin, row.square_root)
-    block = Block(range(1, STEPS + 1), rows, np.ones((STEPS, len(LAYOUT.parameters)), bool))
+    adam = Adam(twin.in_force(hyper, steps, format), twin, row.square_root)
+    block = Block(range(1, steps + 1), rows, np.ones((steps, len(LAYOUT.parameters)), bool))
     ((_, made),) = free_run(adam, start, LAYOUT, [block])
     return {key: int((to_bits(np.array([one[key] for one in orbit])) != to_bits(made[key])).sum()) for key in shown}
 
@@ -134,6 +135,7 @@ REFUSED = {
     "global_norm": NO_SPARSE_CLIP,
     "accumulate": UNACCUMULATED,
     "loss_scale": SCALE,
+    "odd initial scale": SCALE,
     "odd loss_scale": {**SCALE, "tf_keras": "doubles and halves"},
     "without_scale": {"tensorflow": SCALE["tensorflow"]},
     "maximize": DOWN_ONLY,
@@ -176,6 +178,23 @@ def test_a_twin_has_every_bit_or_says_that_it_has_not(name, stage, dtype):
     # below, and for two stages together, of which each is looked at alone.
     opened = framework == "optax" and (" and " in stage or stage in ("cosine", "one_cycle", "exponential"))
     assert sum(found.values()) or opened
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("stage", ["loss_scale", "odd initial scale"])
+@pytest.mark.parametrize("name", ["keras.adam.eager", "keras.adam.function"])
+def test_keras_divides_by_its_scale_to_the_last_bit(name, stage, dtype):
+    assert not any(differing(name, dtype, STAGES[stage]).values())
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("name", ["numpy.adam.hat", "torch.adam.forloop", "tf_keras.adam.new", "keras.adam.function"])
+def test_a_scale_that_reaches_the_end_of_float32_is_known_to_the_last_bit(name, dtype):
+    """It doubles every fifth step: torch stays under inf, Keras is inf and stands still, tf_keras takes zeros."""
+    if (name, dtype) == ("torch.adam.forloop", "float16"):
+        return
+    assert not any(differing(name, dtype, STAGES["loss_scale"], steps=1000).values())
 
 
 @pytest.mark.parametrize(
