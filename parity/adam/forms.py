@@ -33,7 +33,7 @@ class FirstMoment(StrEnum):
     DIFFERENCE_FMA = "m = fma(g - m, c1, m)"
     LERP = "m = lerp(m, g, c1)"
     BLEND = "m = blend(m, g, c1)"
-    BLEND_FOLDED = "light: m = c1 * (g - m) + m; heavy: m = -b1 * (g - m) + g"
+    BLEND_FOLDED = "light: m = c1 * (g - m) + m; heavy: m = folded * (g - m) + g"
     DECAYED_THEN_ADDED = "m = m - m * c1; m = m + c1 * g"
     TWO_KERNELS = "m = b1 * m; d = c1 * g; m = m + d"
     TWO_KERNELS_FMA = "m = b1 * m; m = fma(c1, g, m)"
@@ -298,7 +298,12 @@ class Factors(StrEnum):
         "shrink = 1 - lr * wd as working", "shrink = 1 - lr * wd as dtype"
     )
     TORCH_TENSORS = _TENSORS.format(root="root") + _without_tensors(TORCH_KERNELS)
-    TORCH_COMPILED = _TENSORS.format(root="sqrt") + _without_tensors(IN_WORKING_FORMAT)
+    # 1 - beta1, less 1: of 0.3 it is not -0.3 but a neighbour.
+    TORCH_COMPILED = (
+        _TENSORS.format(root="sqrt")
+        + _without_tensors(IN_WORKING_FORMAT)
+        + "\ndouble folded = 1 - beta1 - 1 as working"
+    )
     TORCH_TENSOR_LR = "float32 lr = lr" + TORCH_KERNELS.replace(
         "double step = -(lr / (1 - power(beta1, t))) as working", "float32 step = -(lr / k1)"
     ).replace("double shrink = 1 - lr * wd as working", "float32 shrink = 1 - lr * wd")

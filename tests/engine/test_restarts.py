@@ -53,7 +53,8 @@ def run(weights, gradients, hyper, start=None, leg=WHOLE, stages=NO_STAGES):
 KERAS = """
 import numpy as np
 from parity.implementations.implementation import WHOLE
-from parity.implementations.keras_ import VARIABLES, run as whole
+from parity.implementations.keras_ import run as whole
+from parity.implementations.keras_restart import VARIABLES
 
 def run(weights, gradients, hyper, start=None, leg=WHOLE):
     if leg.load is not None:
