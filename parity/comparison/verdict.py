@@ -132,9 +132,9 @@ def _surprise(
     if expectation is None:
         return "" if kind is Kind.IDENTICAL else "no expectation is stated for this pair"
     if expectation.verdict == ANY:
-        # Where nothing could be compared, or NaN was, there is nothing to report.
+        # Where nothing could be compared, or NaN was that nobody allowed, there is nothing to report.
         nonfinite = sum(distance.nonfinite for distance in distances)
-        if nonfinite:
+        if nonfinite and not expectation.nonfinite:
             return f"{nonfinite} elements are NaN or inf"
         if kind is Kind.DIVERGED and expectation.rounding is not None:
             return f"not explained: {unexplained}" if unexplained else "not explained"

@@ -10,6 +10,7 @@ import pytest
 import parity
 from parity.adam.twins import TWINS
 from parity.case.catalogue import select_cases
+from parity.core.hyper import Hyper
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS
 
@@ -55,7 +56,7 @@ def catalogue():
 def bare(name):
     """Whether nothing stands around the step of a case, and all its tensors have one dtype."""
     case = catalogue()[name]
-    return not case.hyper.stages.names and not case.layout.mixed
+    return not case.hyper_for(Hyper()).stages.names and not case.layout().mixed
 
 
 def unclaimed(cell):

@@ -185,5 +185,5 @@ def test_the_doctor_looks_at_every_claim_on_a_machine_that_nobody_has_seen(comma
     assert [name for name, one in claims.items() if one["broken"]] == ["numpy.adam.hat"]
     assert all("nobody has seen" in one["unconfirmed"] for one in claims.values())
     # More than float32, and more than one case.
-    assert all(one["compared"] > 1_000_000 for one in claims.values())
+    assert all(one["compared"] > 350_000 for one in claims.values())
     assert "not confirmed on such a machine" in " ".join(err.split())

@@ -162,6 +162,12 @@ def test_what_is_not_finite_may_be_expected():
     )
 
 
+@pytest.mark.parametrize("ulp", [0, 3])
+def test_what_is_not_finite_may_be_reported(ulp):
+    assert judge([distance(ulp=ulp, nonfinite=2)], BOTH, expects("ANY", nonfinite=True)).as_expected
+    assert not judge([distance(ulp=ulp, nonfinite=2)], BOTH, expects("ANY")).as_expected
+
+
 @pytest.mark.parametrize("wanted", [None, expects(), within(w={"max_ulp": 9.0})])
 def test_equality_of_two_that_never_move_is_no_comparison(wanted):
     assert outcome([distance()], (False, False), wanted) == (Kind.NOT_COMPARABLE, False)
