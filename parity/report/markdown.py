@@ -1,22 +1,15 @@
-"""Why pairs differ, as rows of text for report.md: every implementation against its twin, the families of causes."""
+"""A run as report.md."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from parity.case.expectation import Kind
 from parity.core.environment import MACHINE
 from parity.engine.accounts import (
-    Answers,
-    Twins,
     claims_broken,
     count_answers,
-    dtypes_of,
-    left_open,
-    not_explained,
-    pair_rows,
 )
-from parity.engine.accounts import twin_rows as rows_of_twins
 from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import Entry, Matrix, build_matrix
 from parity.engine.power import Power
@@ -26,7 +19,7 @@ from parity.explain.explanation import Explanation
 from parity.explain.headlines import Headlines
 from parity.explain.ladder import Rung
 from parity.numerics.formats import FORMATS
-from parity.report import around, changes
+from parity.report import around, changes, twins
 from parity.report.figures import choice_text, entry_lines, number_text, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import escape, table
 from parity.report.panels.around import around as stages_of
@@ -35,13 +28,6 @@ from parity.report.plots import plot
 from parity.report.plots.plot import Plots, Section
 
 FAMILIES_SHOWN = 4
-
-TWINS = """\
-A **twin** is the from-scratch Adam with the formula and the arithmetic that an implementation is known to have: the
-order of its operations, where it fuses products and sums, how it rounds lr, betas and their powers, which square root
-it takes, what it flushes to zero. Every step is made from the recorded one before, so that *0 differ* means: every bit
-of m, v and w of every step is that of a formula that can be read. The error is that of the weights after the last step
-against the exact Adam (double-double) of the same convention: median of the cases, in ULP, root of the mean square."""
 
 
 def answer_line(run: Run) -> str:
@@ -53,56 +39,6 @@ def answer_line(run: Run) -> str:
         f"Bit by bit: {found['identical']:,} pairs are identical, {found['explained']:,} differ and every differing "
         f"bit is accounted for by named causes, {found['unexplained']:,} are not fully explained."
     )
-
-
-def twin_rows(run: Run) -> list[list[str]]:
-    """Implementation, then for every dtype of the run what its twin leaves and how far it is from the truth."""
-    dtypes = dtypes_of(run)
-    rows = [
-        [one.implementation, *(_twins_text(one.by_dtype.get(dtype)) for dtype in dtypes)] for one in rows_of_twins(run)
-    ]
-    return [["implementation", *dtypes], *rows] if rows else []
-
-
-def _twins_text(found: Twins | None) -> str:
-    if found is None:
-        return ""
-    error = f"error {found.error_ulp:.2g} ULP"
-    twin = "" if found.sources == ("claimed",) else f" ({', '.join(found.sources)})"
-    if not found.open:
-        return f"0 of {found.compared:,} differ{twin}; {error}"
-    where = f"{found.open} of {found.cases} cases, most in {found.worst_case} ({found.worst_ulp:,} ULP)"
-    return f"{found.differing:,} of {found.compared:,} differ in {where}{twin}; {error}"
-
-
-def open_lines(run: Run) -> Iterator[str]:
-    """Cells that were not explained, then what twins leave open, each implementation and dtype once."""
-    for case, dtype, reason in not_explained(run):
-        yield f"{case} {dtype} was not explained: {reason}."
-    for one in left_open(run):
-        told = "; ".join(
-            f"{case}: {differing:,} of {compared:,} elements, up to {max_ulp:,} ULP"
-            for case, differing, compared, max_ulp in one.cases
-        )
-        yield f"{one.implementation} in {one.dtype} is left open: {one.why} ({told})."
-
-
-def why_rows(run: Run) -> list[list[str]]:
-    """Pair, then for every dtype how many cases are identical, explained or not, and by which families."""
-    dtypes = dtypes_of(run)
-    rows = [
-        [f"{one.actual} / {one.expected}", *(_answers_text(one.by_dtype.get(dtype)) for dtype in dtypes)]
-        for one in pair_rows(run)
-    ]
-    return [["pair", *dtypes], *rows] if rows else []
-
-
-def _answers_text(found: Answers | None) -> str:
-    if found is None:
-        return ""
-    told = ", ".join(f"{count} {answer}" for answer, count in found.counts)
-    named = ", ".join(found.families[:FAMILIES_SHOWN])
-    return f"{told}: {named}" if named else told
 
 
 MEANING = """\
@@ -209,12 +145,13 @@ def render(run: Run, chosen: Headlines = NO_HEADLINES, plots: Plots = NO_PLOTS, 
     sections = [
         f"# Adam parity report\n\n{_answer(run)}",
         _findings(run),
+        twins.section(run, plots),
         "## Matrix: pairs by dtype, the worst of all cases",
         plot.shown(plots, Section.MATRIX),
         f"{told}\n\n{LEGEND}",
         _unexpected(run),
         plot.titled(plots, Section.DIFFERENCE),
-        _why(run, chosen, plots),
+        _why(run, chosen),
         plot.titled(plots, Section.EPSILON),
         around.section(stages_of(run)),
         _cases(run),
@@ -267,18 +204,13 @@ def _came_out(run: Run) -> str:
     return f"{'Everything' if run.complete else 'What was run'} is as expected"
 
 
-def _why(run: Run, chosen: Headlines, plots: Plots) -> str:
-    """Twins and causes; empty where nothing was explained, but for the line that no plot shows it."""
-    twins, whys = twin_rows(run), why_rows(run)
-    errors = plot.shown(plots, Section.ACCURACY)
-    if not twins:
-        return f"## Why they differ\n\n{errors}" if errors else ""
-    left = "\n".join(f"- {escape(line)}" for line in open_lines(run))
+def _why(run: Run, chosen: Headlines) -> str:
+    """Causes of every pair; empty where nothing was explained."""
+    whys = twins.why_rows(run)
+    if not whys:
+        return ""
     sections = [
-        f"## Why they differ\n\n{TWINS}",
-        table(twins[0], [[escape(text) for text in row] for row in twins[1:]]),
-        errors,
-        left,
+        "## Why they differ",
         "Causes of every pair, over all cases; `parity explain CASE A B` shows shares, steps and the proof:",
         table(whys[0], [[escape(text) for text in row] for row in whys[1:]]),
         headlines_section(chosen),
@@ -396,7 +328,8 @@ def _reasons(verdicts: Sequence[PairVerdict]) -> Iterable[str]:
     for (wanted, because, link), pairs in reasons.items():
         more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
         shown = ", ".join(escape(pair) for pair in pairs[:3]) + more
-        yield f"- *{wanted}* expected of {shown}: {escape(because)}" + (f" <{link}>" if link else "")
+        told = "*Only reported* of" if wanted == "None" else f"*{wanted}* expected of"
+        yield f"- {told} {shown}: {escape(because)}" + (f" <{link}>" if link else "")
 
 
 def _powers(powers: Sequence[Power]) -> str:

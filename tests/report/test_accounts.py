@@ -19,6 +19,7 @@ from parity.engine.findings import Severity, Topic, find
 from parity.engine.record import read_run
 from parity.engine.result import Account
 from parity.report import markdown as accounts
+from parity.report import twins
 from parity.report.markdown import render
 from parity.report.terminal import summary_line
 
@@ -42,7 +43,7 @@ def test_a_run_explains_every_pair(run_small, tmp_path):
     assert not (tmp_path / "run" / "traces").exists()
     text = render(run)
     assert "0 pairs are identical, 1 differ and every differing bit is accounted for" in text
-    assert "## Why they differ" in text
+    assert text.index("## Each implementation against its twin") < text.index("## Matrix") < text.index("## Why they")
     assert "| numpy.adam.hat | 0 of 255 differ; error" in text
 
 
@@ -51,7 +52,8 @@ def test_what_is_not_asked_for_is_not_told(write_case, tmp_path):
     assert run.cells[0].account == Account()
     assert count_answers(run).total() == 0
     assert "## Why they differ" not in render(run)
-    assert not list(accounts.open_lines(run))
+    assert "## Each implementation" not in render(run)
+    assert not list(twins.open_lines(run))
 
 
 def test_an_explained_run_does_not_take_over_one_that_was_not(write_case, tmp_path):
@@ -65,7 +67,7 @@ def test_a_cell_too_large_says_so(write_case, tmp_path, monkeypatch):
     monkeypatch.setattr("parity.api.run.Explaining", lambda explainer: Explaining(explainer, largest=100))
     run = run_cases([write_case()], PAIR, output=tmp_path / "run")
     assert "larger than" in run.cells[0].account.reason
-    assert [line for line in accounts.open_lines(run) if "was not explained" in line]
+    assert [line for line in twins.open_lines(run) if "was not explained" in line]
 
 
 def test_a_plug_in_without_a_twin_is_not_called_explained(run_small, write_adam):
@@ -87,7 +89,7 @@ def test_a_broken_claim_is_an_alarm(run_small):
     assert f"On {held[0].machine} its twin leaves" in alarm.detail
     covered = replace(broken, account=replace(broken.account, held=(replace(held[0], covered="for a reason"),)))
     assert not [one for one in find([covered], []) if one.severity is Severity.ALARM]
-    assert "for a reason" in next(accounts.open_lines(replace(run, cells=(covered,))))
+    assert "for a reason" in next(twins.open_lines(replace(run, cells=(covered,))))
     assert np.isfinite(held[0].error_ulp)
 
 

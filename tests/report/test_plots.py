@@ -91,14 +91,14 @@ def drawn(plots, section):
 def test_report_md_shows_every_plot_with_what_it_shows_in_its_section(copied):
     report(copied)
     shown = linked(copied)
-    assert shown == [f"plots/{name}.svg" for name in ("matrix", "difference-1", "accuracy", "epsilon-1", "epsilon-2")]
+    assert shown == [f"plots/{name}.svg" for name in ("accuracy", "matrix", "difference-1", "epsilon-1", "epsilon-2")]
     assert sorted(path.name for path in (copied / "plots").iterdir()) == sorted(
         one.removeprefix("plots/") for one in shown
     )
     text = (copied / "report.md").read_text()
     places = [text.index(part) for part in (
-        "## Matrix", "(plots/matrix.svg)", "## Difference by step", "(plots/difference-1.svg)", "## Why they differ",
-        "(plots/accuracy.svg)", "## Epsilon", "(plots/epsilon-1.svg)", "## Cases",
+        "## Each implementation against its twin", "(plots/accuracy.svg)", "## Matrix", "(plots/matrix.svg)",
+        "## Difference by step", "(plots/difference-1.svg)", "## Why they differ", "## Epsilon", "(plots/epsilon-1.svg)", "## Cases",
     )]  # fmt: skip
     assert places == sorted(places)
     assert "numpy.adam.hat against numpy.adam.outside, small float32: difference by step." in text

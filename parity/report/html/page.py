@@ -13,11 +13,12 @@ from parity.core.environment import MACHINE
 from parity.engine.findings import Severity
 from parity.engine.record import Run
 from parity.numerics.formats import FORMATS, format_named
-from parity.report import markdown as accounts
+from parity.report import twins
 from parity.report.explanation import TERMS
 from parity.report.figures import class_text, power_text
 from parity.report.html import wording
 from parity.report.html.templates import asset, lacking, templates
+from parity.report.markdown import answer_line
 from parity.report.panels.curve import density_of, histogram_of, shares_of
 from parity.report.panels.maps import Spot
 from parity.report.panels.panels import Panels
@@ -141,8 +142,8 @@ def render_page(run: Run, panels: Panels) -> str:
         numbers={(one.actual, one.expected): one.number for one in sections},
         findings=[one for one in run.findings if one.severity is not Severity.NOTE],
         notes=[one for one in run.findings if one.severity is Severity.NOTE],
-        bits=accounts.answer_line(run),
-        left_open=list(accounts.open_lines(run)),
+        bits=answer_line(run),
+        left_open=list(twins.open_lines(run)),
         budgets=list(budget_rows(run)),
         workers=list(worker_rows(run)),
         spots=island(_spots(panels, sections)),

@@ -30,12 +30,12 @@ def draw(panels: Panels) -> Plots:
 
 
 def _drawn(panels: Panels) -> Iterator[Plot]:
+    if panels.accuracy.rows:
+        yield draw_accuracy(panels.accuracy)
     if panels.heat.matrix.rows:
         yield draw_matrix(panels)
     for number, view in enumerate(_views(panels)[:MOST_PAIRS], start=1):
         yield draw_difference(view, number)
-    if panels.accuracy.rows:
-        yield draw_accuracy(panels.accuracy)
     for number, found in enumerate(panels.epsilon, start=1):
         yield draw_epsilon(found, number)
 
