@@ -79,9 +79,9 @@ def flat(text):
     return " ".join(text.split())
 
 
-def test_the_answer_comes_first_then_findings_matrix_pairs_epsilon_accuracy_and_method(made):
+def test_the_answer_comes_first_then_findings_twins_matrix_pairs_epsilon_and_method(made):
     _, _, text = made(*HAT, hyper=SEEN)
-    ids = ("answer", "findings", "matrix", "pairs", "epsilon", "accuracy", "method")
+    ids = ("answer", "findings", "accuracy", "matrix", "pairs", "epsilon", "method")
     places = [text.index(f'<section id="{name}"') for name in ids]
     assert places == sorted(places)
     parsed(text)
