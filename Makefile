@@ -73,7 +73,7 @@ tensorflow-2.15.md: ASKED = upgrade --before tensorflow-cpu==2.15.1 --after tens
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,tensorflow-cpu,jax,report,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,tensorflow-cpu,jax,cluster,report,test]'
 	# Without what it asks for: the full tensorflow, which would overwrite tensorflow-cpu.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps tf_keras
 	touch $@

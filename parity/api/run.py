@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from parity.core.errors import ParityError, UsageError
 from parity.core.files import write_atomically
 from parity.core.version import VERSION
 from parity.engine.account import Explaining
+from parity.engine.agenda import Place
 from parity.engine.candidates import asked_for, known_names, select_candidates
 from parity.engine.plan import Cell, Plan, plan_cells
 from parity.engine.power import PowerTable, read_power
@@ -61,13 +63,15 @@ def run(
     options: Options | None = None,
     on_cell: OnCell | None = None,
     explained: bool = True,
+    cluster: str = "",
 ) -> Run:
     """Run cases on implementations and leave their table, run.json and report.md in `output`.
 
     cases: files or folders, none for the shipped ones. implementations: names, patterns of names,
     or plug-ins ('module:attribute', 'file.py:attribute'); none for all that are shipped. explained: every pair is
-    held against its twins, and why it differs is recorded. Raises
-    ParityError for a bad case or name, NothingCompared where no pair is left.
+    held against its twins, and why it differs is recorded. cluster: address of the scheduler of a Dask cluster whose
+    workers run the cells, or ``local:4``. Raises ParityError for a bad case or name, NothingCompared where no pair is
+    left.
     """
     options = options or Options()
     folder = Path(output)
@@ -78,10 +82,22 @@ def run(
     if options.resume:
         check_resumed(folder, plan)
     prepare_output(folder, resume=options.resume)
-    with Libraries(options.timeout) as libraries:
-        explaining = Explaining(partial(account, libraries=libraries)) if explained else None
-        progress = execute(plan, folder, options, on_cell or _silent, explaining)
+    explains = partial(explaining_with, options.timeout) if explained else None
+    with explains() if explains else nullcontext() as explaining, ExitStack() as ends:
+        places: Sequence[Place] = ()
+        if cluster:
+            from parity.engine.cluster import cluster_at
+
+            places = ends.enter_context(cluster_at(cluster, folder, options, explains))
+        progress = execute(plan, folder, options, on_cell or _silent, explaining, places)
     return conclude(plan, progress, folder, power, csv=options.csv)
+
+
+@contextmanager
+def explaining_with(timeout: float | None) -> Iterator[Explaining]:
+    """Who explains the cells of a run; timeout: seconds that a framework may take for its square roots."""
+    with Libraries(timeout) as libraries:
+        yield Explaining(partial(account, libraries=libraries))
 
 
 def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable, *, csv: bool = False) -> Run:

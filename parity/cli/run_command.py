@@ -22,6 +22,8 @@ if TYPE_CHECKING:
               metavar="DIR", help="Run directory.")  # fmt: skip
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
               help="Cells side by side, each with worker processes of its own.")  # fmt: skip
+@click.option("--cluster", default="", metavar="ADDRESS",
+              help="Run the cells on workers of the Dask scheduler there, or on so many here: local:4.")  # fmt: skip
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first pair that is not as expected.")
 @click.option("--maxfail", type=click.IntRange(min=1), metavar="N", help="Stop after N pairs that are not as expected.")
 @click.option("--keep-traces", is_flag=True, help="Keep the bits of every step under traces/.")
@@ -38,6 +40,7 @@ def command(
     asked: options.Asked,
     output: Path,
     jobs: int,
+    cluster: str,
     exitfirst: bool,
     maxfail: int | None,
     keep_traces: bool,
@@ -84,6 +87,7 @@ def command(
             ),
             on_cell=lambda cell, result, done, total: on_done(cell.name, done, total),
             explained=not no_explain,
+            cluster=cluster,
         )
     if json_file:
         _write_json(json_file, output)

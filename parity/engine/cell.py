@@ -25,7 +25,7 @@ from parity.core.state import QUANTITIES
 from parity.engine.convoy import Convoy, Message, Participant, Rerun, participant_in
 from parity.engine.outcome import outcome_of, outcome_without_end, seal_trace
 from parity.engine.plan import Cell
-from parity.engine.protocol import GRADIENTS, UNSUPPORTED, WEIGHTS
+from parity.engine.protocol import GRADIENTS, MISSING, UNSUPPORTED, WEIGHTS
 from parity.engine.result import CellResult, Failure, PairResult
 from parity.engine.tables import TableWriter
 from parity.engine.window import Window, plan_window
@@ -65,6 +65,9 @@ def run_cell(
         for candidate in cell.candidates
         if cell.dtype not in candidate.dtypes
     }
+    for candidate in cell.candidates:
+        if candidate.worker in workers.refused:
+            failures.setdefault(candidate.name, Failure(MISSING, workers.refused[candidate.worker], 0))
     while True:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)

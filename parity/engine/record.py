@@ -5,6 +5,7 @@ run.json is this value without the distances, which are read out of divergence.p
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -17,7 +18,7 @@ from parity.case.expectation import Kind
 from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
 from parity.core.digest import SEAL, seal_of
-from parity.core.environment import describe_environment
+from parity.core.environment import describe_environment, differences
 from parity.core.errors import ParityError
 from parity.core.files import write_atomically
 from parity.core.shown import Shown
@@ -25,7 +26,7 @@ from parity.engine.findings import Finding, find
 from parity.engine.plan import Plan
 from parity.engine.power import Held, Power, PowerTable, powers_of, reference_of
 from parity.engine.result import CellResult, PairResult, judge_pair
-from parity.engine.run import Progress
+from parity.engine.run import INTERRUPTED, Progress
 from parity.engine.tables import PARQUET, check_whole_table, read_distances
 from parity.numerics.formats import FORMATS
 
@@ -118,7 +119,7 @@ class Run(Shown):
 
         A claim that does not hold is not as expected where it was confirmed; elsewhere verdicts alone decide.
         """
-        if self.stopped == "interrupted":
+        if self.stopped.startswith(INTERRUPTED):
             return 2
         if not self.counts.elements and not any(one.verdict.kind is Kind.CRASHED for one in self.unexpected):
             return 5
@@ -160,7 +161,6 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
             if expectation is not None and expectation.verdict == Kind.WITHIN and rests:
                 reference = reference_of(pair.expected, conventions[pair.expected], expectation)
                 held.append((case, result.dtype, reference, expectation, (pair.actual, pair.expected)))
-    workers = {name: facts for result in progress.results for name, facts in result.environments.items()}
     powers = powers_of(power, held)
     return Run(
         schema=SCHEMA,
@@ -169,7 +169,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
         stopped=progress.stopped,
         counts=count(progress.planned, progress.results, verdicts),
         environment=describe_environment(),
-        workers=workers,
+        workers=_workers(progress.results),
         cases={
             cell.case.name: {"summary": cell.case.summary, "why": cell.case.why, "digest": cell.case.digest()}
             for cell in plan.cells
@@ -185,6 +185,16 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
         powers=powers,
         conventions={name: str(place) for name, place in sorted(conventions.items()) if place is not None},
     )
+
+
+def _workers(results: Sequence[CellResult]) -> dict[str, dict[str, Any]]:
+    """What surrounded each worker; on machines that are unlike it stands once for each kind, with a number."""
+    found: dict[str, dict[str, Any]] = {}
+    for result in results:
+        for worker, facts in result.environments.items():
+            kinds = (f"{worker} ({number})" if number > 1 else worker for number in itertools.count(1))
+            found[next(one for one in kinds if one not in found or not differences(found[one], facts))] = facts
+    return found
 
 
 def count(planned: int, results: Sequence[CellResult], verdicts: Sequence[PairVerdict]) -> Counts:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +26,7 @@ from parity.core.interrupt import interrupt_once
 from parity.core.state import QUANTITIES
 from parity.core.version import VERSION
 from parity.engine.account import Explained, Explaining
+from parity.engine.agenda import Agenda, Place
 from parity.engine.cell import run_cell
 from parity.engine.convoy import Interrupted
 from parity.engine.explanations import SUFFIX, check_document, write_document
@@ -39,11 +40,34 @@ from parity.numerics.formats import format_named
 RESULT_SCHEMA = 4
 SHARED_MEMORY = Path("/dev/shm")
 PARTS = "parts"
+INTERRUPTED = "interrupted"
+"""What the reason begins with for which a run ended before its end and can be resumed."""
+
 GIB = 1 << 30
 
 _RESULT = TypeAdapter(CellResult)
 
 OnCell = Callable[[Cell, CellResult, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Here:
+    """A place of this machine."""
+
+    workers: Workers
+    folder: Path
+    options: Options
+    threads: ThreadPoolExecutor
+    explaining: Explaining | None
+
+    def run(self, cell: Cell) -> CellResult:
+        return run_one(cell, self.workers, self.folder, self.options, self.threads, self.explaining)
+
+    def stop(self) -> None:
+        self.workers.stop()
+
+    def close(self) -> None:
+        self.workers.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +146,17 @@ def _source_digest(plugin: Candidate) -> str:
 
 
 def execute(
-    plan: Plan, folder: Path, options: Options, on_cell: OnCell, explaining: Explaining | None = None
+    plan: Plan,
+    folder: Path,
+    options: Options,
+    on_cell: OnCell,
+    explaining: Explaining | None = None,
+    elsewhere: Sequence[Place] = (),
 ) -> Progress:
     """Run every cell that the folder does not hold yet; Ctrl-C and max_failures end it early, in order.
 
-    explaining: who explains each cell as soon as it has run. Results are written cell by cell under parts/, so nothing
-    that was computed is ever lost.
+    explaining: who explains each cell as soon as it has run. elsewhere: places of other machines, in which cells are
+    run instead of here. Results are written cell by cell under parts/, so nothing that was computed is ever lost.
     """
     done: dict[str, CellResult] = {}
     waiting: list[Cell] = []
@@ -137,32 +166,37 @@ def execute(
             waiting.append(cell)
         else:
             done[cell.name] = kept
-    for cell in waiting:
-        _check_room(cell, folder, options, explaining)
+    for cell in waiting if not elsewhere else ():
+        check_room(cell, folder, options, explaining)
     for number, (name, result) in enumerate(done.items(), start=1):
         on_cell(next(cell for cell in plan.cells if cell.name == name), result, number, len(plan.cells))
-    stopped = _run_lanes(waiting, done, folder, options, on_cell, len(plan.cells), explaining) if waiting else ""
+    stopped = ""
+    if waiting:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            places = elsewhere or [
+                _Here(Workers(folder / LOGS, lane), folder, options, threads, explaining)
+                for lane in range(max(1, min(options.jobs, len(waiting))))
+            ]
+            stopped = _run_places(waiting, done, options, on_cell, len(plan.cells), places)
     results = tuple(done[cell.name] for cell in plan.cells if cell.name in done)
     return Progress(results, len(plan.cells), stopped)
 
 
-def _run_lanes(
+def _run_places(
     waiting: list[Cell],
     done: dict[str, CellResult],
-    folder: Path,
     options: Options,
     on_cell: OnCell,
     total: int,
-    explaining: Explaining | None,
+    places: Sequence[Place],
 ) -> str:
-    lanes = [Workers(folder / LOGS, lane) for lane in range(max(1, min(options.jobs, len(waiting))))]
     with _one_interrupt():
         try:
-            return _run_cells(waiting, done, folder, options, on_cell, total, lanes, explaining)
+            return _run_cells(waiting, done, options, on_cell, total, places)
         finally:
             # Only now is no thread left that waits for an answer.
-            for lane in lanes:
-                lane.close()
+            for place in places:
+                place.close()
 
 
 @contextmanager
@@ -179,31 +213,29 @@ def _one_interrupt() -> Iterator[None]:
 def _run_cells(
     waiting: list[Cell],
     done: dict[str, CellResult],
-    folder: Path,
     options: Options,
     on_cell: OnCell,
     total: int,
-    lanes: Sequence[Workers],
-    explaining: Explaining | None,
+    places: Sequence[Place],
 ) -> str:
-    free: SimpleQueue[Workers] = SimpleQueue()
-    for lane in lanes:
-        free.put(lane)
+    free: SimpleQueue[Place] = SimpleQueue()
+    for place in places:
+        free.put(place)
     agenda = Agenda(waiting)
     halt = threading.Event()
     failures = 0
     stopped = ""
-    with ThreadPoolExecutor(os.cpu_count()) as threads, ThreadPoolExecutor(len(lanes)) as pool:
+    with ThreadPoolExecutor(len(places)) as pool:
 
         def work() -> tuple[Cell, CellResult]:
             if halt.is_set():
                 raise Interrupted
-            workers = free.get()
+            place = free.get()
             try:
-                cell = agenda.take(workers)
-                return cell, run_one(cell, workers, folder, options, threads, explaining)
+                cell = agenda.take(place)
+                return cell, place.run(cell)
             finally:
-                free.put(workers)
+                free.put(place)
 
         pending: set[Future[tuple[Cell, CellResult]]] = {pool.submit(work) for _ in waiting}
         try:
@@ -219,14 +251,16 @@ def _run_cells(
                     if failures >= options.max_failures:
                         stopped = f"stopped after {failures} pairs that are not as expected"
         except KeyboardInterrupt:
-            stopped = "interrupted"
+            stopped = INTERRUPTED
+        except Interrupted as reason:
+            stopped = f"{INTERRUPTED}: {reason}"
         finally:
             halt.set()
             for future in pending:
                 future.cancel()
             if pending:
-                for lane in lanes:
-                    lane.stop()
+                for place in places:
+                    place.stop()
     return stopped
 
 
@@ -245,11 +279,13 @@ def run_one(
     options: Options,
     threads: ThreadPoolExecutor,
     explaining: Explaining | None,
+    key: str | None = None,
 ) -> CellResult:
-    """Run one cell, explain it, and keep its result and table under parts/."""
+    """Run one cell, explain it, and keep its result and table under parts/; key: where it is not `cell_key`'s."""
     json_path, table_path = part_paths(folder, cell.name)
     explanations_path(folder, cell.name).unlink(missing_ok=True)
-    key = cell_key(cell, options.keep_traces, explaining is not None)
+    if key is None:
+        key = cell_key(cell, options.keep_traces, explaining is not None)
     explains = _explains(cell, options, explaining)
     with _scratch(folder, _row_bytes(cell, options, explaining), shared=not options.keep_traces) as scratch:
         kept = traces_path(folder, cell.case.name, cell.dtype)
@@ -297,7 +333,7 @@ def _row_size(cell: Cell) -> int:
     return cell.case.layout().size * format_named(cell.dtype).dtype.itemsize
 
 
-def _check_room(cell: Cell, folder: Path, options: Options, explaining: Explaining | None) -> None:
+def check_room(cell: Cell, folder: Path, options: Options, explaining: Explaining | None) -> None:
     """ParityError where the rows of a cell fit neither into shared memory nor beside the results."""
     needed = _row_bytes(cell, options, explaining)
     free = shutil.disk_usage(folder).free
@@ -347,27 +383,3 @@ def load_part(folder: Path, cell: Cell, keep_traces: bool, explained: bool) -> C
     if result.account.explanations:
         check_document(explanations_path(folder, cell.name), result.account.explanations)
     return result
-
-
-class Agenda:
-    """Cells that wait, given out so that a lane stays with the dtypes it began.
-
-    Frameworks compile once per process, shape and dtype: two lanes that both meet every dtype would
-    both compile everything. A lane that has none of its dtypes left begins another, and helps out
-    with those of other lanes when all are begun.
-    """
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self._waiting = list(cells)
-        self._owners: dict[str, Hashable] = {}
-        self._lock = threading.Lock()
-
-    def take(self, lane: Hashable) -> Cell:
-        """The next cell of a lane; IndexError where none is left."""
-        with self._lock:
-            own = [cell for cell in self._waiting if self._owners.get(cell.dtype) == lane]
-            fresh = [cell for cell in self._waiting if cell.dtype not in self._owners]
-            cell = (own or fresh or self._waiting[::-1])[0]
-            self._owners.setdefault(cell.dtype, lane)
-            self._waiting.remove(cell)
-            return cell

@@ -56,11 +56,13 @@ def logs_of(folder: Path, worker: str) -> list[Path]:
 class Workers:
     """Persistent processes by name; a process that failed is started anew when next asked for.
 
-    variables: of their environment, beside those of this process.
+    variables: of their environment, beside those of this process. refused: why what a worker of that name serves is not
+    run here.
     """
 
     def __init__(self, logs: Path, lane: int, variables: Mapping[str, str] = MappingProxyType({})) -> None:
         self._logs, self._lane, self._variables = logs, lane, variables
+        self.refused: Mapping[str, str] = {}
         self._processes: dict[str, Worker] = {}
         self._cold: dict[str, str] = {}
         self._stopped = False
@@ -75,7 +77,7 @@ class Workers:
         """Let what processes of these names need be imported side by side, before the first one is asked for."""
         with self._lock:
             for name in names:
-                if not self._stopped and name not in self._processes and name not in self._cold:
+                if not (self._stopped or name in self._processes or name in self._cold or name in self.refused):
                     prepare_to_fork(framework_of(name), worker_environment(self._variables))
 
     def get(self, name: str, python: str = "") -> Worker:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
 import parity
+from parity.api.run import make_plan
+from parity.case.catalogue import shipped_cases
 from parity.core.digest import SEAL, seal_of
 from parity.core.errors import ParityError
-from parity.engine.record import SCHEMA, read_run, write_run
+from parity.engine.power import read_power
+from parity.engine.record import SCHEMA, read_run, record, write_run
+from parity.engine.run import Options, execute
 
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 
@@ -148,3 +153,18 @@ def test_a_run_that_was_killed_says_how_it_goes_on(tmp_path):
     (tmp_path / "parts" / "small__float32.parquet").write_bytes(b"")
     with pytest.raises(ParityError, match=r"as where a run was killed; 'parity run --resume' goes on after its 1 c"):
         read_run(tmp_path)
+
+
+def test_unlike_machines_stand_each_once(write_case, tmp_path):
+    """What only one side says of its machine makes none of them another."""
+    paths = [write_case(name) for name in ("a", "b", "c", "d")]
+    plan = make_plan(paths, "", ["numpy.adam.hat", "numpy.adam.outside"], ["float32"], tmp_path)
+    (tmp_path / "run").mkdir()
+    progress = execute(plan, tmp_path / "run", Options(), lambda *_: None)
+    own = progress.results[0].environments["numpy"]
+    others = [own, {**own, "cpus": 96}, {**own, "machine": {"torch threads": 7}}, {**own, "cpus": 96}]
+    results = tuple(
+        replace(one, environments={"numpy": other}) for one, other in zip(progress.results, others, strict=True)
+    )
+    workers = record(plan, replace(progress, results=results), "0", read_power(shipped_cases())).workers
+    assert workers == {"numpy": others[2], "numpy (2)": others[3]}

@@ -1,0 +1,217 @@
+"""A cell that another machine is asked to run: what it is sent with, and the process that runs it there.
+
+Every file lies there below a folder of its own at the path that it has here, and the process works in the folder in
+which it was asked, so that all it tells reads as if it had been run here.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import pickle
+import re
+import select
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, BinaryIO, NamedTuple
+
+from parity.case.case import Case, CaseParameter
+from parity.core.environment import PACKAGES
+from parity.core.errors import ParityError, UsageError
+from parity.engine.account import Explaining
+from parity.engine.explanations import SUFFIX
+from parity.engine.host import receive, send
+from parity.engine.plan import Candidate, Cell
+from parity.engine.run import PARTS, Options, check_room, run_one
+from parity.engine.workers import LOGS, Workers
+from parity.implementations.registry import PREFIX, shipped_implementations
+
+IDLE_SECONDS = 60.0
+"""After which a process that nobody asks ends: whoever began it may be gone."""
+
+_MOMENTS = ("m", "v", "vmax")
+_ALSO = {"tensorflow": ("tensorflow-cpu",), "jax": ("jaxlib",)}
+"""Distributions that bring a module, beside the one of its name."""
+
+
+class Errand(NamedTuple):
+    """A cell, its key, how it is run and explained, by which lane, in which folder, and what it needs.
+
+    files: contents by absolute path. refused: why what a worker of that name serves is not run.
+    """
+
+    cell: Cell
+    key: str
+    options: Options
+    explains: Callable[[], AbstractContextManager[Explaining]] | None
+    lane: int
+    folder: str
+    files: dict[str, bytes]
+    refused: dict[str, str]
+
+
+def packages_of(candidate: Candidate) -> tuple[str, ...]:
+    """Those whose releases decide its numbers; all for a plug-in, which may import any."""
+    shipped = shipped_implementations().get(candidate.target)
+    if shipped is None:
+        return PACKAGES
+    modules = [module for need in shipped.needs for module in re.findall(r"[A-Za-z]\w*", need)]
+    return tuple(package for module in modules for package in (module, *_ALSO.get(module, ())))
+
+
+def files_of(cell: Cell) -> dict[str, bytes]:
+    """Recordings and sources of plug-ins that a cell needs, by absolute path; UsageError where one cannot travel."""
+    paths = {one for folder in _folders(cell.case) for one in Path(folder).rglob("*") if one.is_file()}
+    for one in cell.candidates:
+        if one.plugin:
+            paths |= _sources(one.target)
+    return {os.path.abspath(path): path.read_bytes() for path in sorted(paths)}
+
+
+def _folders(case: Case) -> set[str]:
+    """Those of recordings."""
+    programs = [getattr(one, name) for one in case.parameters for name in ("weights", "gradients")]
+    starts = [one.start for one in case.parameters if one.start is not None]
+    programs += [getattr(one, name) for one in starts for name in _MOMENTS]
+    return {case.recorded, *(getattr(program, "folder", "") for program in programs)} - {""}
+
+
+def _sources(target: str) -> set[Path]:
+    """The file of a plug-in, and the modules beside it or in this folder that it imports, and those that they do."""
+    place = target.partition("?")[0].rpartition(":")[0]
+    top = place.partition(".")[0]
+    waiting = [Path(place)] if place.endswith(".py") else [*_beside(top, Path())]
+    if not waiting and not {top, *_ALSO.get(top, ())}.intersection(PACKAGES):
+        raise UsageError(f"--cluster: {target!r} is installed here, and cannot travel; allowed: 'file.py:attribute'")
+    found: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            for name in _imported(path):
+                waiting += [*_beside(name, path.parent), *_beside(name, Path())]
+    return found
+
+
+def _beside(name: str, folder: Path) -> Iterator[Path]:
+    module, package = folder / f"{name}.py", folder / name
+    if name and module.is_file():
+        yield module
+    elif name and (package / "__init__.py").is_file():
+        yield from package.rglob("*.py")
+
+
+def _imported(path: Path) -> set[str]:
+    """Top-level names of what a file imports that is not there anyway; what is wrong with it tells who runs it."""
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    except (SyntaxError, ValueError):
+        return set()
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.partition(".")[0] for name in names} - {"parity", *PACKAGES, *sys.stdlib_module_names}
+
+
+def _below(root: str, cell: Cell) -> Cell:
+    """The same cell with every absolute path below a folder."""
+
+    def moved(program: Any) -> Any:
+        if not getattr(program, "folder", ""):
+            return program
+        return program.model_copy(update={"folder": root + os.path.abspath(program.folder)})
+
+    def target_of(one: Candidate) -> str:
+        if one.target.startswith(PREFIX):
+            return f"{PREFIX}{root}{os.path.abspath(one.target.removeprefix(PREFIX))}"
+        return root + one.target if one.plugin and os.path.isabs(one.target) else one.target
+
+    def placed(one: CaseParameter) -> CaseParameter:
+        moments = {} if one.start is None else {name: moved(getattr(one.start, name)) for name in _MOMENTS}
+        start = None if one.start is None else one.start.model_copy(update=moments)
+        update = {"weights": moved(one.weights), "gradients": moved(one.gradients), "start": start}
+        return one.model_copy(update=update)
+
+    recorded = root + os.path.abspath(cell.case.recorded) if cell.case.recorded else ""
+    case = cell.case.model_copy(update={"parameters": tuple(map(placed, cell.case.parameters)), "recorded": recorded})
+    return replace(cell, case=case, candidates=tuple(replace(one, target=target_of(one)) for one in cell.candidates))
+
+
+def serve() -> None:
+    """Run errands, each as its pickle comes on standard input, until nobody asks any more or SIGTERM comes."""
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    with os.fdopen(os.dup(0), "rb") as requests, os.fdopen(os.dup(1), "wb") as answers, ExitStack() as ends:
+        # What anybody prints must not end up among the answers.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)
+        root = os.path.realpath(ends.enter_context(tempfile.TemporaryDirectory(prefix="parity-cluster-")))
+        threads = ends.enter_context(ThreadPoolExecutor(os.cpu_count()))
+        lane: Workers | None = None
+        explaining: Explaining | None = None
+        while _asked(requests) and (told := receive(requests)) is not None:
+            errand: Errand = pickle.loads(told)
+            if lane is None:
+                lane = Workers(Path(root) / "run" / LOGS, errand.lane)
+                ends.callback(lane.close)
+                ends.callback(lane.stop)
+                explaining = None if errand.explains is None else ends.enter_context(errand.explains())
+            try:
+                found: dict[str, bytes] | str = _run(errand, root, lane, threads, explaining)
+            except ParityError as error:
+                found = str(error)
+            except (OSError, MemoryError) as error:
+                found = f"{errand.cell.name}: {getattr(error, 'strerror', None) or type(error).__name__}"
+            send(answers, pickle.dumps(found))
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(1)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _asked(requests: BinaryIO) -> bool:
+    return bool(select.select([requests], [], [], IDLE_SECONDS)[0])
+
+
+def _run(
+    errand: Errand, root: str, lane: Workers, threads: ThreadPoolExecutor, explaining: Explaining | None
+) -> dict[str, bytes]:
+    """What a cell leaves in the folder of a run, by path in it."""
+    for name, content in errand.files.items():
+        path = Path(root + name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    Path(root + errand.folder).mkdir(parents=True, exist_ok=True)
+    os.chdir(root + errand.folder)
+    cell = _below(root, errand.cell)
+    for one in [one for one in cell.candidates if one.plugin]:
+        # A path may lead through folders in which nothing lies that is needed.
+        os.makedirs(os.path.dirname(os.path.join(".", one.target)), exist_ok=True)
+    folder = Path(root) / "run"
+    (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    lane.refused = errand.refused
+    check_room(cell, folder, errand.options, explaining)
+    run_one(cell, lane, folder, errand.options, threads, explaining, errand.key)
+    found: dict[str, bytes] = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            told = path.suffix in (".json", ".log") and not path.name.endswith(SUFFIX)
+            found[str(path.relative_to(folder))] = content.replace(root.encode(), b"") if told else content
+            if path.suffix != ".log":
+                path.unlink()
+    return found
