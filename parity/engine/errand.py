@@ -145,10 +145,10 @@ def _below(root: str, cell: Cell) -> Cell:
     return replace(cell, case=case, candidates=tuple(replace(one, target=target_of(one)) for one in cell.candidates))
 
 
-def serve() -> None:
-    """Run errands, each as its pickle comes on standard input, until nobody asks any more or SIGTERM comes."""
+def serve(parent: int) -> None:
+    """Run errands, each as its pickle comes on standard input, until nobody asks any more or the parent is gone."""
     signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with os.fdopen(os.dup(0), "rb") as requests, os.fdopen(os.dup(1), "wb") as answers, ExitStack() as ends:
         # What anybody prints must not end up among the answers.
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -6,6 +6,7 @@ it for a minute. Nothing is imported here that a worker would wait for.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -30,8 +31,8 @@ def source_digest() -> str:
 
 
 def tell() -> dict[str, Any]:
-    """What a worker says of itself."""
-    return {"version": VERSION, "source": source_digest(), "environment": describe_environment()}
+    """What a worker says of itself, which may have lived for longer than what is installed."""
+    return {"version": VERSION, "source": source_digest.__wrapped__(), "environment": describe_environment()}
 
 
 _processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -40,11 +41,13 @@ _processes: dict[str, subprocess.Popen[bytes]] = {}
 
 def run_there(asked: str, errand: bytes, variables: dict[str, str]) -> bytes | None:
     """Have a cell run in the process of a lane; None where that is lost."""
+    for one in [one for one, process in list(_processes.items()) if process.poll() is not None]:
+        del _processes[one]
     process = _processes.get(asked)
-    if process is None or process.poll() is not None:
+    if process is None:
         environment = {name: value for name, value in worker_environment().items() if not changes_numerics(name)}
         process = _processes[asked] = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from parity.engine.errand import serve; serve()"],
+            [sys.executable, "-P", "-c", f"from parity.engine.errand import serve; serve({os.getpid()})"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**environment, **variables}, start_new_session=True,
         )  # fmt: skip
     assert process.stdin is not None

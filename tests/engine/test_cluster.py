@@ -181,7 +181,8 @@ def lane_of(note):
 
 def test_two_workers_leave_what_a_run_here_leaves(ask, here, workers, scheduler, tmp_path):
     code, folder = here
-    processes = workers(2)
+    # A nanny sets these, and with them the threads of frameworks.
+    processes = workers(2, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
     asker = ask("-o", tmp_path / "run", "--cluster", scheduler)
     _, err = asker.communicate(timeout=60)
     assert (asker.returncode, err) == (code, "")
