@@ -42,6 +42,7 @@ ATTEMPTS = 3
 _CONNECT_SECONDS = 5
 _JOIN_SECONDS = 10
 _LOOK_SECONDS = 1.0
+_SILENT_SECONDS = 30
 _EVERYWHERE = ("numpy", "ml_dtypes")
 _VARIABLES = "distributed.nanny.pre-spawn-environ"
 _QUIET = {
@@ -148,7 +149,7 @@ class Cluster:
 
     def _look(self) -> None:
         try:
-            there = set(self.client.nthreads())
+            there = set(self.client.sync(self.client.scheduler.ncores, callback_timeout=_SILENT_SECONDS))
             self.known = {worker: refused for worker, refused in self.known.items() if worker in there}
             new = sorted(there - self.known.keys() - self._turned_away.keys())
             told = self.client.run(tell, workers=new, on_error="return") if new else {}

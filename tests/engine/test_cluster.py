@@ -256,6 +256,10 @@ def test_ctrl_c_ends_everything(ask, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "run"]
 
 
+def first_on_the_path(folder):
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
 @pytest.fixture
 def other_packages(tmp_path):
     """A PYTHONPATH on which some packages are of another release, by name."""
@@ -265,7 +269,7 @@ def other_packages(tmp_path):
             folder = tmp_path / name / f"{package}-{version}.dist-info"
             folder.mkdir(parents=True)
             (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
-        return str(tmp_path / name)
+        return first_on_the_path(tmp_path / name)
 
     return make
 
@@ -279,7 +283,7 @@ def test_a_worker_with_another_parity_takes_no_part(ask, workers, scheduler, oth
         shutil.copytree(source, tmp_path / name / "parity", ignore=shutil.ignore_patterns("__pycache__"))
         file = tmp_path / name / "parity" / "core" / "version.py"
         file.write_text(file.read_text().replace(f'VERSION = "{parity.__version__}"', line))
-        workers(1, PYTHONPATH=str(tmp_path / name))
+        workers(1, PYTHONPATH=first_on_the_path(tmp_path / name))
     workers(1, PYTHONPATH=other_packages("numpy", numpy="1.0.1"))
     asker = ask("-o", tmp_path / "run", "--cluster", scheduler)
     _, err = asker.communicate(timeout=60)
@@ -321,17 +325,32 @@ def test_what_a_worker_cannot_run_is_skipped_with_the_reason(
 @pytest.mark.parametrize(
     ("address", "code", "told"),
     [
-        ("tcp://127.0.0.1:1", 4, "no scheduler answers there ("),
-        ("localhost", 4, "no scheduler answers there (missing port number"),
-        ("nothing://here", 4, "no scheduler answers there ("),
+        ("localhost", 4, "no scheduler answers there (missing port number in address 'localhost')"),
+        ("nothing://here", 4, "no scheduler answers there (unknown address scheme 'nothing' ("),
         ("local:0", 2, "'0' is no number of workers; allowed: local:4, or an address"),
         ("local:many", 2, "'many' is no number of workers; allowed: local:4, or an address"),
     ],
 )
-def test_an_address_that_leads_nowhere_is_one_line(command, write_case, tmp_path, address, code, told):
+def test_an_address_that_is_none_is_one_line(command, write_case, tmp_path, address, code, told):
     found, _, err = command("run", write_case(), "-i", "numpy.adam.*", "-o", tmp_path / "run", "--cluster", address)
     assert err.startswith(f"parity: --cluster {address}: {told}")
     assert (found, len(err.splitlines())) == (code, 1)
+
+
+def test_an_address_at_which_nobody_answers_is_one_line(process, write_case):
+    asker = process("run", write_case(), "-i", "numpy.adam.*", "-q", "--cluster", "tcp://127.0.0.1:1")
+    _, err = asker.communicate(timeout=60)
+    assert err.startswith("parity: --cluster tcp://127.0.0.1:1: no scheduler answers there (")
+    assert (asker.returncode, len(err.splitlines())) == (4, 1)
+
+
+def test_a_cell_that_no_worker_can_hold_is_one_line(process, write_case, scheduler, workers):
+    parameters = [{"name": "w", "shape": [100_000_000_000]}]
+    workers(1)
+    asker = process("run", write_case(parameters=parameters), "-i", "numpy.adam.*", "-q", "--cluster", scheduler)
+    _, err = asker.communicate(timeout=60)
+    assert re.match(r"parity: worker tcp://\S+: small float32: 100,000,000,000 elements in ", err)
+    assert (asker.returncode, len(err.splitlines())) == (4, 1)
 
 
 def test_without_distributed_it_is_one_line(command, write_case, monkeypatch, tmp_path):
