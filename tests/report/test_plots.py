@@ -98,7 +98,8 @@ def test_report_md_shows_every_plot_with_what_it_shows_in_its_section(copied):
     text = (copied / "report.md").read_text()
     places = [text.index(part) for part in (
         "## Each implementation against its twin", "(plots/accuracy.svg)", "## Matrix", "(plots/matrix.svg)",
-        "## Difference by step", "(plots/difference-1.svg)", "## Why they differ", "## Epsilon", "(plots/epsilon-1.svg)", "## Cases",
+        "## Difference by step", "(plots/difference-1.svg)", "## Why they differ", "## Epsilon",
+        "(plots/epsilon-1.svg)", "## Cases",
     )]  # fmt: skip
     assert places == sorted(places)
     assert "numpy.adam.hat against numpy.adam.outside, small float32: difference by step." in text
