@@ -19,6 +19,8 @@ SHORT = 3
 COARSEST = 2.0**-8
 """Unit roundoff of bfloat16."""
 
+OTHER_FACTORS = "with other factors than 1 - beta"
+
 MANY = 8
 """Values that a smaller format does not all hold by chance."""
 
@@ -98,7 +100,8 @@ def _first_step(moment: Moment, points: Points) -> Moment | None:
     average = moment.average
     start = points.seen == 1
     with np.errstate(all="ignore"):
-        same = np.abs(average.after - average.fresh) <= average.error
+        # Here the rounding of what is averaged counts in full.
+        same = np.abs(average.after - average.fresh) <= replace(average, d=np.ones_like(average.d)).error
     wrong = moment.wrong & start
     if not wrong.any() or not same[start & average.judged].all():
         return None
@@ -152,6 +155,9 @@ def kept(moment: Moment) -> Moment:
             # A moment of few values may be one of a smaller format by chance.
             if not held.all() or len(np.unique(average.after)) < MANY:
                 continue
+            # Where that format would have changed nothing, that it holds all tells nothing.
+            if not (np.abs(cast(average.expected, format) - average.expected) > average.error).any():
+                continue
             loose = 1.5 * _spacing(average.after, format.precision, smallest(format))
             looser = replace(average, loose=loose + average.error)
         finding = Finding("state-storage", f"{moment.name} is kept in {format.name}", {"format": format.name})
@@ -191,15 +197,22 @@ def _least_normal(format: Format) -> float:
 def _with_factors(moment: Moment, points: Points, groups: np.ndarray, *, by_tensor: bool) -> Moment:
     """The factors that most points of every group have; as they are where none fits more of them."""
     average = moment.average
-    readings: list[tuple[_Asked, _Asked]] = []
     waiting = points.empty & (average.after == average.before)
-    for group in range(groups.max() + 1):
-        there = groups == group
-        found = min(_candidates(average, there & average.judged & ~waiting), key=lambda one: one.wrong)
-        asked = float(average.b[np.argmax(there)])
-        name = str(points.tensor[np.argmax(there)]) if by_tensor else ""
-        readings.append((_Asked(asked, found.b, name), _Asked(1 - asked, found.d, name)))
-    judged = _words(moment, readings, by_tensor)
+    offered = [
+        (int(np.argmax(groups == group)), list(_candidates(average, (groups == group) & average.judged & ~waiting)))
+        for group in range(groups.max() + 1)
+    ]
+    judged = None
+    # Factors of g that no one number explains are complements of other betas, where these fit as well.
+    for order in (lambda one: one.wrong, lambda one: (one.wrong, not one.complement)):
+        readings: list[tuple[_Asked, _Asked]] = []
+        for where, candidates in offered:
+            found = min(candidates, key=order)
+            asked, name = float(average.b[where]), str(points.tensor[where]) if by_tensor else ""
+            readings.append((_Asked(asked, found.b, name), _Asked(1 - asked, found.d, name)))
+        judged = _words(moment, readings, by_tensor)
+        if judged is None or not any(OTHER_FACTORS in one.detail for one in judged[1]):
+            break
     if judged is None:
         return moment
     factors, findings, scale = judged
@@ -211,11 +224,12 @@ def _with_factors(moment: Moment, points: Points, groups: np.ndarray, *, by_tens
 
 
 class _Factors(NamedTuple):
-    """Both factors as they were read, and how many points have others."""
+    """Both factors as they were read, and how many points have others; complement: whether d is 1 - b by design."""
 
     b: Reading
     d: Reading
     wrong: int
+    complement: bool = False
 
 
 def _candidates(average: Average, there: np.ndarray) -> Iterator[_Factors]:
@@ -236,7 +250,7 @@ def _candidates(average: Average, there: np.ndarray) -> Iterator[_Factors]:
     yield held(asked, one)._replace(d=factor if factor.holds(one.low) else one)
     yield held(asked, factor)
     both = some.consistent()
-    yield held(Reading(1 - both.high, 1 - both.low), both)
+    yield held(Reading(1 - both.high, 1 - both.low), both)._replace(complement=True)
     rate = some.decay()
     if not rate.empty:
         known = replace(some, b=np.full(len(some.b), rate.middle))
@@ -327,7 +341,7 @@ def _complement_words(
     bounds = [(one.low / value, one.high / value) for one, value in zip(readings, exact, strict=True)]
     common = Reading(max(low for low, _ in bounds), min(high for _, high in bounds))
     if common.empty:
-        detail = f"{name} takes {fresh} with other factors than 1 - beta"
+        detail = f"{name} takes {fresh} {OTHER_FACTORS}"
         # As far as any format rounds 1 - beta: a number that was rounded somehow, and no other gradient.
         near = all(abs(one / value - 1) <= COARSEST for one, value in zip(read, exact, strict=True))
         return read, Finding("hyperparameter-rounding" if near else "gradient-scale", detail, told), 1.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
 
-from parity.identify.bias_correction import Correction, Count, Law, Power, counts, laws, powers
+from parity.identify.bias_correction import PAPER, Correction, Count, Law, Power, counts, laws, powers
 from parity.identify.points import Reading
 from parity.identify.step_reading import KINDS, Kind, Readings, readings
 from parity.identify.update_forms import Form, Moves
@@ -67,13 +67,13 @@ class _Steps(NamedTuple):
 def search(moves: Moves, expected: Expected, format: Format) -> Rule | None:
     """The rule with the fewest departures that no point contradicts; None where every rule is contradicted.
 
-    Step sizes and eps that were read at every step choose the rules. Each is held against a small sample; one that
-    passes against all points, some of the points that refute it then join the sample.
+    Rules with one departure come first; step sizes and eps that were read at every step choose the others. Each is
+    held against a small sample; one that passes against all points, some of those that refute it then join the sample.
     """
     if not len(moves):
         return None
     sample = _Sample(moves, _first(moves, expected.rule, format), format)
-    for rule in islice(_rules(moves, expected, format), OFFERED):
+    for rule in chain(_single(expected, format), islice(_rules(moves, expected, format), OFFERED)):
         if sample.refutes(rule):
             continue
         found = rule.read(moves, format)
@@ -118,6 +118,21 @@ class _Sample:
         if rule.free:
             return rule.read(self._moves, self._format) is None
         return bool(rule.wrong(self._moves, self._format).any())
+
+
+def _single(expected: Expected, format: Format) -> Iterator[Rule]:
+    """Rules with one departure. In few bits a step is no sharp line: what was read may exclude the rule in force."""
+    rule = expected.rule
+    found = [replace(rule, eps=eps) for eps in epsilons(format)]
+    found += [replace(rule, form=form, count=expected.count_of(form)) for form in Form]
+    found += [replace(rule, correction=replace(PAPER, law=law)) for law in laws()]
+    found += [replace(rule, lr=lr) for lr in step_sizes(format)]
+    found += [replace(rule, correction=replace(PAPER, power=power)) for power in powers(format)]
+    found += [replace(rule, correction=replace(PAPER, count=count)) for count in counts()]
+    found += [replace(rule, count=count) for count in BASES]
+    yield from sorted(
+        (one for one in found if one != rule), key=lambda one: one.correction.cost + one.lr.cost + one.eps.cost
+    )
 
 
 def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
