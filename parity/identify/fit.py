@@ -17,7 +17,16 @@ from parity.identify.probes import Observation, Probe
 from parity.identify.search import Expected
 from parity.identify.update_forms import Form, Moves, middle
 from parity.identify.update_rule import Rule
-from parity.identify.weights import Weights, absent_gradients, decayed, moves_of, weights, with_maximum
+from parity.identify.weights import (
+    Weights,
+    absent_gradients,
+    decayed,
+    moves_of,
+    never_updated,
+    standing_tensors,
+    weights,
+    with_maximum,
+)
 from parity.numerics.formats import Format
 from parity.numerics.rounding import round_to
 from parity.numerics.ulp import ulp_distance
@@ -50,6 +59,9 @@ def _fit(chosen: Sequence[Observation], claim: str | None) -> Answer:
     format = chosen[0].probe.format
     points = points_of(chosen)
     present = points.at(points.present)
+    standing = never_updated(present, format)
+    still = (standing_tensors(present, standing),) if standing.any() else ()
+    present = present.at(~standing)
     missing = absent_gradients(points.at(~points.present), format)
     found = moments(present, format)
     expected = _expected(claim)
@@ -64,13 +76,14 @@ def _fit(chosen: Sequence[Observation], claim: str | None) -> Answer:
     )
     follows = [one.explained for one in (found.m, found.v) if one is not None]
     # Numbers read beside a moment that nothing explains are no names.
-    findings = _findings(found, moved.findings if all(follows) else (), missing)
+    findings = (*still, *_findings(found, moved.findings if all(follows) else (), missing))
     left = residual(present, found, moved, expected, [one.probe for one in chosen], format)
+    left["elements"] += int(standing.sum())
     verdict = "unexplained" if left["differing"] else "explained"
     if moved.rule is None:
         # Numbers read out of the one moment that a stranger shows are none of an Adam's.
         known = found.findings if len(follows) == 2 else ()
-        return Answer("unexplained", {}, None, "", (*known, *_unknown(follows, left)), left)
+        return Answer("unexplained", {}, None, "", (*still, *known, *_unknown(follows, left)), left)
     if left["differing"]:
         findings = (*findings, *_left(found, moved, left))
     return Answer(

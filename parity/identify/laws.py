@@ -21,6 +21,8 @@ _QUANTITIES = {"w": 0, "m": 1, "v": 2}
 
 PROPAGATES = "only that weight"
 
+NEVER = "cannot be seen: its tensor never moves"
+
 
 def laws(observations: Mapping[str, Observation]) -> dict[str, str]:
     """What came of each law that was asked: in words, beginning with "holds" where it does."""
@@ -79,7 +81,8 @@ def not_finite_gradients(observations: Mapping[str, Observation]) -> dict[str, s
         here = np.zeros(len(w[0]), bool)
         here[places[name].start + element] = True
         broken, moved = sound & ~np.isfinite(after), sound & (before != after)
-        told[f"{value:g}"] = _event(broken, moved, sound, own, here)
+        stands = (w[:, own] == w[0, own]).all() and (w != w[0]).any()
+        told[f"{value:g}"] = NEVER if stands else _event(broken, moved, sound, own, here)
     return told
 
 

@@ -29,9 +29,9 @@ class Points:
     the gradient of the parameter and of all parameters. probe: index of the observation; step: 1-based; seen:
     gradients of the parameter so far, this one included; rows: those that were not all zero in the row (first axis) of
     the element; tensor: name of the parameter; place, of: index of the parameter and their number; element:
-    place in the row of all parameters; axes: number of them; present: not None; empty: in a row (first axis) whose
-    gradient is all zero. lr, beta1, beta2, eps, decay: as asked at that step; first_lr, last_lr, next_lr: at the first
-    step, at the one before (at the first: its own), at the next (NaN at the last).
+    place in the row of all parameters; axes, size: of the parameter; present: not None; empty: in a row (first axis)
+    whose gradient is all zero. lr, beta1, beta2, eps, decay: as asked at that step; first_lr, last_lr, next_lr: at the
+    first step, at the one before (at the first: its own), at the next (NaN at the last).
     """
 
     probe: np.ndarray
@@ -43,6 +43,7 @@ class Points:
     of: np.ndarray
     element: np.ndarray
     axes: np.ndarray
+    size: np.ndarray
     present: np.ndarray
     empty: np.ndarray
     w0: np.ndarray
@@ -143,6 +144,7 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
         "of": everywhere(len(parameters)),
         "element": np.broadcast_to(np.arange(size), g.shape),
         "axes": axes,
+        "size": everywhere(np.repeat([p.size for p, _ in parameters], [p.size for p, _ in parameters])),
         "present": present,
         "empty": empty,
         "g": g,
@@ -191,13 +193,19 @@ def tensors_in_words(chosen: Points, others: Points) -> str:
     """Which tensors these are: by their axes, their position, their size, or by name."""
     if not len(others):
         return "all tensors"
-    if (chosen.axes == 2).all() and not (others.axes == 2).any():
-        return "tensors of two axes"
+    for axes, words in enumerate(("tensors without axes", "tensors of one axis", "tensors of two axes")):
+        if (chosen.axes == axes).all() and not (others.axes == axes).any():
+            return words
     for least, many in ((2, "two"), (3, "three")):
         if (chosen.axes >= least).all() and not (others.axes >= least).any():
             return f"tensors of {many} and more axes"
         if (chosen.axes < least).all() and not (others.axes < least).any():
             return f"tensors of fewer than {many} axes"
+    sizes, other_sizes = chosen.size, others.size
+    if sizes.min() > other_sizes.max():
+        return f"tensors of {sizes.min():,.0f} and more elements (not those of up to {other_sizes.max():,.0f})"
+    if sizes.max() < other_sizes.min():
+        return f"tensors of up to {sizes.max():,.0f} elements (not those of {other_sizes.min():,.0f} and more)"
     return named(set(chosen.tensor.tolist()))
 
 

@@ -324,6 +324,37 @@ def _which(points: Points, stuck: Points, moved: Points) -> str:
     return "some elements"
 
 
+def never_updated(points: Points, format: Format) -> np.ndarray:
+    """Mask of the points of tensors of which nothing ever changes, m shown, whatever their gradients; none if all are.
+
+    points: those with a gradient.
+    """
+    tensors = np.unique(points.probe * (points.place.max(initial=0) + 1) + points.place, return_inverse=True)[1]
+    with np.errstate(all="ignore"):
+        # A weight may stand as it rounds, m does not.
+        told = ~np.isnan(points.m1) & ((1 - points.beta1) * np.abs(points.g) > 4 * smallest(format))
+    touched = changed(points.w0, points.w1) | changed(points.m0, points.m1) | changed(points.v0, points.v1)
+    stands = (np.bincount(tensors, touched) == 0) & (np.bincount(tensors, told) > 0)
+    return np.asarray(stands[tensors] & (not stands.all()))
+
+
+def standing_tensors(points: Points, standing: np.ndarray) -> Finding:
+    """Describes tensors that are never updated. standing: mask of their points."""
+    some, others = points.at(standing), points.at(~standing)
+    ends = {"the last tensor": points.place == points.of - 1, "the first tensor": points.place == 0}
+    # The only tensor is first and last.
+    several = points.of > 1
+    words = [
+        name for name, there in ends.items() if (there == standing)[several].all() and not standing[~several].any()
+    ]
+    evidence = {"tensors": sorted(set(some.tensor.tolist())), "points": int(standing.sum())}
+    return Finding(
+        "partial-update",
+        f"never updated, neither weights nor moments: {words[0] if words else tensors_in_words(some, others)}",
+        evidence,
+    )
+
+
 def absent_gradients(points: Points, format: Format) -> Finding | None:
     """What happens instead, at points without a gradient."""
     if not len(points):

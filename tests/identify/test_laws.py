@@ -91,21 +91,32 @@ def test_what_becomes_of_a_gradient_that_is_no_number(found, before, told):
     assert (answer.convention["epsilon"], answer.verdict) == ("outside", "identified")
 
 
-STANDING = pytest.mark.parametrize(
-    "which", ["g.size >= 65536", "g.ndim >= 3", "0 < g.size < 3 and g.ndim == 1"], ids=["large", "many axes", "small"]
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("which", "told"),
+    [
+        ("g.size >= 65536", "tensors of 70,001 and more elements (not those of up to 1,033)"),
+        ("g.ndim >= 3", "tensors of three and more axes"),
+        ("g.ndim == 2", "tensors of two axes"),
+        ("g.ndim == 0", "tensors without axes"),
+        ("g.size < 10", "tensors of up to 7 elements (not those of 12 and more)"),
+        ("len(w) > 1 and name == list(w)[-1]", "the last tensor"),
+        ("len(w) > 1 and name == list(w)[0]", "the first tensor"),
+        ("name == 'key'", "'key'"),
+        ("0 < g.size < 3 and g.ndim == 1", None),
+    ],
+    ids=["large", "many axes", "matrices", "scalars", "small", "last", "first", "by name", "small vectors"],
 )
-
-
-@STANDING
-def test_tensors_that_are_never_updated_are_a_departure(found, which):
-    assert found(swap=[("if g is None:", f"if g is None or {which}:")]).departures
-
-
-@STANDING
-@pytest.mark.xfail(strict=True, reason="moments that stand are read as a gradient of another scale")
-def test_tensors_that_are_never_updated_are_named(found, which):
-    answer = found(swap=[("if g is None:", f"if g is None or {which}:")])
-    assert answer.verdict == "unexplained" or {one.family for one in answer.departures} == {"partial-update"}
+def test_tensors_that_are_never_updated_are_named(found, which, told, dtype):
+    answer = found(dtype, swap=[("if g is None:", f"if g is None or {which}:")])
+    (departure,) = answer.departures
+    assert departure.family == "partial-update"
+    start = "never updated, neither weights nor moments: "
+    assert departure.detail.startswith(start)
+    assert told is None or departure.detail == start + told
+    assert (answer.verdict, answer.convention["epsilon"]) == ("explained", "outside")
+    never = {"first": ["nan"], "last": ["inf"]}.get((told or "").removeprefix("the ").removesuffix(" tensor"), [])
+    assert [one for one, what in answer.not_finite.items() if what == "cannot be seen: its tensor never moves"] == never
 
 
 def test_a_norm_whose_bits_depend_on_threads_is_named_and_the_rest_is_answered(found):
