@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Protocol
 
 import numpy as np
 
 from parity.identify.answer import Finding
-from parity.identify.points import cast
+from parity.identify.points import cast, roundoff
 from parity.numerics.formats import FORMATS, Format
+
+SINGLE = FORMATS["float32"]
 
 Divisors = tuple[np.ndarray, np.ndarray]
 
@@ -158,7 +161,8 @@ def counts() -> tuple[Count, ...]:
 class Power:
     """What 1 - beta^t is. family: empty where it is that of the betas in force; benign: only rounds in the dtype.
 
-    beta: in a formula. of: 1 - beta1^t and 1 - beta2^t of points and their t.
+    beta: in a formula. of: 1 - beta1^t and 1 - beta2^t of points and their t. slack: by which share of it a step may be
+    another, where a library's root or a quotient of floats is in it.
     """
 
     name: str
@@ -167,6 +171,7 @@ class Power:
     beta: str
     of: Callable[[Asked, np.ndarray], Divisors]
     benign: bool = False
+    slack: float = 0.0
 
 
 EXACT = Power("", "", "", "beta", lambda moves, t: (1 - moves.beta1**t, 1 - moves.beta2**t))
@@ -228,28 +233,37 @@ def _rounded(kept: Format, format: Format) -> list[Power]:
     ]
 
 
+_STEPS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "lr / c1": lambda lr, c1: cast(cast(lr, SINGLE) / cast(c1, SINGLE), SINGLE),
+    "(1 / c1) * lr": lambda lr, c1: cast(cast(1 / cast(c1, SINGLE), SINGLE) * cast(lr, SINGLE), SINGLE),
+}
+"""lr over c1 in float32 tensors."""
+
+
 def _steps_in_float32(format: Format) -> Iterator[Power]:
     """lr over c1 as a float32 tensor beside float64 weights, as torch has it where lr is one: c1 is lr over that."""
-    single = FORMATS["float32"]
-    orders: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-        "lr / c1": lambda lr, c1: cast(cast(lr, single) / cast(c1, single), single),
-        "(1 / c1) * lr": lambda lr, c1: cast(cast(1 / cast(c1, single), single) * cast(lr, single), single),
-    }
-    formed = next(one for one in _rounded(single, format) if one.family == "beta-power")
-    for base, of_powers in ((EXACT, ""), (formed, f", and {formed.detail}")):
-        for order, step in orders.items():
+    formed = next(one for one in _rounded(SINGLE, format) if one.family == "beta-power")
+    for base, order, joined in (*product((EXACT, formed), _STEPS, (False,)), *product((formed,), _STEPS, (True,))):
 
-            def divisors(
-                p: Asked, t: np.ndarray, base: Power = base, step: Callable[..., np.ndarray] = step
-            ) -> Divisors:
-                c1, c2 = base.of(p, t)
-                # 1 - beta^t is a float32 as well, where beta^t is one.
-                c2 = c2 if base is EXACT else cast(c2, single)
-                return p.lr / step(p.lr, c1), c2
+        def divisors(
+            p: Asked, t: np.ndarray, base: Power = base, order: str = order, joined: bool = joined
+        ) -> Divisors:
+            c1, c2 = base.of(p, t)
+            step = _STEPS[order](p.lr, c1)
+            # 1 - beta^t is a float32 as well, where beta^t is one.
+            c2 = c2 if base is EXACT else cast(c2, SINGLE)
+            if joined:
+                # torch's differentiable Adam divides sqrt(v) by the product of sqrt(c2) and the step, a float32.
+                c2 = (cast(cast(np.sqrt(c2), SINGLE) * step, SINGLE) / step) ** 2
+            return p.lr / step, c2
 
-            family = "beta-power" if base is formed else "hyperparameter-rounding"
-            detail = f"{order.replace('c1', '(1 - beta1^t)')} is kept in float32{of_powers}"
-            yield Power(f"{base.name}, {order} in float32", family, detail, base.beta, divisors)
+        told = f", as is its product with sqrt(1 - beta2^t), and {formed.detail}" if joined else ""
+        told = told or ("" if base is EXACT else f", and {formed.detail}")
+        family = "beta-power" if base is formed else "hyperparameter-rounding"
+        detail = f"{order.replace('c1', '(1 - beta1^t)')} is kept in float32{told}"
+        name = f"{base.name}, {order} in float32" + ", times sqrt(c2)" * joined
+        # Four half units: the root is a library's, eps over the step is rounded twice.
+        yield Power(name, family, detail, base.beta, divisors, slack=4 * roundoff(SINGLE) if joined else 0.0)
 
 
 def _product(beta: np.ndarray, t: np.ndarray, format: Format) -> np.ndarray:

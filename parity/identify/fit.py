@@ -26,6 +26,7 @@ from parity.identify.weights import (
     standing_tensors,
     weights,
     with_maximum,
+    zero_over_zero,
 )
 from parity.numerics.formats import Format
 from parity.numerics.rounding import round_to
@@ -60,8 +61,12 @@ def _fit(chosen: Sequence[Observation], claim: str | None) -> Answer:
     points = points_of(chosen)
     present = points.at(points.present)
     standing = never_updated(present, format)
-    still = (standing_tensors(present, standing),) if standing.any() else ()
-    present = present.at(~standing)
+    aside = [standing_tensors(present, standing)] if standing.any() else []
+    if (lost := zero_over_zero(present)).any():
+        detail = "where lr is 0, weights whose m and v are 0 become NaN: sqrt(v) is divided by lr"
+        aside.append(Finding("non-finite", detail, {"points": int(lost.sum())}))
+    left_out = standing | lost
+    present = present.at(~left_out)
     missing = absent_gradients(points.at(~points.present), format)
     found = moments(present, format)
     expected = _expected(claim)
@@ -76,14 +81,14 @@ def _fit(chosen: Sequence[Observation], claim: str | None) -> Answer:
     )
     follows = [one.explained for one in (found.m, found.v) if one is not None]
     # Numbers read beside a moment that nothing explains are no names.
-    findings = (*still, *_findings(found, moved.findings if all(follows) else (), missing))
+    findings = (*aside, *_findings(found, moved.findings if all(follows) else (), missing))
     left = residual(present, found, moved, expected, [one.probe for one in chosen], format)
-    left["elements"] += int(standing.sum())
+    left["elements"] += int(left_out.sum())
     verdict = "unexplained" if left["differing"] else "explained"
     if moved.rule is None:
         # Numbers read out of the one moment that a stranger shows are none of an Adam's.
         known = found.findings if len(follows) == 2 else ()
-        return Answer("unexplained", {}, None, "", (*still, *known, *_unknown(follows, left)), left)
+        return Answer("unexplained", {}, None, "", (*aside, *known, *_unknown(follows, left)), left)
     if left["differing"]:
         findings = (*findings, *_left(found, moved, left))
     return Answer(

@@ -228,8 +228,9 @@ class _Sizes(NamedTuple):
             by_m, by_v = (np.where(one == 0, 0.0, one * np.log(c)) for one, c in ((p, c1), (q, c2)))
             left = self.over + (by_m - self.share * by_v)
             known = np.isfinite(left)
-            low = np.where(known, left - self.read.size_error, -np.inf).max(axis=2)
-            high = np.where(known, left + self.read.size_error, np.inf).min(axis=2)
+            error = self.read.size_error + power.slack
+            low = np.where(known, left - error, -np.inf).max(axis=2)
+            high = np.where(known, left + error, np.inf).min(axis=2)
         return low, high, known.sum(axis=2) * 2 > len(self.read.at)
 
 

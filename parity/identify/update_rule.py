@@ -65,7 +65,10 @@ class Rule:
 
     def change(self, moves: Moves, format: Format) -> Change:
         """What the rule subtracts from the weights."""
-        return change(moves, self.form, self.scale(moves), format)
+        made, slack = change(moves, self.form, self.scale(moves), format), self.correction.power.slack
+        if not slack:
+            return made
+        return made._replace(low=made.low - slack * np.abs(made.low), high=made.high + slack * np.abs(made.high))
 
     def wrong(self, moves: Moves, format: Format) -> np.ndarray:
         """Mask of points that do not follow the rule, no decay being asked for."""

@@ -355,6 +355,12 @@ def standing_tensors(points: Points, standing: np.ndarray) -> Finding:
     )
 
 
+def zero_over_zero(points: Points) -> np.ndarray:
+    """Mask of the points at which lr, m and v are 0 and the weight becomes NaN: v is divided by lr there."""
+    nothing = (points.lr == 0) & (points.g == 0) & ~(np.abs(points.m1) > 0) & ~(np.abs(points.v1) > 0)
+    return np.asarray(nothing & np.isfinite(points.w0) & np.isnan(points.w1))
+
+
 def absent_gradients(points: Points, format: Format) -> Finding | None:
     """What happens instead, at points without a gradient."""
     if not len(points):

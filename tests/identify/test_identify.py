@@ -31,6 +31,10 @@ TENSOR_LR = {
         ("hyperparameter-rounding", "1 - lr * weight_decay is kept in float32"),
     }
 }
+DIVIDED_BY_LR = (
+    "non-finite",
+    "where lr is 0, weights whose m and v are 0 become NaN: sqrt(v) is divided by lr",
+)
 LAZY = {
     ("sparse-rows", "m and v does not decay in rows whose gradient is zero"),
     ("sparse-rows", "weights of rows whose gradient is zero wait"),
@@ -77,8 +81,17 @@ DEPARTURES = {
     "torch.adamw.forloop": {},
     "torch.adamw.foreach": {},
     "torch.adamw.fused": {},
-    # False: its eps goes through no float16; in bfloat16 that reads alike.
-    "torch.adam.differentiable": {"bfloat16": {("epsilon-underflow", "eps goes through float16, where 1e-8 is 0")}},
+    "torch.adam.differentiable": {
+        **dict.fromkeys(FORMATS, {DIVIDED_BY_LR}),
+        "float64": {
+            DIVIDED_BY_LR,
+            (
+                "beta-power",
+                "lr / (1 - beta1^t) is kept in float32, as is its product with sqrt(1 - beta2^t), "
+                "and beta^t is formed in float32",
+            ),
+        },
+    },
     "torch.adam.tensor_lr": TENSOR_LR,
     "torch.adam.tensor_lr.fused": {"float64": {("hyperparameter-rounding", "lr is kept in float32")}},
     "torch.adam.sparse": SPARSE,
