@@ -155,8 +155,9 @@ def kept(moment: Moment) -> Moment:
             # A moment of few values may be one of a smaller format by chance.
             if not held.all() or len(np.unique(average.after)) < MANY:
                 continue
-            # Where that format would have changed nothing, that it holds all tells nothing.
-            if not (np.abs(cast(average.expected, format) - average.expected) > average.error).any():
+            # A format of more bits and a smaller range holds all by chance, unless it would have changed some.
+            lost = np.abs(cast(average.expected, format) - average.expected) > average.error
+            if format.precision >= average.format.precision and not lost.any():
                 continue
             loose = 1.5 * _spacing(average.after, format.precision, smallest(format))
             looser = replace(average, loose=loose + average.error)

@@ -121,7 +121,10 @@ class _Sample:
 
 
 def _single(expected: Expected, format: Format) -> Iterator[Rule]:
-    """Rules with one departure. In few bits a step is no sharp line: what was read may exclude the rule in force."""
+    """The rule expected, and those with one departure.
+
+    In few bits a step is no sharp line: what is read of it may exclude the rule in force.
+    """
     rule = expected.rule
     found = [replace(rule, eps=eps) for eps in epsilons(format)]
     found += [replace(rule, form=form, count=expected.count_of(form)) for form in Form]
@@ -130,9 +133,13 @@ def _single(expected: Expected, format: Format) -> Iterator[Rule]:
     found += [replace(rule, correction=replace(PAPER, power=power)) for power in powers(format)]
     found += [replace(rule, correction=replace(PAPER, count=count)) for count in counts()]
     found += [replace(rule, count=count) for count in BASES]
-    yield from sorted(
-        (one for one in found if one != rule), key=lambda one: one.correction.cost + one.lr.cost + one.eps.cost
-    )
+    yield rule
+
+    def cost(one: Rule) -> float:
+        apart = (one.form is not rule.form) + (one.count != expected.count_of(one.form))
+        return one.correction.cost + one.lr.cost + one.eps.cost + apart
+
+    yield from sorted((one for one in found if one != rule), key=cost)
 
 
 def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
