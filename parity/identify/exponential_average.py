@@ -161,13 +161,13 @@ def event(points: Points, average: Average, wrong: np.ndarray) -> tuple[str, flo
         fresh = (average.d * average.fresh)[there]
         loaded = _Bounds(average.before[there], average.before[there])
         for name, bounds in _changes(stored, after, parameters, average):
-            if ((bounds.low <= after) & (after <= bounds.high)).all():
+            if (((bounds.low <= after) & (after <= bounds.high)) | (np.isnan(bounds.low) & np.isnan(after))).all():
                 return name, float(steps[0])
         for name, bounds in _changes(loaded, (after - fresh) / average.b[there], parameters, average):
             # Forward, with b: what was loaded is known exactly, its inverse by b only to rounding.
             made = average.b[there] * bounds.low + fresh
             slack = error + 2.0 ** (2 - average.format.precision) * np.abs(bounds.low)
-            if (np.abs(after - made) <= slack).all():
+            if ((np.abs(after - made) <= slack) | (np.isnan(made) & np.isnan(after))).all():
                 return name, float(steps[0])
     return None
 
@@ -195,7 +195,7 @@ def _changes(
         ranks = np.argsort(np.argsort(after[indices], kind="stable"), kind="stable")
         permuted[indices] = indices[np.argsort(middle[indices], kind="stable")][ranks]
         alike = [other for (one, _), other in parameters.items() if one == probe and len(other) == len(indices)]
-        distances = [float(np.abs(after[indices] - middle[other]).sum()) for other in alike]
+        distances = [float(np.nansum(np.abs(after[indices] - middle[other]))) for other in alike]
         exchanged[indices] = alike[int(np.argmin(distances))]
     yield "came back in reverse order", bounds.taken(turned)
     yield "was exchanged with that of another parameter of its size", bounds.taken(exchanged)

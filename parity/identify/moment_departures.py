@@ -19,8 +19,6 @@ SHORT = 3
 COARSEST = 2.0**-8
 """Unit roundoff of bfloat16."""
 
-OTHER_FACTORS = "with other factors than 1 - beta"
-
 MANY = 8
 """Values that a smaller format does not all hold by chance."""
 
@@ -204,7 +202,7 @@ def _with_factors(moment: Moment, points: Points, groups: np.ndarray, *, by_tens
         for group in range(groups.max() + 1)
     ]
     judged = None
-    # Factors of g that no one number explains are complements of other betas, where these fit as well.
+    # A gradient of another scale is less likely than the complement of another beta, where that fits as well.
     for order in (lambda one: one.wrong, lambda one: (one.wrong, not one.complement)):
         readings: list[tuple[_Asked, _Asked]] = []
         for where, candidates in offered:
@@ -212,7 +210,7 @@ def _with_factors(moment: Moment, points: Points, groups: np.ndarray, *, by_tens
             asked, name = float(average.b[where]), str(points.tensor[where]) if by_tensor else ""
             readings.append((_Asked(asked, found.b, name), _Asked(1 - asked, found.d, name)))
         judged = _words(moment, readings, by_tensor)
-        if judged is None or not any(OTHER_FACTORS in one.detail for one in judged[1]):
+        if judged is None or not any(one.family == "gradient-scale" for one in judged[1]):
             break
     if judged is None:
         return moment
@@ -342,7 +340,7 @@ def _complement_words(
     bounds = [(one.low / value, one.high / value) for one, value in zip(readings, exact, strict=True)]
     common = Reading(max(low for low, _ in bounds), min(high for _, high in bounds))
     if common.empty:
-        detail = f"{name} takes {fresh} {OTHER_FACTORS}"
+        detail = f"{name} takes {fresh} with other factors than 1 - beta"
         # As far as any format rounds 1 - beta: a number that was rounded somehow, and no other gradient.
         near = all(abs(one / value - 1) <= COARSEST for one, value in zip(read, exact, strict=True))
         return read, Finding("hyperparameter-rounding" if near else "gradient-scale", detail, told), 1.0

@@ -67,13 +67,15 @@ class _Steps(NamedTuple):
 def search(moves: Moves, expected: Expected, format: Format) -> Rule | None:
     """The rule with the fewest departures that no point contradicts; None where every rule is contradicted.
 
-    Rules with one departure come first; step sizes and eps that were read at every step choose the others. Each is
-    held against a small sample; one that passes against all points, some of those that refute it then join the sample.
+    Rules with one departure come first, then those that step sizes and eps as read at every step allow, then those
+    with another form beside one departure. Each is held against a small sample; one that passes against all points,
+    some of those that refute it then join the sample.
     """
     if not len(moves):
         return None
     sample = _Sample(moves, _first(moves, expected.rule, format), format)
-    for rule in chain(_single(expected, format), islice(_rules(moves, expected, format), OFFERED)):
+    read = islice(_rules(moves, expected, format), OFFERED)
+    for rule in chain(_single(expected, format), read, _of_other_forms(expected, format)):
         if sample.refutes(rule):
             continue
         found = rule.read(moves, format)
@@ -140,6 +142,13 @@ def _single(expected: Expected, format: Format) -> Iterator[Rule]:
         return one.correction.cost + one.lr.cost + one.eps.cost + apart
 
     yield from sorted((one for one in found if one != rule), key=cost)
+
+
+def _of_other_forms(expected: Expected, format: Format) -> Iterator[Rule]:
+    """Rules with one departure beside the form: one that is no straight line is read with the plain divisors only."""
+    for form in Form:
+        if form is not expected.form:
+            yield from _single(replace(expected, form=form), format)
 
 
 def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:

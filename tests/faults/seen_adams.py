@@ -162,5 +162,6 @@ seen("both_start_at_g", "bias-correction", Adam(
      first=lambda s: s.g.copy() if s.t == 1 else first(s),
      second=lambda s: s.g * s.g if s.t == 1 else second(s)), "first step")
 
-seen("small_tensors_stand", "partial-update", Adam(moved=standing(lambda s: s.w.size < 10)), "'scalar'", "never move")
+seen("small_tensors_stand", "partial-update", Adam(moved=standing(lambda s: s.w.size < 10)),
+     "tensors of up to 7 elements", "never move")
 # fmt: on

@@ -82,7 +82,7 @@ DEPARTURES = {
     "torch.adamw.foreach": {},
     "torch.adamw.fused": {},
     "torch.adam.differentiable": {
-        **dict.fromkeys(FORMATS, {DIVIDED_BY_LR}),
+        **{dtype: {DIVIDED_BY_LR} for dtype in FORMATS},
         "float64": {
             DIVIDED_BY_LR,
             (
