@@ -2,6 +2,7 @@
 # make test     lint, types, tests
 # make test-all the same, then the sweeps over everything that there is
 # make machines  the whole catalogue under every instruction set, thread count and switch that is claimed; an hour
+# make fuzz     damaged inputs of every kind for ten minutes, 1,000 kills, a soak; another SEED asks others
 # make power    how many wrong Adams each budget catches, anew in cases/power.json, with the difference to before
 #               and how many of them, one and two at once, identify names
 # make bench    speed and memory, as ratios measured side by side
@@ -15,7 +16,7 @@ READY := $(VENV)/.ready
 # Thousands of processes start: none is to compile our source again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: report test test-all machines power bench lint reference releases clean
+.PHONY: report test test-all machines fuzz power bench lint reference releases clean
 
 report: $(READY)
 	$(BIN)/parity run -j 2 -o reports/latest; code=$$?; $(BIN)/parity report reports/latest && exit $$code
@@ -30,6 +31,15 @@ test-all: test
 
 machines: $(READY)
 	$(TESTS) -m machines
+
+SEED := 0
+KILLS := 250
+SECONDS := 600
+
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/fuzz.py --seed $(SEED) --seconds $(SECONDS)
+	for kind in run record 'baseline save' report; do $(BIN)/python tests/fuzz/killed.py "$$kind" $(KILLS) $(SEED) || exit 1; done
+	$(BIN)/python tests/fuzz/soak.py 10
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -15,8 +15,9 @@ from parity.baseline.entry import STEP_CHARACTERS, Entry, kept_steps
 from parity.baseline.predicted import twin_from_json, twin_to_json
 from parity.comparison.trace import hyper_from_json, hyper_to_json
 from parity.core.digest import DIGEST_CHARACTERS, digest_of
+from parity.core.environment import lacking
 from parity.core.errors import NothingCompared, ParityError, nearest
-from parity.core.files import json_text, write_atomically, write_json
+from parity.core.files import json_in, json_text, write_atomically, write_json
 from parity.core.version import VERSION
 from parity.numerics.formats import format_named
 
@@ -40,7 +41,7 @@ def pack(entries: Sequence[Entry], environments: Sequence[dict[str, Any]]) -> by
 def unpack(content: bytes, case: str, dtype: str, environments: Sequence[dict[str, Any]]) -> tuple[Entry, ...]:
     """The inverse; LZMAError, ValueError, KeyError, IndexError or TypeError where it is not what was packed."""
     told, _, rest = lzma.decompress(content, format=lzma.FORMAT_XZ).partition(b"\n")
-    headers = json.loads(told)["entries"]
+    headers = json_in(told)["entries"]
     width = format_named(dtype).dtype.itemsize
     place = 0
     digests: list[dict[str, tuple[str, ...]]] = []
@@ -174,7 +175,7 @@ class Baseline:
             raise ParityError(f"{path}: truncated or altered (its content is not what its name is the digest of)")
         try:
             entries = unpack(content, case, dtype, self.environments)
-        except (lzma.LZMAError, ValueError, KeyError, IndexError, TypeError) as error:
+        except (lzma.LZMAError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
             raise ParityError(f"{path}: cannot be understood by this parity ({error})") from None
         if tuple(entry.implementation for entry in entries) != names:
             raise ParityError(f"{path}: holds other implementations than {INDEX} says")
@@ -249,7 +250,8 @@ def read_baseline(folder: Path) -> Baseline:
     except (OSError, ValueError) as error:
         raise ParityError(f"{path}: cannot be read ({error})") from None
     try:
-        told = json.loads(text)
+        told = json_in(text)
+        same = text == json_text(told)
     except ValueError as error:
         raise ParityError(f"{path}: truncated or altered ({error})") from None
     schema = told.get("schema") if isinstance(told, dict) else None
@@ -262,14 +264,23 @@ def read_baseline(folder: Path) -> Baseline:
         )
     unsealed = {key: value for key, value in told.items() if key != SEAL} if isinstance(told, dict) else {}
     # Also the text: a bit flipped in a blank leaves the values as they are.
-    if schema != SCHEMA or told.get(SEAL) != _seal(unsealed) or text != json_text(told):
+    if schema != SCHEMA or told.get(SEAL) != _seal(unsealed) or not same:
         raise ParityError(f"{path}: altered (its content does not belong to its seal)")
-    cells = {
-        (case, dtype): (str(cell["file"]), tuple(cell["implementations"]))
-        for case, dtypes in told["cells"].items()
-        for dtype, cell in dtypes.items()
-    }
-    return Baseline(folder, told["parity"], tuple(told["environments"]), cells)
+    try:
+        cells = {
+            (case, dtype): (str(cell["file"]), tuple(cell["implementations"]))
+            for case, dtypes in told["cells"].items()
+            for dtype, cell in dtypes.items()
+        }
+        environments: tuple[dict[str, Any], ...] = tuple(map(dict, told["environments"]))
+        for one in environments:
+            if lacks := lacking(one):
+                raise ValueError(f"an environment lacks {lacks}")
+        if not environments:
+            raise ValueError("it has no environment")
+        return Baseline(folder, str(told["parity"]), environments, cells)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ParityError(f"{path}: cannot be understood by this parity ({error})") from None
 
 
 def baselines_in(root: Path) -> tuple[Baseline, ...]:

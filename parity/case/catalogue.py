@@ -229,7 +229,9 @@ def select_cases(paths: Sequence[Path | str] = (), keyword: str = "") -> tuple[C
             cases += load_case_file(path)
         else:
             beside = [file.name for file in path.parent.glob("*.toml") if not file.name.startswith("_")]
-            raise ParityError(f"there is no case file or folder {str(path)!r}; {nearest(path.name, beside)}")
+            shipped = f"no case file (*.toml) is in {path.parent}; shipped cases are chosen by -k, 'parity list cases'"
+            known = nearest(path.name, beside, shipped)
+            raise ParityError(f"there is no case file or folder {str(path)!r}; {known}")
     matches = matcher(keyword)
     chosen: list[Case] = []
     for case in cases:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import xxhash
 
 from parity.core.errors import ParityError
+from parity.core.files import json_in
 
 JOURNAL = "steps.jsonl"
 
@@ -63,9 +63,13 @@ def steps_of(
     steps = []
     for number, line in enumerate(lines, start=1):
         try:
-            told = json.loads(line)
+            told = json_in(line)
             groups = tuple(told["groups"]) if "groups" in told else groups
+            if not all(isinstance(one, dict) for one in groups):
+                raise TypeError("a group is no table")
             t = told["t"] if isinstance(told["t"], list) else [told["t"]] * len(names)
+            if len(t) != len(names) or not all(type(one) is int for one in t):
+                raise ValueError("t is no whole number for every parameter")
             none, moved = ([names[place] for place in told.get(key, ())] for key in ("none", "moved"))
             steps.append(RecordedStep(earlier + number, tuple(t), groups, tuple(none), tuple(moved), told["digest"]))
         except (ValueError, KeyError, TypeError, IndexError) as error:

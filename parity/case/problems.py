@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,7 +14,7 @@ from parity.core.errors import nearest
 
 def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One line for each problem: key path, what was given, what was allowed, the nearest of it."""
-    schema = model.model_json_schema()
+    schema = _schema_of(model)
     lines: list[str] = []
     found = error.errors(include_url=False)
     for one in found:
@@ -30,6 +31,12 @@ def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
         if line not in lines:
             lines.append(line)
     return lines
+
+
+@cache
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Made once: it takes longer than all the rest of an answer."""
+    return model.model_json_schema()
 
 
 def _line(problem: Mapping[str, Any], schema: dict[str, Any]) -> str:

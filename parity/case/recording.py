@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,8 @@ from parity.case.journal import (
     waiting_after,
 )
 from parity.core.errors import ParityError, nearest
-from parity.core.layout import Layout, Parameter
+from parity.core.files import json_in
+from parity.core.layout import Layout, Parameter, check_shape
 from parity.numerics.formats import Format, format_named
 
 SCHEMA_VERSION = 2
@@ -254,7 +254,7 @@ def read_recording(folder: Path) -> Recording:
     """What a recording says of itself, the arrays unread; ParityError where it cannot be understood, or is cut."""
     file = folder / HEADER
     try:
-        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        told: dict[str, Any] = json_in(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParityError(f"recording {folder.name!r} has no {HEADER} (looked in {folder})") from None
     except (OSError, ValueError) as error:
@@ -264,6 +264,7 @@ def read_recording(folder: Path) -> Recording:
         if version != SCHEMA_VERSION:
             hint = "; record it again" if isinstance(version, int) and version < SCHEMA_VERSION else ""
             raise ParityError(f"{file}: schema version {version} cannot be read; allowed: {SCHEMA_VERSION}{hint}")
+        _check_header(told)
         parameters = tuple(
             RecordedParameter(
                 one["name"], tuple(one["shape"]), int(one["kept"]), dict(one["dtypes"]), int(one["group"])
@@ -296,13 +297,36 @@ def read_recording(folder: Path) -> Recording:
             tuple(row for _, row in waiting),
             told,
         )
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise ParityError(f"{file}: not a readable recording ({type(error).__name__}: {error})") from None
     if told.get("steps") not in (None, recording.steps):
         raise ParityError(f"{folder / JOURNAL}: cut: {recording.steps} steps, {HEADER} says {told['steps']}")
     if not recording.steps:
         raise ParityError(f"recording {folder.name!r} holds no whole step")
     return recording
+
+
+def _check_header(told: Mapping[str, Any]) -> None:
+    """KeyError, TypeError or ValueError where a value of it is of no kind that a recorder writes."""
+    for one in told["parameters"]:
+        check_shape(one["shape"])
+        if not isinstance(one["name"], str) or not 0 <= one["kept"] <= math.prod(one["shape"]):
+            raise ValueError(
+                f"a parameter {str(one['name'])[:40]!r} of which {str(one['kept'])[:40]!r} elements were kept"
+            )
+    names = [one["name"] for one in told["parameters"]]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError("parameters of one name, or none")
+    if "w" not in told["quantities"] or not {*told["quantities"]} <= {*STATES}:
+        raise ValueError(f"quantities {str(told['quantities'])[:40]}")
+    if len(told["t"]) != len(names) or not all(type(one) is int and one >= 0 for one in told["t"]):
+        raise ValueError(f"t {str(told['t'])[:40]}")
+    if not isinstance(told["digest"], str) or not isinstance(told["framework"], str):
+        raise ValueError("digest or framework is no word")
+    for name, least, allowed in (("elements", 1, (int, type(None))), ("seed", 0, (int,)), ("every", 1, (int,))):
+        value = told.get(name, least)
+        if type(value) not in allowed or (value is not None and value < least):
+            raise ValueError(f"{name} {str(value)[:40]!r}")
 
 
 def recording_in(folder: Path) -> Recording:

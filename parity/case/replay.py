@@ -86,7 +86,7 @@ def _check_replayable(recording: Recording, name: str, parameters: Sequence[Reco
             f"recording {name!r}: its steps count by {max(recording.every, leap)}; only one that counts every step can "
             "be replayed"
         )
-    if not all(recording.step(1).groups):
+    if not recording.step(1).groups or not all(all(step.groups) for step in recording.journal):
         raise ParityError(f"recording {name!r}: its hyperparameters are not known; record it with hyper=")
     if any(_counted(recording, one) for one in parameters) and not {"m", "v"} <= set(recording.quantities):
         raise ParityError(
@@ -104,7 +104,14 @@ def _check_replayable(recording: Recording, name: str, parameters: Sequence[Reco
 def _hyper(recording: Recording, name: str, group: int) -> HyperTable:
     """The hyperparameters of a group; a learning rate, and betas, of every step where they change."""
     told = [step.groups[min(group, len(step.groups) - 1)] for step in recording.journal]
-    named = [_named(one) for one in told]
+    try:
+        return _hyper_of(recording, name, [_named(one) for one in told])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise ParityError(f"recording {name!r}: its hyperparameters are none that an Adam takes ({what})") from None
+
+
+def _hyper_of(recording: Recording, name: str, named: Sequence[Mapping[str, Any]]) -> HyperTable:
     constant = [{key: value for key, value in one.items() if key not in CHANGING} for one in named]
     for step, one in enumerate(constant, start=1):
         if one != constant[0]:

@@ -12,9 +12,9 @@ import numpy as np
 
 from parity.core.digest import digest_of, quick_digest_of
 from parity.core.errors import ParityError
-from parity.core.files import write_json
+from parity.core.files import json_in, write_json
 from parity.core.hyper import Hyper, Numbers
-from parity.core.layout import Layout, Parameter
+from parity.core.layout import Layout, Parameter, check_shape
 from parity.core.stages import stages_from_json, stages_to_json
 from parity.core.state import QUANTITIES
 from parity.numerics.formats import Format, format_named, formats_in, widest
@@ -110,7 +110,9 @@ def layout_to_json(layout: Layout) -> list[dict[str, Any]]:
 
 
 def layout_from_json(fields: list[dict[str, Any]]) -> Layout:
-    """The inverse of layout_to_json."""
+    """The inverse of layout_to_json; ValueError where a shape is none."""
+    for field in fields:
+        check_shape(field["shape"])
     return Layout(tuple(Parameter(field["name"], tuple(field["shape"]), field.get("dtype", "")) for field in fields))
 
 
@@ -186,7 +188,7 @@ def read_trace(folder: Path) -> Trace:
     """
     path = folder / HEADER
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
+        header = json_in(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParityError(f"{folder}: no trace here, {HEADER} is missing") from None
     except (ValueError, OSError) as error:
@@ -200,7 +202,7 @@ def read_trace(folder: Path) -> Trace:
         raise ParityError(f"{path}: altered (its content does not belong to its seal)")
     try:
         trace = _trace(folder, header)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ParityError(
             f"{path}: altered, {error.args[0] if error.args else error!r} is missing or malformed"
         ) from None
@@ -214,6 +216,8 @@ def read_trace(folder: Path) -> Trace:
 def _trace(folder: Path, header: dict[str, Any]) -> Trace:
     format, layout = format_named(header["dtype"]), layout_from_json(header["parameters"])
     wider = {name: tuple(map(format_named, own)) for name, own in header.get("formats", {}).items()}
+    if not layout.parameters or any(len(own) != len(layout.parameters) for own in wider.values()):
+        raise ValueError("a format for every parameter")
     return Trace(
         folder=folder,
         case=str(header["case"]),

@@ -64,6 +64,20 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
+FACTS = ("python", "implementation", "platform", "byte_order", "processor", "cpu_flags", "cpus", "packages",
+         "variables")  # fmt: skip
+"""What every environment says."""
+
+
+def lacking(environment: Mapping[str, Any], facts: Sequence[str] = FACTS) -> str:
+    """The first fact that an environment out of a file does not say, or says as no fact can be; empty for none."""
+    told = ("packages", "variables", MACHINE)
+    return next((one for one in facts if one not in environment), "") or next(
+        (one for one in told if not isinstance(environment.get(one, {}), dict)),
+        "" if all(isinstance(one, str) for one in environment.get("cpu_flags", ())) else "cpu_flags",
+    )
+
+
 def changes_numerics(variable: str) -> bool:
     """Whether an environment variable is known to change numerics."""
     return _NUMERIC.fullmatch(variable) is not None

@@ -36,10 +36,12 @@ class Unsupported(ParityError):
     """Raised by an implementation, before its first state, for what its framework cannot do."""
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
-    """The tail of an error line: the allowed words, and the nearest of them where one is near."""
+def nearest(word: str, allowed: Iterable[str], otherwise: str = "there is nothing to choose from") -> str:
+    """The tail of an error line: the allowed words, and the nearest of them where one is near; else what helps."""
     words = sorted(allowed)
+    if not words:
+        return otherwise
     match = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     listed = ", ".join(words) if len(words) <= 20 else ", ".join(words[:20]) + ", ..."
     hint = f"; did you mean {match[0]!r}?" if match else ""
-    return f"allowed: {listed or 'nothing'}{hint}"
+    return f"allowed: {listed}{hint}"

@@ -30,6 +30,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             beside.unlink()
 
 
+def json_in(content: str | bytes) -> Any:
+    """The value of a JSON document; ValueError where it is none, also where it is nested too deeply to be read."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
+
+
 def json_text(value: Any) -> str:
     """A value as JSON that diffs well: sorted keys, one item a line."""
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 
+def check_shape(value: object) -> None:
+    """ValueError where what a file says is no list of whole numbers of at least 0."""
+    if not isinstance(value, list) or not all(type(one) is int and one >= 0 for one in value):
+        raise ValueError(f"{str(value)[:40]!r} is no shape")
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """A named tensor; shape () is 0-d, a 0 in the shape is an empty tensor; dtype: its own, empty for the case's."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from parity.comparison.trace import hyper_from_json
 from parity.core.digest import digest_of
@@ -18,6 +19,7 @@ from parity.implementations.registry import (
     is_plugin,
     shipped_implementations,
 )
+from parity.numerics.formats import format_named
 
 REFERENCE = "numpy.adam.outside"
 """What a plug-in is held against where no other implementation is selected: Algorithm 1 of the paper."""
@@ -102,15 +104,23 @@ def describe_plugin(target: str, logs: Path, timeout: float | None = None, pytho
         # What it said before it went is all there is to show.
         said = log.read_text(errors="replace") if log.exists() else ""
         raise TargetError(f"implementation {target!r} cannot be loaded: {failure.reason}", said) from None
+    try:
+        return _described(answer, target)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        wrong = f"its worker's answer cannot be understood ({type(error).__name__}: {error})"
+        raise TargetError(f"implementation {target!r} cannot be loaded: {wrong}") from None
+
+
+def _described(answer: Mapping[str, Any], target: str) -> Candidate:
     if not answer["ok"]:
-        reason = answer["reason"]
+        reason = str(answer["reason"])
         told = reason if repr(target) in reason else f"implementation {target!r} cannot be loaded: {reason}"
-        raise TargetError(told, answer.get("traceback", ""))
+        raise TargetError(told, str(answer.get("traceback", "")))
     return Candidate(
-        name=answer["name"],
+        name=str(answer["name"]),
         target=target,
-        worker=answer["name"],
-        dtypes=tuple(answer["dtypes"]),
+        worker=str(answer["name"]),
+        dtypes=tuple(format_named(one).name for one in answer["dtypes"]),
         convention=answer["convention"],
         defaults=hyper_from_json(answer["defaults"]),
         plugin=True,

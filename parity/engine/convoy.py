@@ -12,11 +12,12 @@ import numpy as np
 
 from parity.comparison.trace import create_rows, open_rows
 from parity.core.environment import MACHINE
+from parity.core.errors import ParityError
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed
-from parity.engine.protocol import PROGRESS, SKIPPING_KINDS
+from parity.engine.protocol import DIED, PROGRESS, SKIPPING_KINDS, misshapen
 from parity.engine.result import Failure
 from parity.engine.window import Window
 from parity.engine.workers import Worker, Workers
@@ -147,6 +148,12 @@ class Convoy:
             participant = self.members[name]
             try:
                 answer = self._worker_of(participant).receive(self._timeout)
+                if wrong := misshapen(answer, self._steps):
+                    raise WorkerFailed(DIED, f"an answer of the worker cannot be understood ({wrong})")
+                try:
+                    participant.widen(answer.get("formats", {}))
+                except (ParityError, ValueError, OSError) as error:
+                    raise WorkerFailed(DIED, f"an answer of the worker cannot be understood ({error})") from None
             except WorkerFailed as failure:
                 self._lose(name, failure)
                 continue
@@ -154,7 +161,6 @@ class Convoy:
                 self._fail(name, answer["kind"], answer["reason"], answer.get("traceback", ""))
             elif "step" in answer:
                 participant.quantities, participant.done = tuple(answer["quantities"]), answer["step"]
-                participant.widen(answer.get("formats", {}))
             elif MACHINE in answer:
                 home = participant.candidate.home
                 self.environments[home] = {**self.environments[home], MACHINE: answer[MACHINE]}

@@ -19,11 +19,15 @@ from typing import Any
 
 import parity
 from parity.core.errors import ParityError
+from parity.core.files import json_in
 from parity.engine.forking import ForkedProcess, NotForked, Stopped, fork_worker
 from parity.engine.protocol import DIED, HUNG, INTERRUPTED, PROTOCOL
 
 WORKER_MODULE = "parity.engine.worker"
 START_SECONDS = 120.0
+
+LONGEST_ANSWER = 1 << 26
+"""Bytes; a traceback of a user's code is the longest that there is."""
 
 _POLL = 0.05
 
@@ -96,6 +100,8 @@ class WorkerProcess:
             raise ParityError(
                 f"worker {name!r} speaks protocol {hello.get('protocol')!r}; this engine speaks {PROTOCOL}"
             )
+        if not isinstance(hello.get("environment"), dict):
+            raise self._not_understood("it greets without an environment")
         self.environment: dict[str, Any] = hello["environment"]
 
     def _started(
@@ -162,9 +168,20 @@ class WorkerProcess:
             if not piece:
                 raise self._died()
             self._buffer += piece
+            if len(self._buffer) > LONGEST_ANSWER:
+                raise self._not_understood(f"it has no end after {LONGEST_ANSWER >> 20} MiB")
         line, _, self._buffer = self._buffer.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer = json_in(line)
+        except ValueError as error:
+            raise self._not_understood(str(error)) from None
+        if not isinstance(answer, dict):
+            raise self._not_understood(f"it is a {type(answer).__name__}")
         return answer
+
+    def _not_understood(self, why: str) -> WorkerFailed:
+        self.kill()
+        return WorkerFailed(DIED, f"an answer of the worker process cannot be understood ({why}); it was ended")
 
     def ask(self, message: dict[str, Any], timeout: float | None) -> dict[str, Any]:
         """Send and receive."""

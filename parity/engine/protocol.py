@@ -37,6 +37,10 @@ Rows: see `parity.engine.window.Window.row`.
 
 from __future__ import annotations
 
+from typing import Any
+
+from parity.core.state import QUANTITIES
+
 PROTOCOL = 1
 
 UNSUPPORTED = "unsupported"
@@ -55,3 +59,28 @@ GRADIENTS = "gradients"
 PROGRESS = "progress"
 RADICANDS = "radicands"
 ROOTS = "roots"
+
+
+def misshapen(answer: dict[str, Any], steps: int) -> str:
+    """What in an answer to a request of a run can be no answer, empty where nothing is; steps: of the run."""
+    ok, step = answer.get("ok"), answer.get("step", 0)
+    if not isinstance(ok, bool):
+        return "ok is neither true nor false"
+    if not ok:
+        words = {key: answer.get(key, "") for key in ("kind", "reason", "traceback")}
+        return next((f"{key} is no word" for key, one in words.items() if not isinstance(one, str)), "") or (
+            "" if words["kind"] else "it says not of what kind a failure is"
+        )
+    if "step" not in answer:
+        return "" if isinstance(answer.get("machine", {}), dict) and "formats" not in answer else "machine or formats"
+    if type(step) is not int or not 0 <= step <= steps:
+        return "step is no step of the run"
+    shown, formats = answer.get("quantities"), answer.get("formats", {})
+    if not isinstance(shown, list) or not all(one in QUANTITIES for one in shown) or (shown and "w" not in shown):
+        return "quantities are none"
+    if not isinstance(formats, dict) or not all(
+        key in shown and isinstance(one, list) and all(isinstance(each, str) for each in one)
+        for key, one in formats.items()
+    ):
+        return "formats are none"
+    return ""

@@ -16,9 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from parity.case.expectation import Kind
 from parity.comparison.distance import Distance
+from parity.comparison.trace import hyper_from_json
 from parity.comparison.verdict import Verdict
 from parity.core.digest import SEAL, seal_of
-from parity.core.environment import describe_environment, differences
+from parity.core.environment import FACTS, describe_environment, differences, lacking
 from parity.core.errors import ParityError
 from parity.core.files import write_atomically
 from parity.core.shown import Shown
@@ -32,9 +33,6 @@ from parity.numerics.formats import FORMATS
 
 SCHEMA = 4
 FILE = "run.json"
-
-_FACTS = ("python", "implementation", "platform", "byte_order", "processor", "cpu_flags", "cpus", "packages",
-          "variables")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +323,12 @@ def contradiction(run: Run) -> str:
         told, found = getattr(run.counts, name), getattr(counted, name)
         if told != found:
             return f"counts.{name} {told:,}, counted {found:,}"
+    for cell in run.cells:
+        for outcome in cell.outcomes:
+            try:
+                _ = hyper_from_json(outcome.hyper) if outcome.hyper else None
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                return f"hyperparameters of {outcome.name} in {cell.case} {cell.dtype} that are none"
     if run.counts.cells > run.counts.cells_planned:
         return f"{run.counts.cells} cells of {run.counts.cells_planned}"
     return next(_lacking(run), "")
@@ -332,8 +336,10 @@ def contradiction(run: Run) -> str:
 
 def _lacking(run: Run) -> Iterator[str]:
     """Keys that are not there, of tables whose keys are not checked as they are read."""
-    tables: list[tuple[str, Mapping[str, Any], tuple[str, ...]]] = [("environment", run.environment, _FACTS)]
-    tables += [(f"workers.{name}", worker, ("python", "packages")) for name, worker in run.workers.items()]
-    tables += [(f"cases.{name}", case, ("summary", "why", "digest")) for name, case in run.cases.items()]
-    for place, found, keys in tables:
-        yield from (f"{place} lacks {key}" for key in keys if key not in found)
+    environments: list[tuple[str, Mapping[str, Any], tuple[str, ...]]] = [("environment", run.environment, FACTS)]
+    environments += [(f"workers.{name}", worker, ("python", "packages")) for name, worker in run.workers.items()]
+    for place, environment, facts in environments:
+        if lacks := lacking(environment, facts):
+            yield f"{place} lacks {lacks}"
+    for name, case in run.cases.items():
+        yield from (f"cases.{name} lacks {key}" for key in ("summary", "why", "digest") if key not in case)

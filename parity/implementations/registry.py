@@ -93,7 +93,10 @@ def _without_attribute(target: str) -> str:
     named += [one.id for each in tree.body if isinstance(each, ast.Assign) for one in each.targets
               if isinstance(one, ast.Name)]  # fmt: skip
     found = [f"{path}:{name}{mark}{options}" for name in named if not name.startswith("_")]
-    return f"implementation {target!r} names a file and nothing in it; allowed: {', '.join(found) or 'nothing'}"
+    told = (
+        f"allowed: {', '.join(found)}" if found else "nothing in it has a name: define a run function, 'def run(...)'"
+    )
+    return f"implementation {target!r} names a file and nothing in it; {told}"
 
 
 def resolve(target: str) -> Implementation:
@@ -120,9 +123,8 @@ def resolve(target: str) -> Implementation:
     except AttributeError:
         names = [name for name, one in vars(module).items()
                  if not name.startswith("_") and getattr(one, "__module__", "") == module.__name__]  # fmt: skip
-        raise ParityError(
-            f"implementation {target!r}: no attribute {attribute!r}; {nearest(attribute, names)}"
-        ) from None
+        known = nearest(attribute, names, f"{place} defines nothing: name what it imports where that stands")
+        raise ParityError(f"implementation {target!r}: no attribute {attribute!r}; {known}") from None
     told = target.partition("?")[2]
     name = _plain_name(place, attribute) + (f".{told.replace('&', ',')}" if told else "")
     return _as_implementation(value, name, target)
@@ -248,7 +250,8 @@ def _check_options(run: Any, options: dict[str, Any], target: str) -> None:
         return
     for name in options:
         if name not in taken:
-            raise ParityError(f"implementation {target!r}: its run takes no {name!r}; {nearest(name, list(taken)[3:])}")
+            others = nearest(name, list(taken)[3:], "it takes no options: leave out all behind the question mark")
+            raise ParityError(f"implementation {target!r}: its run takes no {name!r}; {others}")
 
 
 def _load_module(name: str, target: str) -> ModuleType:

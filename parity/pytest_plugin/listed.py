@@ -55,4 +55,6 @@ def _check(expected_failures: Mapping[str, str], names: Sequence[str]) -> None:
         if not isinstance(reason, str) or not reason.strip():
             raise ParityError(f"expected_failures: {name!r} needs a reason")
         if name not in names:
-            raise ParityError(f"expected_failures: {name!r} matches no test; {nearest(name, names)}")
+            raise ParityError(
+                f"expected_failures: {name!r} matches no test; {nearest(name, names, 'there are no tests')}"
+            )

@@ -51,7 +51,12 @@ def refused(command, tmp_path, monkeypatch):
             "nothing to compare: only numpy.adam.hat is selected; it takes two",
         ),
         (["run", "-k", "no_such_case"], 5, "nothing to compare: no case is selected"),
-        (["run", "nowhere"], 4, "there is no case file or folder 'nowhere'; allowed: nothing"),
+        (
+            ["run", "nowhere"],
+            4,
+            "there is no case file or folder 'nowhere'; no case file (*.toml) is in .; "
+            "shipped cases are chosen by -k, 'parity list cases'",
+        ),
         (["list", "casses"], 2, "list 'casses' is unknown; .*did you mean 'cases'\\?"),
         (["list", "metrics", "x.toml"], 2, "list metrics: takes no CASE, and 'x.toml' was given"),
         (["list", "cases", "-k", "("], 2, "-k '\\(': .*"),

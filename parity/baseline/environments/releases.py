@@ -38,9 +38,8 @@ def between(releases: list[str], package: str, good: str, bad: str) -> tuple[str
     by_version = {Version(one): one for one in releases}
     for flag, release in (("--good", good), ("--bad", bad)):
         if Version(release) not in by_version:
-            raise ParityError(
-                f"{flag} {release}: no release of {package} for this Python; {nearest(release, releases)}"
-            )
+            known = nearest(release, releases, "the index has none: look at the name, or name another --python")
+            raise ParityError(f"{flag} {release}: no release of {package} for this Python; {known}")
     if not Version(good) < Version(bad):
         raise UsageError(f"--good {good} --bad {bad}: the good release has to be the older one")
     return tuple(one for version, one in sorted(by_version.items()) if Version(good) <= version <= Version(bad))
