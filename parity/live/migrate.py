@@ -92,11 +92,12 @@ def _flattens(model: Any) -> bool:
 
 
 def _loaded(path: Path) -> Any:
+    # First: to import Keras takes seconds.
+    _there(path)
     import keras
 
     import parity.live.bridge.keras_  # noqa: F401
 
-    _there(path)
     try:
         return keras.saving.load_model(path)
     except Exception as error:
@@ -112,11 +113,11 @@ def _read_keras(path: Path) -> Trained:
 
 def _read_torch(path: Path) -> Trained:
     """Parameters and optimizer, made again from their `state_dict`s."""
+    _there(path)
     import torch
 
     from parity.live.bridge import KerasAdam
 
-    _there(path)
     try:
         kept = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:

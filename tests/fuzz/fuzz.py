@@ -53,7 +53,7 @@ def main():
         shared = sum(SHARES[kind.name] for kind in kinds)
         for kind in kinds:
             subject = kind(room / kind.__name__)
-            begun, count, seed = time.monotonic(), 0, asked.seed
+            begun, worked, count, seed = time.monotonic(), time.process_time(), 0, asked.seed
             told = {}
             most, limit = fixed.get(kind.name, asked.inputs or 1 << 60), asked.seconds * SHARES[kind.name] / shared
             while count < most and (fixed or asked.inputs or time.monotonic() - begun < limit):
@@ -66,7 +66,8 @@ def main():
                     failures[kind.name] += 1
                 count, seed = count + 1, seed + 1
             total += count
-            print(f"{kind.name}: seeds {asked.seed} to {seed - 1}, {count} inputs in {time.monotonic() - begun:.0f} s, "
+            print(f"{kind.name}: seeds {asked.seed} to {seed - 1}, {count} inputs in {time.monotonic() - begun:.0f} s "
+                f"({time.process_time() - worked:.1f} s of a core), "
                   f"{failures[kind.name]} failed", flush=True)  # fmt: skip
     finally:
         shutil.rmtree(room, ignore_errors=True)

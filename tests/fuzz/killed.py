@@ -171,11 +171,18 @@ class KilledRecording(Killed):
         return found.steps
 
 
-KINDS = {"run": Killed, "record": KilledRecording, "baseline save": KilledSave, "report": KilledReport}
+# The last one imports torch, which the others do not need.
+KINDS = {"run": Killed, "baseline save": KilledSave, "report": KilledReport, "record": KilledRecording}
 
 
 def main():
-    kind, times, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    asked, times, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    for kind in KINDS if asked == "all" else [asked]:
+        kill(kind, times, seed)
+
+
+def kill(kind, times, seed):
+    """So many times, at moments that the seeds choose; and look after it each time."""
     room = Path(tempfile.mkdtemp(prefix="killed-"))
     dead = kept = 0
     try:

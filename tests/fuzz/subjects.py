@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import tomllib
 import unittest.mock
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import click
 import numpy as np
@@ -123,7 +128,7 @@ class Cases(Subject):
     name = "case"
 
     def prepare(self):
-        record_into(self.work / "recording", self.room, 0)
+        record_into(self.work / "recording")
         files = sorted(shipped_cases().glob("*.toml"))
         self.texts = [CASE.encode(), *(one.read_bytes() for one in files)]
         recorded = load_tree(CASE.encode())
@@ -189,15 +194,19 @@ def load_tree(content):
     return json.loads(json.dumps(tomllib.loads(content.decode())))
 
 
-def record_into(folder, room, seed):
-    """Record a small training of torch, in a process of its own."""
-    import subprocess
-    import sys
+def record_into(folder):
+    """Put the recording of a small training of torch there; it is trained once, in a process of its own."""
+    for name, content in recorded().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
-    script = room / "train.py"
-    script.write_text(TRAINED)
-    subprocess.run([sys.executable, script, folder, str(seed)], check=True, cwd=room)
-    script.unlink()
+
+@functools.cache
+def recorded():
+    """What such a training leaves, bytes by relative path."""
+    with tempfile.TemporaryDirectory() as room:
+        subprocess.run([sys.executable, "-c", TRAINED, "made", "0"], check=True, cwd=room)
+        return contents(Path(room) / "made")
 
 
 def contents(folder):
@@ -212,7 +221,7 @@ class Recordings(Subject):
 
     def prepare(self):
         for name in ("one", "two"):
-            record_into(self.work / name, self.room, 0)
+            record_into(self.work / name)
         self.damaged = Damaged(self.work / "one", contents(self.work / "one"))
         self.sound, self.rows = self._meaning(), self._rows()
 
@@ -394,7 +403,7 @@ class Maps(Subject):
 
     def prepare(self):
         for name in ("one", "two"):
-            record_into(self.work / name, self.room, 0)
+            record_into(self.work / name)
         names = [one.name for one in read_recording(self.work / "one").parameters]
         self.tree = {"parameters": {name: name for name in names}}
         self.path = self.work / "map.toml"
@@ -428,8 +437,6 @@ def commands_of(group, words=()):
 @contextlib.contextmanager
 def no_process():
     """The machine starts no more processes, as where its table of them is full."""
-    import subprocess
-
     from parity.engine import forking, process
 
     def full(*_, **__):
