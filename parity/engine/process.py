@@ -26,7 +26,7 @@ from parity.engine.protocol import DIED, HUNG, INTERRUPTED, PROTOCOL
 WORKER_MODULE = "parity.engine.worker"
 START_SECONDS = 120.0
 
-LONGEST_ANSWER = 1 << 26
+LONGEST_ANSWER = 1 << 24
 """Bytes; a traceback of a user's code is the longest that there is."""
 
 _POLL = 0.05

@@ -54,7 +54,7 @@ def refused(command, tmp_path, monkeypatch):
         (
             ["run", "nowhere"],
             4,
-            "there is no case file or folder 'nowhere'; no case file (*.toml) is in .; "
+            r"there is no case file or folder 'nowhere'; no case file \(\*\.toml\) is in \.; "
             "shipped cases are chosen by -k, 'parity list cases'",
         ),
         (["list", "casses"], 2, "list 'casses' is unknown; .*did you mean 'cases'\\?"),

@@ -190,7 +190,7 @@ def test_a_worker_whose_answer_has_no_end(speaking, tmp_path):
     program = speaking("")
     (tmp_path / "speaks").write_text(f"#!/bin/sh\nexec head -c {2 * LONGEST_ANSWER} /dev/zero\n")
     told = refused(WorkerFailed, WorkerProcess, "made", tmp_path / "log", program)
-    assert told.endswith("(it has no end after 64 MiB); it was ended")
+    assert told.endswith("(it has no end after 16 MiB); it was ended")
 
 
 @pytest.mark.parametrize("answer", [{}, {"ok": True}, {"ok": False}, {"ok": True, "name": 3, "dtypes": 3}, []])
