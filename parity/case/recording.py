@@ -309,11 +309,10 @@ def read_recording(folder: Path) -> Recording:
 def _check_header(told: Mapping[str, Any]) -> None:
     """KeyError, TypeError or ValueError where a value of it is of no kind that a recorder writes."""
     for one in told["parameters"]:
+        name = one["name"]
         check_shape(one["shape"])
-        if not isinstance(one["name"], str) or not 0 <= one["kept"] <= math.prod(one["shape"]):
-            raise ValueError(
-                f"a parameter {str(one['name'])[:40]!r} of which {str(one['kept'])[:40]!r} elements were kept"
-            )
+        if not isinstance(name, str) or not 0 <= one["kept"] <= math.prod(one["shape"]):
+            raise ValueError(f"a parameter {str(name)[:40]!r} of which {str(one['kept'])[:40]!r} elements were kept")
     names = [one["name"] for one in told["parameters"]]
     if len(set(names)) < len(names) or not names:
         raise ValueError("parameters of one name, or none")
