@@ -358,9 +358,11 @@ def rprop(s: Slot) -> Ball:
 
 
 def asgd(s: Slot) -> Ball:
-    """Polyak & Juditsky 1992, as in torch."""
-    rate = s.asked["lr"] / (1 + 1e-4 * s.asked["lr"] * (s.t - 1)) ** 0.75
-    return s.number(rate, 4) * (s.g + s.number(1e-4) * s.w)
+    """Polyak & Juditsky 1992, as in torch: the rate is a float32, formed of the lr of the step before."""
+    lr = float(s.kept.get("lr", s["lr"]).middle)
+    s.keep("lr", s["lr"])
+    rate = lr / (1 + 1e-4 * lr * (s.t - 1)) ** 0.75
+    return s.number(rate, 4 + 2.0**-24 / s.unit) * (s.g + s.number(1e-4) * s.w)
 
 
 def optimistic(s: Slot) -> Ball:
