@@ -132,7 +132,10 @@ def answer(implementation, dtype: str = "float32", *, only: tuple[str, ...] = ()
 @pytest.mark.parametrize(
     "target", [pytest.param(one, marks=() if one in FIRST else pytest.mark.exhaustive) for one in NAMES]
 )
-def test_a_real_optimizer_that_is_no_adam_has_its_own_name(target, dtype):
+def test_a_real_optimizer_that_is_no_adam_has_its_own_name(request, target, dtype):
+    if (target, dtype) == ("keras.optimizers:Adafactor", "float64"):
+        alike = "in float64 no probe parts Keras's 1e-30 from torch's least v, and the variant told is torch's"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=alike))
     only = ("matrices",) if target.endswith("Muon") else ()
     implementation = resolve(target)
     for hidden in (False, True):
