@@ -262,6 +262,7 @@ _TENSORS = """
     float32 divisor = {root}(k2) * step
     float32 wide_shift = (1 / step) * eps
     float32 shift = (1 / step) * eps as dtype
+    double folded = 1 - beta1 - 1 as working
 """
 
 _KEPT_IN_DOUBLE = ("double k1 =", "double k2 =", "double step =")
@@ -276,6 +277,7 @@ _DERIVED = """
     working divisor = r2 * step
     working wide_shift = eps / step
     working shift = eps / step
+    working folded = -b1
 """
 
 
@@ -298,12 +300,7 @@ class Factors(StrEnum):
         "shrink = 1 - lr * wd as working", "shrink = 1 - lr * wd as dtype"
     )
     TORCH_TENSORS = _TENSORS.format(root="root") + _without_tensors(TORCH_KERNELS)
-    # 1 - beta1, less 1: of 0.3 it is not -0.3 but a neighbour.
-    TORCH_COMPILED = (
-        _TENSORS.format(root="sqrt")
-        + _without_tensors(IN_WORKING_FORMAT)
-        + "\ndouble folded = 1 - beta1 - 1 as working"
-    )
+    TORCH_COMPILED = _TENSORS.format(root="sqrt") + _without_tensors(IN_WORKING_FORMAT)
     TORCH_TENSOR_LR = "float32 lr = lr" + TORCH_KERNELS.replace(
         "double step = -(lr / (1 - power(beta1, t))) as working", "float32 step = -(lr / k1)"
     ).replace("double shrink = 1 - lr * wd as working", "float32 shrink = 1 - lr * wd")

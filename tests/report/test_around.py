@@ -54,7 +54,7 @@ def test_without_a_stage_there_is_no_section(pages):
 def test_the_section_stands_in_both_with_figures_reasons_and_who_has_none(pages):
     text, page = pages()
     told = text[text.index("## Around Adam") : text.index("## Cases")]
-    shown = " ".join(page[page.index('<section id="around"') : page.index('<section id="accuracy"')].split())
+    shown = " ".join(page[page.index('<section id="around"') : page.index('<section id="method"')].split())
     assert '<a href="#around">Around Adam</a>' in page
     assert "| Exponential schedule | " in told
     assert "### Exponential schedule\n\nNot " in told
