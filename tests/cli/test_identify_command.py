@@ -330,9 +330,9 @@ def test_a_bad_target_is_one_line(command, monkeypatch, tmp_path, name, told):
 
 
 def test_a_dtype_that_fails_is_a_row_and_all_others_are_answered(command, tmp_path):
-    """README's own: a Python float times a bfloat16 array is float32."""
-    readme = (Path(parity.__file__).parent.parent / "README.md").read_text()
-    (tmp_path / "my_adam.py").write_text(readme.split("`my_adam.py`:\n\n```python\n")[1].split("```")[0])
+    """The one of docs/same.md: a Python float times a bfloat16 array is float32."""
+    page = (Path(parity.__file__).parent.parent / "docs" / "same.md").read_text()
+    (tmp_path / "my_adam.py").write_text(page.split("`my_adam.py`:\n\n```python\n")[1].split("```")[0])
     answer = tmp_path / "answer.json"
     code, out, err = command("identify", f"{tmp_path / 'my_adam.py'}:run", "--json", answer)
     assert (code, err) == (1, "")

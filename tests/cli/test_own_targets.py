@@ -20,9 +20,9 @@ ALL = ["float64", "float32", "float16", "bfloat16"]
 
 @pytest.fixture
 def my_adam(tmp_path):
-    """README's own, as a target."""
-    readme = (Path(parity.__file__).parent.parent / "README.md").read_text()
-    (tmp_path / "my_adam.py").write_text(readme.split("`my_adam.py`:\n\n```python\n")[1].split("```")[0])
+    """The one of docs/same.md, as a target."""
+    page = (Path(parity.__file__).parent.parent / "docs" / "same.md").read_text()
+    (tmp_path / "my_adam.py").write_text(page.split("`my_adam.py`:\n\n```python\n")[1].split("```")[0])
     return f"{tmp_path / 'my_adam.py'}:run"
 
 
