@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -10,8 +11,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 import yaml
+
+import parity as parity_library
+from parity.cli.main import cli
 
 # One file after the other: it has to come early, or one process is left alone with it.
 pytestmark = pytest.mark.timeout(600)
@@ -21,7 +26,11 @@ ELSEWHERE = {"cluster": "tests/engine/test_cluster.py"}
 """Pages whose commands another test runs."""
 TEXTS = {path: path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]}
 README = TEXTS[ROOT / "README.md"]
-PAGES = {path.stem: text for path, text in TEXTS.items() if path.parent != ROOT and path.stem not in ELSEWHERE}
+PAGES = {
+    path.stem: text
+    for path, text in TEXTS.items()
+    if (path.parent != ROOT and path.stem not in ELSEWHERE) or path.name == "SKILL.md"
+}
 """What is run: README shows nothing that does not stand on a page."""
 BLOCK = re.compile(r"(?:`([\w./]+)`:\n\n)?```(\w*)\n(.*?)```", re.DOTALL)
 MAKE = {"make report", "make test"}
@@ -153,6 +162,23 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         assert leads.exists(), target
         assert leads.is_relative_to(ROOT), target
         assert not anchor or anchor in anchors(leads.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_every_command_option_and_name_of_the_library_is_one(path: Path) -> None:
+    """Of those that stand in a sentence or a table."""
+    for told in re.findall(r"`parity ([^`]+)`", prose(TEXTS[path])):
+        command: click.Command = cli
+        words = told.split()
+        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            found = command.get_command(click.Context(command), words.pop(0))
+            assert found is not None, told
+            command = found
+        ours = words[: words.index("--")] if "--" in words else words
+        options = {one for parameter in command.params for one in parameter.opts} | {"--help"}
+        assert {word.partition("=")[0] for word in ours if re.match("--?[a-z]", word)} <= options, told
+    for name in re.findall(r"`parity\.((?!toml)\w+)[`(.]", prose(TEXTS[path])):
+        assert hasattr(parity_library, name) or importlib.util.find_spec(f"parity.{name}"), name
 
 
 TARGETS = {name for text in TEXTS.values() for name in re.findall(r"`(make [\w-]+)`", text)}
