@@ -34,6 +34,8 @@ PAGES = {
 """What is run: README shows nothing that does not stand on a page."""
 BLOCK = re.compile(r"(?:`([\w./]+)`:\n\n)?```(\w*)\n(.*?)```", re.DOTALL)
 MAKE = {"make report", "make test"}
+LATEST = "reports/latest"
+"""What `make report` leaves."""
 
 
 def blocks(page: str, language: str) -> list[tuple[str, str]]:
@@ -225,14 +227,27 @@ def test_the_python_blocks_of_a_page_run_in_order(page: str, folder: Callable[[s
     assert finished.stdout.rstrip().rpartition("\n")[2].startswith(LAST[page])
 
 
-def test_what_is_quoted_of_a_report_stands_in_it() -> None:
+def test_what_is_quoted_of_a_file_stands_in_it() -> None:
+    """Lines of a report one by one; of anything else all of them as they stand."""
     text = "\n".join(TEXTS.values())
-    excerpts = re.findall(r"^<!-- excerpt: (\S+) -->\n((?:> .*\n)+)", text, re.MULTILINE)
-    assert len(excerpts) == text.count("<!-- excerpt") >= 2
-    for name, quoted in excerpts:
+    reports = re.findall(r"^<!-- excerpt: (\S+) -->\n((?:> .*\n)+)", text, re.MULTILINE)
+    files = re.findall(r"^<!-- excerpt: (\S+) -->\n```\w+\n(.*?)```\n", text, re.MULTILINE | re.DOTALL)
+    assert len(reports) >= 2
+    assert len(files) >= 9
+    assert len(reports) + len(files) == text.count("<!-- excerpt")
+    for name, quoted in reports:
         report = (ROOT / name).read_text(encoding="utf-8")
         for line in quoted.splitlines():
             assert line.removeprefix("> ") in report, name
+    for name, quoted in files:
+        assert quoted in (ROOT / name).read_text(encoding="utf-8"), name
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_every_path_that_is_named_is_there(path: Path) -> None:
+    """Those of the repository, from its root."""
+    for name in re.findall(r"`((?:parity|tests|cases|docs|reports|examples|benchmarks)/[^`\s]*)`", prose(TEXTS[path])):
+        assert (ROOT / name).exists() or name == LATEST, name
 
 
 @pytest.mark.frameworks
