@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parent.parent
 ELSEWHERE = {"cluster": "tests/engine/test_cluster.py"}
-"""Pages whose commands another test runs."""
+"""Pages whose commands another test runs; the examples of docs/vocabulary.md, tests/explain/test_vocabulary.py."""
 TEXTS = {path: path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]}
 README = TEXTS[ROOT / "README.md"]
 PAGES = {
