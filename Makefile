@@ -1,5 +1,6 @@
 # make report   run every case on every implementation; table and report in reports/latest
-# make test     lint, types, tests
+# make test     lint, types, the site of the documentation, tests
+# make docs     that site, in build/site; asks no network
 # make test-all the same, then the sweeps over everything that there is
 # make machines  the whole catalogue under every instruction set, thread count and switch that is claimed; an hour
 # make fuzz     damaged inputs of every kind for ten minutes, 1,000 kills, a soak; another SEED asks others
@@ -16,14 +17,14 @@ READY := $(VENV)/.ready
 # Thousands of processes start: none is to compile our source again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: report test test-all machines fuzz power bench lint reference releases clean
+.PHONY: report test test-all machines fuzz power bench lint docs reference releases clean
 
 report: $(READY)
 	$(BIN)/parity run -j 2 -o reports/latest; code=$$?; $(BIN)/parity report reports/latest && exit $$code
 
 TESTS := $(BIN)/pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
 
-test: lint
+test: lint docs
 	$(TESTS)
 
 test-all: test
@@ -45,6 +46,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict
 
 power: $(READY)
 	$(BIN)/python tests/faults/power.py -j 2
@@ -83,7 +87,7 @@ tensorflow-2.15.md: ASKED = upgrade --before tensorflow-cpu==2.15.1 --after tens
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,tensorflow-cpu,jax,cluster,report,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,tensorflow-cpu,jax,cluster,report,docs,test]'
 	# Without what it asks for: the full tensorflow, which would overwrite tensorflow-cpu.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps tf_keras
 	touch $@
