@@ -108,7 +108,10 @@ def remedy(conclusion: Conclusion) -> str:
     found = conclusion.main
     if not found.differing or found.unexplained == found.differing:
         return ""
-    return " ".join(_remedies(conclusion, found)) or "Nothing has to be set: what is left is rounding."
+    told = " ".join(_remedies(conclusion, found))
+    if told or found.two_formulas:
+        return told or "No setting is known that makes them the same."
+    return "Nothing has to be set: what is left is rounding."
 
 
 def _remedies(conclusion: Conclusion, found: InDtype) -> Iterator[str]:
