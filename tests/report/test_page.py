@@ -16,7 +16,7 @@ from parity.api.run import prepare_output
 from parity.case.expectation import Kind
 from parity.engine.findings import Finding, Severity
 from parity.engine.record import read_run
-from parity.report.html import page
+from parity.report.html import page, wording
 from parity.report.html.page import island, packed, render_page, worker_rows
 from parity.report.html.wording import field_kinds
 from parity.report.panels.panels import read_panels
@@ -85,6 +85,14 @@ def test_the_answer_comes_first_then_findings_twins_matrix_pairs_epsilon_and_met
     places = [text.index(f'<section id="{name}"') for name in ids]
     assert places == sorted(places)
     parsed(text)
+
+
+def test_where_no_setting_is_known_two_formulas_are_not_called_rounding(made, monkeypatch):
+    _, panels, _ = made(*HAT, hyper=SEEN)
+    (conclusion,) = panels.conclusions
+    assert "eps" in wording.remedy(conclusion)
+    monkeypatch.setattr(wording, "_remedies", lambda *_: [])
+    assert wording.remedy(conclusion) == "No setting is known that makes them the same."
 
 
 def test_the_answer_says_same_or_not_by_how_much_since_when_why_and_what_to_set(made):
