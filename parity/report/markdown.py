@@ -6,10 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from parity.case.expectation import Kind
 from parity.core.environment import MACHINE
-from parity.engine.accounts import (
-    claims_broken,
-    count_answers,
-)
+from parity.engine.accounts import claims_broken, count_answers
 from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import Entry, Matrix, build_matrix
 from parity.engine.power import Power
@@ -26,8 +23,6 @@ from parity.report.panels.around import around as stages_of
 from parity.report.panels.changes import Changes
 from parity.report.plots import plot
 from parity.report.plots.plot import Plots, Section
-
-FAMILIES_SHOWN = 4
 
 
 def answer_line(run: Run) -> str:
