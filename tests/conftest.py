@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -354,6 +356,35 @@ def four_folder(tmp_path_factory, case_text, adam_text):
 def four(four_folder):
     """The record of that run, for tests that change one thing in it."""
     return read_run(four_folder)
+
+
+@pytest.fixture(scope="session")
+def whole_catalogue(tmp_path_factory):
+    """The whole catalogue on all implementations, explained, run once for all processes of a session.
+
+    The run, and the lines that it logged.
+    """
+    root = tmp_path_factory.getbasetemp()
+    # Each process of pytest-xdist has a folder of its own in that of the session.
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, told = root / "whole-catalogue", root / "whole-catalogue.json"
+    with (root / "whole-catalogue.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            records = []
+            handler = logging.Handler()
+            handler.emit = records.append
+            log = logging.getLogger("parity")
+            level = log.level
+            log.addHandler(handler)
+            log.setLevel("INFO")
+            try:
+                parity.run(output=folder, options=parity.Options(timeout=900, jobs=2))
+            finally:
+                log.removeHandler(handler)
+                log.setLevel(level)
+            told.write_text(json.dumps([one.getMessage() for one in records]))
+    return read_run(folder), tuple(json.loads(told.read_text()))
 
 
 HAT_EPSILON = [("(np.sqrt(v_hat) + f(hyper.eps))", "(np.sqrt(v_hat) + f(hyper.eps / (1 - hyper.beta2**t) ** 0.5))")]

@@ -12,7 +12,7 @@ from parity.cli import options
 
 PROBE = "constant"
 
-CONFIRMING = "sizes or amsgrad or none-gradients or weight-decay"
+CONFIRMING = "sizes or amsgrad or none-gradients or weight-decay or groups or long"
 """Cases with tails, tensors of one element, AMSGrad, missing gradients and every kind of decay."""
 
 
