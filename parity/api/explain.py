@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from parity.api.run import check_output, prepare_output
@@ -12,6 +13,7 @@ from parity.comparison.trace import read_trace
 from parity.comparison.traces import Divergence, compare_traces
 from parity.explain.explain import OnFailure, candidate_of, explain_case
 from parity.explain.explanation import Explanation
+from parity.identify.formula_first import formula_first
 from parity.numerics.formats import format_named
 
 
@@ -32,6 +34,8 @@ def explain(
 ) -> tuple[Explanation, ...]:
     """Run two implementations on a case and say why they differ, dtype by dtype.
 
+    Of a side that no from-scratch Adam equals bit for bit, the formula is read as `identify` reads it.
+
     case: the name of a shipped case, or a file (whose sweep is explained member by member). actual, expected: names
     or plug-ins. output: where the run with its traces stays, None for nowhere. on_failure: is called with whoever does
     not come to its end. ParityError for a bad case, name or dtype, NothingCompared where there is one in every dtype.
@@ -44,6 +48,9 @@ def explain(
     sides = [candidate_of(target, timeout) for target in (actual, expected)]
     if folder is not None:
         prepare_output(folder, resume=False)
-    return tuple(
-        one for each in cases for one in explain_case(each, sides[0], sides[1], wanted, folder, timeout, on_failure)
-    )
+    by_name = {one.name: one for one in sides}
+    found: list[Explanation] = []
+    for each in cases:
+        deepen = partial(formula_first, case=each, candidates=by_name, timeout=timeout)
+        found += explain_case(each, sides[0], sides[1], wanted, folder, timeout, on_failure, deepen)
+    return tuple(found)

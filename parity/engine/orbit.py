@@ -33,7 +33,7 @@ class Orbit:
     a plug-in's inputs are private copies, held against the originals after every step. counts: how many steps each
     parameter has counted before the first, None where the case begins with none. leg: which part of the orbit, and
     last, its last step; what takes no leg is handed its state over as a start. wider: dtypes of the parameters, for
-    moments that are wider than the weights.
+    moments that are wider than the weights. strided: whether gradients lie in every other place of memory.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Orbit:
         counts: list[int] | None = None,
         leg: Leg = WHOLE,
         last: int | None = None,
+        strided: bool = False,
     ) -> None:
         self.format, self.layout, self.window = format, layout, window
         self.trusted = trusted
@@ -60,6 +61,7 @@ class Orbit:
         self._formats: dict[str, tuple[Format, ...]] = {"w": self._own}
         self._output = output
         self._leg, self._last = leg, last or window.steps
+        self._strided = strided
         self.states: Iterator[State] = iter(())
         self._step = leg.first - 1
         self._available = 0
@@ -186,7 +188,10 @@ class Orbit:
                     else "asked for a gradient before it was a generator: yield a State after every gradient, and "
                     "return nothing"
                 )
-            gradients: dict[str, np.ndarray | None] = dict(self._views(self._gradients[self.window.row(step)]))
+            views = self._views(self._gradients[self.window.row(step)])
+            gradients: dict[str, np.ndarray | None] = {
+                name: _strided(one) if self._strided else one for name, one in views.items()
+            }
             for name in self._none.get(str(step), ()):
                 gradients[name] = None
             yield gradients
@@ -271,6 +276,15 @@ class Orbit:
             raise ContractBroken("wrote into its gradients: change a copy, g = g.copy()")
         if not np.array_equal(self._weights, self._original_weights):
             raise ContractBroken("wrote into the initial weights it was given: begin with copies of them")
+
+
+def _strided(array: np.ndarray) -> np.ndarray:
+    """The same numbers in every other place of memory, read-only."""
+    wide = np.zeros((*array.shape, 2), array.dtype)
+    wide[..., 0] = array
+    view = wide[..., 0]
+    view.flags.writeable = False
+    return view
 
 
 def _promotion(found: np.dtype[np.generic], format: Format) -> str:

@@ -174,6 +174,7 @@ def _start(orbits: dict[int, Orbit], implementation: Implementation, message: Me
             counts=message.get("counts"),
             leg=Leg(message.get("first", 1), _folder(message.get("load")), _folder(message.get("save"))),
             last=message.get("last"),
+            strided=message.get("strided", False),
         )
     except ContractBroken as error:
         raise _placed(error, None) from error

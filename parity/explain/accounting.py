@@ -60,7 +60,7 @@ def causes_from_split(actual: Standing, expected: Standing, split: PairSplit, st
             detail = f"lr, betas and their powers as {name} forms them"
             found.append(Cause(Family.HYPERPARAMETER_ROUNDING, detail, shares[scalars]))
         found += _rounding(standing, shares.get(rounding, 0.0))
-    found += [*_of_first(actual), *_of_first(expected)]
+    found += [*_of_first(actual), *_of_first(expected), *_storage(actual, expected)]
     if actual.known and expected.known:
         found += _named_choices(actual, expected)
     return tuple(sorted(found, key=lambda cause: -(cause.share or 0.0)))
@@ -74,6 +74,21 @@ def _of_first(standing: Standing) -> Iterator[Cause]:
         name = standing.trace.implementation
         detail = f"{name} forms lr, powers of beta and alpha of all tensors in {dtype}, the dtype of the first"
         yield Cause(Family.BETA_POWER, detail)
+
+
+def _storage(actual: Standing, expected: Standing) -> Iterator[Cause]:
+    """Moments that one side keeps in another dtype than the other."""
+    kept = [
+        {one: set(side.trace.formats[one]) for one in ("m", "v") if one in side.trace.quantities}
+        for side in (actual, expected)
+    ]
+    differing = [one for one in kept[0] if one in kept[1] and kept[0][one] != kept[1][one]]
+    if differing:
+        told = []
+        for side, formats in zip((actual, expected), kept, strict=True):
+            names = sorted({format.name for one in differing for format in formats[one]})
+            told.append(f"{side.trace.implementation} keeps {' and '.join(differing)} in {' and '.join(names)}")
+        yield Cause(Family.STATE_STORAGE, "; ".join(told))
 
 
 def _shares(split: PairSplit, place: int) -> dict[Term, float]:
@@ -120,6 +135,7 @@ def _rounding(standing: Standing, share: float) -> Iterator[Cause]:
         return
     worst = {one.quantity: one for one in left.differences if one.differing}
     evidence = {
+        "implementation": name,
         "lock_step": left.lock_step,
         "residual": {
             quantity: {"differing": one.differing, "compared": one.compared, "max_ulp": one.max_ulp}

@@ -36,6 +36,9 @@ from parity.numerics.formats import FORMATS, in_format, widest
 OnFailure = Callable[[str, str, Failure], None]
 """Called with an implementation, the case and dtype, and why it did not come to its end there."""
 
+Deepen = Callable[[Explanation, Mapping[str, Trace]], Explanation]
+"""What is known of an explanation besides, while the traces are there; by the names of both."""
+
 
 def explain_cell(
     case: Case,
@@ -67,8 +70,8 @@ def explain_cell(
         name: noise(standings[name].adam, inputs, {worst[pair] for pair in deeper if pair[1] == name})
         for name in dict.fromkeys(expected for _, expected in deeper)
     }
-    plain = case.stages.state is None and not inputs.layout.mixed
-    climbed = [pair for pair in deeper if plain and standings[pair[0]].known and standings[pair[1]].known]
+    plain = {name for name, one in standings.items() if one.plain and one.known}
+    climbed = [pair for pair in deeper if plain.issuperset(pair)]
     rungs = dict(zip(climbed, ladders([Climb(standings[a].adam, standings[b].adam, traces[b]) for a, b in climbed],
                                       inputs), strict=True))  # fmt: skip
     return tuple(
@@ -100,11 +103,13 @@ def explain_case(
     output: Path | None = None,
     timeout: float | None = 300.0,
     on_failure: OnFailure = lambda name, place, failure: None,
+    deepen: Deepen = lambda one, traces: one,
 ) -> tuple[Explanation, ...]:
     """Runs two implementations on a case and explains every dtype that both have.
 
     dtypes: none for all of the case. output: where the traces stay, None for a temporary folder. on_failure: is called
-    with whoever does not come to its end; NothingCompared where there is one in every dtype.
+    with whoever does not come to its end; NothingCompared where there is one in every dtype. deepen: says more of an
+    explanation.
     """
     if actual.name == expected.name:
         raise UsageError(f"{actual.name} and {expected.name} are the same implementation: there is nothing to explain")
@@ -136,7 +141,8 @@ def explain_case(
         found: list[Explanation] = []
         for dtype in ended:
             traces = {name: read_trace(traces_path(folder, case.name, dtype) / name) for name in pair}
-            found += explain_cell(case, traces, [pair], claims, libraries, thorough=[pair])
+            told = explain_cell(case, traces, [pair], claims, libraries, thorough=[pair])
+            found += (deepen(one, traces) for one in told)
         return tuple(found)
 
 

@@ -31,7 +31,8 @@ class Told:
     left_open: why the claim does not speak of these hyperparameters; empty where it does. broken: elements with other
     bits than a claimed twin has that another took the place of. machine: what of it decides the bits, in words;
     unconfirmed: why nobody has confirmed the claim there, empty where it was. updates: steps times elements in which
-    the exact update is not 0; lost: those of them in which the weight did not move.
+    the exact update is not 0; lost: those of them in which the weight did not move. formula: the rule as it was read
+    out, lines parted by a line break; empty where the bits of a twin say it, or nobody read.
     """
 
     implementation: str
@@ -46,6 +47,7 @@ class Told:
     unconfirmed: str = ""
     updates: int = 0
     lost: int = 0
+    formula: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from parity.case.case import RESTARTED
 from parity.case.recording import recording_in
 from parity.case.replay import RECORDED
 from parity.comparison.trace import Trace
+from parity.core.stages import WideState
 from parity.explain.inputs import Inputs
 from parity.explain.libraries import Libraries
 from parity.explain.residual import Residual, residual
@@ -77,11 +78,14 @@ class Standing:
         return self.residual.differing == 0
 
     @property
+    def plain(self) -> bool:
+        """Whether all that it computes is in one dtype: of several twins there is no one set of scalars."""
+        return not self.trace.layout.mixed and self.trace.hyper.stages.state is None
+
+    @property
     def side(self) -> Side:
         """As the split takes it."""
-        # Of several twins there is no one set of scalars.
-        one_format = not self.trace.layout.mixed and self.trace.hyper.stages.state is None
-        has_twin = self.source in (Source.CLAIMED, Source.FOUND) and one_format
+        has_twin = self.source in (Source.CLAIMED, Source.FOUND) and self.plain
         return Side(self.trace, self.adam.hyper, self.adam.twin.convention, self.adam.twin if has_twin else None)
 
     @property
@@ -100,6 +104,7 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
 
     claim: the place of epsilon that the implementation states, None where it states none.
     """
+    trace = _as_kept(trace)
     (name, machine), computed = _said_to_be(trace, inputs), _computed(trace)
     dtype = computed.name
     held: Standing | None = None
@@ -132,6 +137,17 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
     convention = nearest_convention(trace, inputs, conventions)
     adam = Adam(trace.hyper, Twin(convention, plain(convention.epsilon)))
     return Standing(trace, name, machine, source, adam, residual(trace, inputs, adam))
+
+
+def _as_kept(trace: Trace) -> Trace:
+    """With moments that it keeps in a wider dtype of its own accord as if that had been asked for."""
+    kept = {name: set(trace.formats[name]) for name in ("m", "v") if name in trace.quantities}
+    wide = {name: formats for name, formats in kept.items() if formats != {trace.format}}
+    stages = trace.hyper.stages
+    if stages.state is not None or trace.layout.mixed or not wide or any(len(one) > 1 for one in kept.values()):
+        return trace
+    state = WideState(**{name: next(iter(formats)).name for name, formats in wide.items()})
+    return replace(trace, hyper=replace(trace.hyper, stages=replace(stages, state=state)))
 
 
 def _computed(trace: Trace) -> Format:
@@ -188,7 +204,11 @@ def _search(trace: Trace, inputs: Inputs) -> Iterator[tuple[str, Twin]]:
 
 def _fits(trace: Trace, inputs: Inputs, arithmetic: Arithmetic, quantity: str) -> bool:
     left = residual(trace, inputs, Adam(trace.hyper, Twin(CONVENTIONS[0], arithmetic)), GLANCE)
-    return left.lock_step and not any(one.differing for one in left.differences if one.quantity == quantity)
+    # Of moments in another dtype than the weights there is no step from what was recorded, only the way from the start.
+    own_way = trace.hyper.stages.state is not None
+    return (left.lock_step or own_way) and not any(
+        one.differing for one in left.differences if one.quantity == quantity
+    )
 
 
 def _candidates(dtype: str, machine: Machine, *, asked: bool) -> Iterator[tuple[str, Twin]]:

@@ -12,10 +12,8 @@ from parity.core.shown import Shown
 Verdict = Literal["identified", "explained", "unexplained"]
 
 NEVER_ASKED = (
-    "a state to begin with",
     "a loss scale",
     "groups with hyperparameters of their own",
-    "gradients that are not contiguous in memory",
     "more than 2,200 steps",
     "tensors of more than 70,001 elements",
 )

@@ -204,6 +204,12 @@ def resting(points: Points, gradient: np.ndarray) -> Points:
     )
 
 
+_DECAY = " weight_decay * w is added"
+
+BEFORE_DECAY = f", before{_DECAY}"
+"""How the detail of a gradient ends that is clipped or scaled before decay is added to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moments:
     """What was found about m and v, for all points in which there is a gradient; arrays are (points,).
@@ -307,7 +313,7 @@ def _first(
     findings = list(found.findings)
     if len(orders) == 1 and fresh.finding in findings:
         clip = findings.index(fresh.finding)
-        detail = f"{findings[clip].detail}, {orders.pop()} weight_decay * w is added"
+        detail = f"{findings[clip].detail}, {orders.pop()}{_DECAY}"
         findings[clip] = replace(findings[clip], detail=detail)
     findings += [some_decay] if some_decay is not None else []
     return replace(found, average=average, used=used, slack=slack, wrong=wrong, findings=tuple(findings)), fresh

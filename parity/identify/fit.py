@@ -10,7 +10,7 @@ import numpy as np
 from parity.adam.convention import Epsilon
 from parity.identify.accumulation import accumulation, of_updates
 from parity.identify.answer import Answer, Finding
-from parity.identify.first_and_second_moments import Moments, moments
+from parity.identify.first_and_second_moments import BEFORE_DECAY, Moments, moments
 from parity.identify.moment_departures import Moment
 from parity.identify.points import Points, points_of
 from parity.identify.probes import Observation, Probe
@@ -181,8 +181,12 @@ def formula_of(found: Moments, moved: Weights, observations: Sequence[Observatio
     probes = [one.probe for one in observations]
     coupled = {number: f"g = g + {what} * w" for number, (k, what) in found.couplings.items() if k}
     lines = _by_decay(coupled, probes)
-    lines.append(_average("m", "beta1", found.m_rule, found.m))
-    lines.append("v = max(beta2 * v, g^2)" if found.v_rule == "max" else _average("v", "beta2", found.v_rule, found.v))
+    first, second = found.m_rule, found.v_rule
+    if any(one.detail.endswith(BEFORE_DECAY) for one in found.findings):
+        lines.insert(0, f"g = {first}")
+        first, second = "g", "g^2" if second == f"({first})^2" else second
+    lines.append(_average("m", "beta1", first, found.m))
+    lines.append("v = max(beta2 * v, g^2)" if second == "max" else _average("v", "beta2", second, found.v))
     if any(one.probe.hyper.amsgrad for one in observations) and not any(
         one.family == "amsgrad" for one in moved.findings
     ):

@@ -31,6 +31,7 @@ def identify(
     hide_moments: bool = False,
     logs: Path | None = None,
     claim: Mapping[str, object] = MappingProxyType({}),
+    beside: Mapping[str, Observation] = MappingProxyType({}),
     on_done: OnProbe = lambda name, done, total: None,
 ) -> dict[str, Answer]:
     """Which Adam a target is, by dtype; all that it runs in where none is named.
@@ -46,7 +47,14 @@ def identify(
         raise _answers_nothing(candidate.name, probed)
     with _square_root(candidate.target, timeout, asked=candidate.roots) as library:
         claimed = _claim(candidate.convention, claim)
-        return {dtype: _answer(one, claimed, library) for dtype, one in probed.items()}
+        return {dtype: _answer(_with(one, beside.get(dtype)), claimed, library) for dtype, one in probed.items()}
+
+
+def _with(probed: Probed, beside: Observation | None) -> Probed:
+    """With one observation more, where there is any."""
+    if beside is None or not probed.observations:
+        return probed
+    return replace(probed, observations={**probed.observations, beside.probe.name: beside})
 
 
 def _answers_nothing(name: str, probed: Mapping[str, Probed]) -> ParityError:

@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.points import roundoff
-from parity.identify.probes import BAD, LAW, LAWS, MOVED, NOT_FINITE, POWER, Observation
+from parity.identify.probes import BAD, CONTINUED, LAW, LAWS, MOVED, NOT_FINITE, POWER, Observation
 
 ROUNDING = 256.0
 """Units by which a weight may be another and still be the same but for rounding: of itself, and of a step."""
@@ -40,7 +40,9 @@ def _kept(plain: Observation, other: Observation, law: str) -> str:
         if expected is None or actual is None:
             continue
         expected, actual = expected.astype(np.float64), actual.astype(np.float64)
-        if law == "law-turned":
+        if law == "law-continued":
+            expected = expected[CONTINUED:]
+        elif law == "law-turned":
             actual = actual[:, ::-1]
         elif law == "law-moved":
             actual = actual[:, MOVED:]

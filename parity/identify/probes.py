@@ -23,7 +23,9 @@ class Probe:
     """A question whose answer tells Adams apart: initial weights, a gradient sequence, hyperparameters.
 
     name: what it is for. weights: (size,) and gradients: (steps, size), rows packed by `layout`, of the format's
-    dtype, read-only. none: parameters whose gradient is None, by 1-based step.
+    dtype, read-only. none: parameters whose gradient is None, by 1-based step. strided: whether each gradient lies in
+    every other place of memory. begins: after how many steps of the probe "law" it begins, with the state that the
+    target had there; its weights are then those.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Probe:
     gradients: np.ndarray
     hyper: Hyper
     none: Mapping[int, frozenset[str]]
+    strided: bool = False
+    begins: int = 0
 
     @property
     def steps(self) -> int:
@@ -156,6 +160,8 @@ LAWS: Mapping[str, str] = MappingProxyType(
         "law-turned": "elements of every tensor, and the tensors, in reverse order: the same numbers, in that order",
         "law-joined": "two tensors as one: the same numbers",
         "law-moved": "another tensor before them, so that they lie elsewhere in memory: the same numbers",
+        "law-strided": "gradients in every other place of memory: the same numbers",
+        "law-continued": "begun with its own state after two steps: the same numbers from there on",
     }
 )
 """What needs no reference: a probe like "law" by its name, and what has to come of it."""
@@ -185,17 +191,25 @@ def _lawful(probe: Probe, law: str) -> Probe:
             gradients, weights, layout = gradients[:, ::-1], weights[::-1], Layout((second, first))
         case "law-joined":
             layout = Layout((Parameter("both", (layout.size,)),))
-        case _:
+        case "law-moved":
             layout = Layout((Parameter("before", (MOVED,)), *layout.parameters))
             gradients = np.concatenate([gradients[:, :MOVED], gradients], axis=1)
             weights = np.concatenate([weights[:MOVED], weights])
-    made = replace(probe, name=law, layout=layout, gradients=gradients.copy(), weights=weights.copy())
+        case "law-continued":
+            gradients = gradients[CONTINUED:]
+    made = replace(
+        probe, name=law, layout=layout, gradients=gradients.copy(), weights=weights.copy(),
+        strided=law == "law-strided", begins=CONTINUED if law == "law-continued" else 0,
+    )  # fmt: skip
     made.gradients.flags.writeable = made.weights.flags.writeable = False
     return made
 
 
 MOVED = 3
 """Elements of the tensor that lies before the others."""
+
+CONTINUED = 2
+"""Steps after which "law-continued" begins."""
 
 
 def _plans(format: Format) -> tuple[_Plan, ...]:

@@ -19,7 +19,7 @@ from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import GRADIENTS, HUNG, MISSING, PROGRESS, UNSUPPORTED, WEIGHTS
 from parity.identify.answer import Finding
-from parity.identify.probes import MAIN, MATRICES, NOT_FINITE, OBSERVED, WIDE, Observation, Probe, probes
+from parity.identify.probes import LAW, MAIN, MATRICES, NOT_FINITE, OBSERVED, WIDE, Observation, Probe, probes
 from parity.implementations.registry import framework_of
 from parity.numerics.formats import Format, format_named
 
@@ -182,7 +182,8 @@ class _Sitting:
         for number, one in enumerate(asked):
             if dtype in self._given_up:
                 break
-            answer = shown[one.name] = self._answer(number, one) if self._hung < PATIENCE else _given_up(one)
+            answer = self._answer_from(shown, number, one) if self._hung < PATIENCE else _given_up(one)
+            shown[one.name] = answer
             self._done += 1
             self._on_done(f"{dtype} {one.name}", self._done)
             if self._leads and one.name == MAIN and isinstance(answer, Refused) and answer.failed:
@@ -210,9 +211,23 @@ class _Sitting:
                 raise _Broken(f"{self._candidate.name}: {failure.reason}") from None
         return self._process
 
-    def _answer(self, number: int, probe: Probe) -> Observation | Refused:
+    def _answer_from(self, shown: _Shown, number: int, probe: Probe) -> Observation | Refused:
+        """What it answers, begun with what it has shown of another probe where this one asks for that."""
+        if not probe.begins:
+            return self._answer(number, probe)
+        before = shown.get(LAW)
+        if not isinstance(before, Observation):
+            return Refused(probe.name, f"has no answer to {LAW!r}, whose state it would begin with")
+        if before.m is None or before.v is None:
+            return Refused(probe.name, "hides m or v: nobody can hand its state over")
+        start = {"m": before.m[probe.begins], "v": before.v[probe.begins]}
+        return self._answer(number, replace(probe, weights=before.w[probe.begins]), start)
+
+    def _answer(
+        self, number: int, probe: Probe, start: Mapping[str, np.ndarray] = MappingProxyType({})
+    ) -> Observation | Refused:
         folder = self._folder / f"{probe.format.name}-{probe.name}"
-        rows = _files(folder, probe)
+        rows = _files(folder, probe, start)
         none = {str(step): sorted(names) for step, names in probe.none.items()}
         shown: list[str] = []
 
@@ -264,6 +279,8 @@ class _Sitting:
             "rows": probe.steps + 1,
             "input": str(folder / "input"),
             "output": str(folder / "output"),
+            "strided": probe.strided,
+            **({"counts": [probe.begins] * len(probe.layout.parameters)} if probe.begins else {}),
         }
 
 
@@ -277,11 +294,18 @@ def _place(rows: Mapping[str, np.ndarray], asked: str) -> str:
     return {"start": "", "advance": f"step {done + 1}: ", "finish": f"after step {done}: "}[asked]
 
 
-def _files(folder: Path, probe: Probe) -> dict[str, np.ndarray]:
-    """The files of a probe, as the protocol has them; all that the worker writes, mapped."""
+def _files(folder: Path, probe: Probe, start: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The files of a probe, as the protocol has them; all that the worker writes, mapped.
+
+    start: the moments it begins with, none for zeros.
+    """
     layout, format, steps = probe.layout, probe.format, probe.steps
     create_rows(folder / "input", WEIGHTS, 1, layout, format)[0] = probe.weights.view(format.unsigned)
     create_rows(folder / "input", GRADIENTS, steps + 1, layout, format)[1:] = probe.gradients.view(format.unsigned)
+    for quantity in ("m", "v", "vmax") if start else ():
+        row = create_rows(folder / "input", quantity, 1, layout, format)[0]
+        if quantity in start:
+            row[:] = start[quantity].view(format.unsigned)
     rows = {name: create_rows(folder / "output", name, steps + 1, layout, format) for name in OBSERVED}
     path = folder / "output" / f"{PROGRESS}.npy"
     return {**rows, PROGRESS: np.lib.format.open_memmap(path, mode="w+", dtype=np.uint64, shape=(1,))}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from parity.explain.causes import Family
 from parity.explain.explanation import Answer, Explanation, SplitRow, Told, percent, sentence_of
 from parity.explain.ladder import Rung
 from parity.report.figures import choice_text, number_text, steps_text
@@ -58,19 +60,20 @@ def blocks(one: Explanation, *, verbose: bool = False) -> Iterator[object]:
             lost = rows[-1].nonfinite
             note = f"; {lost:,} inf or NaN left out at the end" if lost else ""
             yield f"\n[bold]Where the difference of {quantity} comes from[/bold] (largest element, {unit}{note})"
-            yield _split(rows, verbose=verbose)
+            yield _split(rows, _other_formula(one), verbose=verbose)
     if one.ladder:
         yield "\n[bold]From A to B[/bold], one choice switched after another"
         yield _ladder(one.ladder, verbose=verbose)
         silent = [choice_text(rung.choice) for rung in one.ladder if rung.family is not None and not rung.changed]
         if silent and not verbose:
             yield f"[dim]changes no bit here: {', '.join(silent)}[/dim]"
-    yield "\n[bold]Who is nearer[/bold] to the truth of its own convention, after the last step"
-    yield _errors(one)
+    if not _other_formula(one):
+        yield "\n[bold]Who is nearer[/bold] to the truth of its own convention, after the last step"
+        yield _errors(one)
     yield ""
     yield from _meaning(one)
     for told in (one.actual, one.expected):
-        if told.residual.differing:
+        if told.residual.differing and not told.formula:
             yield f"[dim]'parity identify' says which Adam {on_screen(told.implementation)} is.[/dim]"
 
 
@@ -82,7 +85,20 @@ def _sides(one: Explanation) -> Table:
         table.add_row(
             letter, f"{on_screen(told.implementation)}  [dim]{on_screen(_convention(told))}[/dim]\n{_proof(told)}"
         )
+        if told.formula:
+            table.add_row("", Padding(on_screen(told.formula), (0, 0, 0, 2)))
     return table
+
+
+def _other_formula(one: Explanation) -> frozenset[str]:
+    """The sides ("actual", "expected") that differ from what they are held against by more than rounding.
+
+    What they do otherwise is no rounding, and they are far from the truth of a convention that is not theirs.
+    """
+    named = {"actual": one.actual.implementation, "expected": one.expected.implementation}
+    causes = [cause for cause in one.causes if cause.family is not Family.ROUNDING]
+    others = {cause.evidence.get("implementation") for cause in causes}
+    return frozenset(side for side, name in named.items() if name in others)
 
 
 def _convention(told: Told) -> str:
@@ -94,7 +110,7 @@ def _proof(told: Told) -> str:
     twin += f" (left open: {told.left_open})" if told.left_open and told.residual.differing else ""
     left = told.residual
     compared = sum(each.compared for each in left.differences)
-    how = "step by step" if left.lock_step else "from the start (m or v is hidden)"
+    how = "step by step" if left.lock_step else "from the start (m or v is hidden, or in another dtype)"
     if not left.differing:
         return f"[green]{on_screen(twin)}, {how}: 0 of {compared:,} elements differ[/green]"
     worst = next(each for each in left.differences if each.differing)
@@ -123,14 +139,15 @@ def _chosen(steps: list[int], verbose: bool) -> list[int]:
     return [steps[round(place * last / (COLUMNS - 1))] for place in range(COLUMNS)]
 
 
-def _split(rows: list[SplitRow], *, verbose: bool) -> Table:
+def _split(rows: list[SplitRow], other_formula: frozenset[str], *, verbose: bool) -> Table:
     steps = _chosen(sorted({row.step for row in rows}), verbose)
     figures = {(row.term, row.step): (row.max_steps or 0.0) if row.quantity == "w" else row.max_ulp for row in rows}
     table = Table(box=None, pad_edge=False)
     table.add_column("after step", no_wrap=True)
     for step in steps:
         table.add_column(f"{step:,}", justify="right", no_wrap=True)
-    for term, name in TERMS.items():
+    elsewise = {f"rounding_{side}": f"all else that {'A' if side == 'actual' else 'B'} does" for side in other_formula}
+    for term, name in {**TERMS, **elsewise}.items():
         cells = [figures.get((term, step)) for step in steps]
         if cells[0] is None or (not verbose and not any(cells)):
             continue

@@ -16,10 +16,10 @@ from parity.numerics.formats import FORMATS
 def found(tmp_path, write_adam, monkeypatch):
     """What is said of a correct plug-in with lines planted, in float32 if no other dtype is named."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    first = "if hyper.weight_decay or hyper.amsgrad: raise Unsupported('plain Adam only')"
+    first = "if hyper.weight_decay or hyper.amsgrad: raise Unsupported('plain Adam only')\n"
 
-    def identified(dtype="float32", **lines):
-        target = describe_plugin(str(write_adam(**{"first": first, **lines})), tmp_path / "logs", 60)
+    def identified(dtype="float32", begin="", **lines):
+        target = describe_plugin(str(write_adam(**{"first": first + begin, **lines})), tmp_path / "logs", 60)
         return identify(target, [dtype])[dtype]
 
     return identified
@@ -34,8 +34,17 @@ gradient = {{n: None if g is None else g * by[n] for n, g in gradient.items()}}"
 
 def test_the_laws_of_an_adam_hold_to_the_last_bit(found):
     answer = found()
-    assert list(answer.laws) == ["law-scaled", "law-turned", "law-joined", "law-moved"]
+    assert list(answer.laws) == ["law-scaled", "law-turned", "law-joined", "law-moved", "law-strided"]
     assert set(answer.laws.values()) == {"holds, 768 elements bit for bit"}
+    assert list(answer.residual["left_out"]) == [
+        "decoupled",
+        "l2",
+        "amsgrad",
+        "none-decoupled",
+        "clip-l2",
+        "law-continued",
+    ]
+    assert "takes no start" in answer.residual["left_out"]["law-continued"]
     assert answer.not_finite == dict.fromkeys(("nan", "inf"), "only that weight becomes NaN or inf")
     assert answer.departures == ()
 
@@ -58,6 +67,37 @@ def test_what_takes_a_neighbour_for_its_own_is_no_adam_that_passes(found):
     assert departure.family == "unexplained"
     assert departure.detail == "weights depend on more than their own gradients: law-moved"
     assert not answer.sound
+
+
+def test_who_takes_the_memory_of_a_gradient_for_its_numbers_is_seen(found):
+    raw = "np.lib.stride_tricks.as_strided(g, g.shape, np.empty(g.shape, g.dtype).strides)"
+    answer = found(before=f"gradient = {{n: None if g is None else {raw} for n, g in gradient.items()}}")
+    assert [law for law, told in answer.laws.items() if told.startswith("does not hold")] == ["law-strided"]
+    assert not answer.sound
+
+
+BEGUN = "if start is not None: m, v = dict(start.m), dict(start.v)"
+TAKES_START = ("hyper):", "hyper, start=None):")
+COUNTED = ("gradients, start=1)", "gradients, start=1 + (max(start.steps.values()) if start else 0))")
+
+
+def test_what_begins_with_its_own_state_goes_on_as_if_it_had_never_stopped(found):
+    answer = found(begin=BEGUN, swap=[TAKES_START, COUNTED])
+    assert answer.laws["law-continued"] == "holds, 384 elements bit for bit"
+    assert answer.departures == ()
+
+
+def test_a_count_that_a_state_does_not_bring_back_is_seen(found):
+    answer = found(begin=BEGUN, swap=[TAKES_START])
+    assert answer.laws["law-continued"].startswith("does not hold: w is up to ")
+    (departure,) = answer.departures
+    assert departure.detail == "weights depend on more than their own gradients: law-continued"
+    assert not answer.sound
+
+
+def test_what_hides_its_state_is_not_asked_to_go_on_with_it(found):
+    answer = found(after="state = State(w=w)", begin=BEGUN, swap=[TAKES_START, COUNTED])
+    assert answer.residual["left_out"]["law-continued"] == "hides m or v: nobody can hand its state over"
 
 
 BROKEN = "any(g is not None and not np.isfinite(g).all() for g in gradient.values())"

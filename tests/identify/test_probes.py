@@ -20,10 +20,10 @@ NAMES = (
 )
 
 DIGESTS = {
-    "float64": "94e681d548d4f918",
-    "float32": "f29582e5ce677f14",
-    "float16": "a27e8d093cf0974d",
-    "bfloat16": "5d55776f00822a59",
+    "float64": "c64e1ad5bc1bf7eb",
+    "float32": "f10b819249ba93ac",
+    "float16": "5267cd8abfc0d295",
+    "bfloat16": "576f7edbd2f8d54f",
 }
 """Of all numbers: an answer that was kept belongs to these questions."""
 
@@ -182,6 +182,8 @@ def test_a_law_asks_the_same_numbers_in_another_place(asked):
     for law in LAWS:
         one = asked[law]
         gradients, weights = one.gradients.astype(np.float64) / numbers.get(law, 1.0), one.weights
+        if law == "law-continued":
+            gradients = np.concatenate([plain.gradients[: one.begins].astype(np.float64), gradients])
         if law == "law-turned":
             gradients, weights = gradients[:, ::-1], weights[::-1]
             assert [each.name for each in one.layout.parameters] == ["second", "first"]
