@@ -22,8 +22,13 @@ from parity.baseline.bisection import Answer, Bisected, Decision, Range, Suspect
 from parity.baseline.side import saved_side
 from parity.baseline.upgrade import Column, ReleaseMatrix, hold_sides
 from parity.case.catalogue import load_case_file
+from parity.case.journal import JOURNAL, digest_of_step, line_of
+from parity.case.recording import read_recording, rows_file
+from parity.case.recording_header import GRADIENTS
+from parity.case.recording_header import write_header as write_recording_header
 from parity.cli.main import exit_code
 from parity.comparison.trace import create_rows, write_header
+from parity.core.digest import SEAL
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.engine.record import read_run
@@ -281,6 +286,34 @@ def write_trace(tmp_path):
         return folder
 
     return write
+
+
+@pytest.fixture
+def change_recording():
+    """Change the header, or the lines of the journal, of a recording in place, and seal it anew as its recorder would.
+
+    rows: of the quantities, the gradients first, one array of bytes a step; they may be changed as well.
+    """
+
+    def change(folder, header=lambda told: None, lines=lambda told: None, rows=lambda told: None):
+        recording = read_recording(folder)
+        told = {key: value for key, value in recording.told.items() if key != SEAL}
+        header(told)
+        journal = [json.loads(line) for line in (folder / JOURNAL).read_bytes().splitlines()]
+        bits = {one: np.stack(recording.rows(one)) for one in (GRADIENTS, *recording.quantities)}
+        begun = {one: recording.row(one, 1, before=True).tobytes() for one in recording.quantities}
+        rows(bits)
+        lines(journal)
+        written = []
+        for step, one in enumerate(journal):
+            text = json.dumps({key: value for key, value in one.items() if key != "digest"})[:-1].encode()
+            written.append(line_of(text, digest_of_step([each[step] for each in bits.values()], text)))
+        for one, each in bits.items():
+            rows_file(folder, one).write_bytes(begun.get(one, b"") * (recording.every == 1) + each.tobytes())
+        (folder / JOURNAL).write_bytes(b"".join(written))
+        write_recording_header(folder, told)
+
+    return change
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from parity.case.pairing import MAP_TABLE, read_map
-from parity.case.recording import HEADER, recording_in
+from parity.case.recording import recording_in
+from parity.case.recording_header import HEADER
 from parity.comparison.divergence import to_table
 from parity.core.errors import UsageError
 from parity.core.files import write_atomically

@@ -16,7 +16,7 @@ from parity.case.case import RESTARTED, Case, HyperTable, check_recorded
 from parity.case.expectation import Expectation, FormatName
 from parity.case.problems import problems
 from parity.case.program import Gradients, Start, Step, Weights
-from parity.case.recording import HEADER
+from parity.case.recording_header import HEADER
 from parity.case.replay import cases_of_recording
 from parity.core.errors import ParityError, nearest
 from parity.core.selection import matcher

@@ -17,18 +17,22 @@ from parity.core.files import json_in
 JOURNAL = "steps.jsonl"
 
 PENDING = "pending.bits"
-PENDING_HEAD, PENDING_MARK = struct.Struct("<8sIIqI"), b"parity 2"
-"""Before the row of every step that waits there: the mark, its segment, its number in it, t, the bytes of its text.
+PENDING_HEAD, PENDING_MARK = struct.Struct("<8sIIqI16s"), b"parity 3"
+"""Before the row of every step that waits there: the mark, its segment, its number in it, t, the bytes of its text,
+and its digest.
 
 The text follows the row: its line of the journal without the digest, or nothing where there is nothing but t in it.
 """
+
+_UNSEALED_HEAD, _UNSEALED_MARK = struct.Struct("<8sIIqI"), b"parity 2"
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedStep:
     """One step: `t` of every parameter after it, hyperparameters of every group, parameters without a gradient.
 
-    moved: parameters whose weights were changed by somebody else since the step before.
+    moved: parameters whose weights were changed by somebody else since the step before. digest: of its rows, and of
+    `text`, its line before the digest, which is empty where the journal has no seal.
     """
 
     number: int
@@ -37,6 +41,7 @@ class RecordedStep:
     none: tuple[str, ...]
     moved: tuple[str, ...]
     digest: str
+    text: bytes
 
 
 def journal_file(folder: Path, segment: int = 0) -> Path:
@@ -58,8 +63,13 @@ def steps_of(
     names: Sequence[str],
     earlier: int,
     groups: tuple[Mapping[str, Any], ...] = (),
+    *,
+    sealed: bool,
 ) -> list[RecordedStep]:
-    """What lines of a journal say, after earlier steps and with the groups that were in force."""
+    """What lines of a journal say, after earlier steps and with the groups that were in force.
+
+    sealed: whether their digests are of their text too.
+    """
     steps = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -71,7 +81,10 @@ def steps_of(
             if len(t) != len(names) or not all(type(one) is int for one in t):
                 raise ValueError("t is no whole number for every parameter")
             none, moved = ([names[place] for place in told.get(key, ())] for key in ("none", "moved"))
-            steps.append(RecordedStep(earlier + number, tuple(t), groups, tuple(none), tuple(moved), told["digest"]))
+            text, digest = line.rpartition(_DIGEST.encode())[0] if sealed else b"", told["digest"]
+            if sealed and line_of(text, digest) != line + b"\n":
+                raise ValueError("its digest does not end it")
+            steps.append(RecordedStep(earlier + number, tuple(t), groups, tuple(none), tuple(moved), digest, text))
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ParityError(f"{file}: line {number} cannot be understood ({error})") from None
     return steps
@@ -95,24 +108,38 @@ def waiting_after(folder: Path, segment: int, filed: int, size: int) -> list[tup
 def waiting_steps(content: bytes | memoryview, segment: int, size: int) -> Iterator[tuple[int, memoryview, bytes]]:
     """Number in its segment, row and line of every step that waits; size: bytes of a row."""
     view, offset = memoryview(content), 0
-    while offset + PENDING_HEAD.size + size <= len(view):
-        mark, of, number, t, length = PENDING_HEAD.unpack_from(view, offset)
-        if mark != PENDING_MARK or of != segment:
+    begun = bytes(view[: len(PENDING_MARK)])
+    head = {PENDING_MARK: PENDING_HEAD, _UNSEALED_MARK: _UNSEALED_HEAD}.get(begun)
+    if head is None:
+        return
+    while offset + head.size + size <= len(view):
+        mark, of, number, t, length, *digests = head.unpack_from(view, offset)
+        if mark != begun or of != segment:
             return
-        begin = offset + PENDING_HEAD.size
+        begin = offset + head.size
         offset = begin + size + length
         row, text = view[begin : begin + size], bytes(view[begin + size : offset])
-        yield number, row, line_of(text.decode() if text else f'{{"t": {t}', xxhash.xxh3_128_hexdigest(row))
+        digest = digests[0].hex() if digests else xxhash.xxh3_128_hexdigest(row)
+        yield number, row, line_of(text or text_of(t), digest)
 
 
-def line_of(text: str, digest: str) -> bytes:
+_DIGEST = ', "digest": "'
+
+
+def text_of(t: int) -> bytes:
+    """A line of the journal before the digest, where there is nothing but t in it."""
+    return b'{"t": %d' % t
+
+
+def line_of(text: bytes, digest: str) -> bytes:
     """A line of the journal; text: all of it before the digest."""
-    return f'{text}, "digest": "{digest}"}}\n'.encode()
+    return text + f'{_DIGEST}{digest}"}}\n'.encode()
 
 
-def digest_of_rows(rows: Sequence[np.ndarray]) -> str:
-    """XXH3-128 of the bits of one step: its gradients, then every quantity."""
+def digest_of_step(rows: Sequence[np.ndarray], text: bytes = b"") -> str:
+    """XXH3-128 of the bits of one step, its gradients, then every quantity, and of its line before the digest."""
     digest = xxhash.xxh3_128()
     for row in rows:
         digest.update(np.ascontiguousarray(row).view(np.uint8).data)
+    digest.update(text)
     return digest.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,23 +19,16 @@ from parity.case.journal import (
     JOURNAL,
     PENDING,
     RecordedStep,
-    digest_of_rows,
+    digest_of_step,
     journal_file,
     lines_of,
     steps_of,
     waiting_after,
 )
+from parity.case.recording_header import GRADIENTS, HEADER, SCHEMA_VERSION, UNSEALED_VERSION, read_header
 from parity.core.errors import ParityError, nearest
-from parity.core.files import json_in
-from parity.core.layout import Layout, Parameter, check_shape
+from parity.core.layout import Layout, Parameter
 from parity.numerics.formats import Format, format_named
-
-SCHEMA_VERSION = 2
-"""Of `recording.json`; a newer one is refused, an older one has to be recorded again."""
-
-HEADER = "recording.json"
-GRADIENTS = "gradients"
-STATES = ("w", "m", "v", "vmax")
 
 
 def rows_file(folder: Path, quantity: str, segment: int = 0) -> Path:
@@ -252,19 +246,9 @@ class Recording:
 
 def read_recording(folder: Path) -> Recording:
     """What a recording says of itself, the arrays unread; ParityError where it cannot be understood, or is cut."""
-    file = folder / HEADER
+    told, file = read_header(folder), folder / HEADER
     try:
-        told: dict[str, Any] = json_in(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParityError(f"recording {folder.name!r} has no {HEADER} (looked in {folder})") from None
-    except (OSError, ValueError) as error:
-        raise ParityError(f"{file}: not a readable recording ({error})") from None
-    try:
-        version = told["schema_version"]
-        if version != SCHEMA_VERSION:
-            hint = "; record it again" if isinstance(version, int) and version < SCHEMA_VERSION else ""
-            raise ParityError(f"{file}: schema version {version} cannot be read; allowed: {SCHEMA_VERSION}{hint}")
-        _check_header(told)
+        sealed = told["schema_version"] == SCHEMA_VERSION
         parameters = tuple(
             RecordedParameter(
                 one["name"], tuple(one["shape"]), int(one["kept"]), dict(one["dtypes"]), int(one["group"])
@@ -281,11 +265,12 @@ def read_recording(folder: Path) -> Recording:
         for segment in map(int, told.get("segments", [0])):
             lines = lines_of(journal_file(folder, segment))
             segments.append((segment, len(lines)))
-            journal += steps_of(lines, journal_file(folder, segment), names, len(journal))
+            journal += steps_of(lines, journal_file(folder, segment), names, len(journal), sealed=sealed)
         size = max(span.stop for span in spans_of(parameters, quantities, int(told.get("every", 1))).values())
         waiting = waiting_after(folder, *segments[-1], size)
         groups = journal[-1].groups if journal else ()
-        journal += steps_of([line for line, _ in waiting], folder / PENDING, names, len(journal), groups)
+        lines = [line.removesuffix(b"\n") for line, _ in waiting]
+        journal += steps_of(lines, folder / PENDING, names, len(journal), groups, sealed=sealed)
         recording = Recording(
             folder,
             parameters,
@@ -304,28 +289,6 @@ def read_recording(folder: Path) -> Recording:
     if not recording.steps:
         raise ParityError(f"recording {folder.name!r} holds no whole step")
     return recording
-
-
-def _check_header(told: Mapping[str, Any]) -> None:
-    """KeyError, TypeError or ValueError where a value of it is of no kind that a recorder writes."""
-    for one in told["parameters"]:
-        name = one["name"]
-        check_shape(one["shape"])
-        if not isinstance(name, str) or not 0 <= one["kept"] <= math.prod(one["shape"]):
-            raise ValueError(f"a parameter {str(name)[:40]!r} of which {str(one['kept'])[:40]!r} elements were kept")
-    names = [one["name"] for one in told["parameters"]]
-    if len(set(names)) < len(names) or not names:
-        raise ValueError("parameters of one name, or none")
-    if "w" not in told["quantities"] or not {*told["quantities"]} <= {*STATES}:
-        raise ValueError(f"quantities {str(told['quantities'])[:40]}")
-    if len(told["t"]) != len(names) or not all(type(one) is int and one >= 0 for one in told["t"]):
-        raise ValueError(f"t {str(told['t'])[:40]}")
-    if not isinstance(told["digest"], str) or not isinstance(told["framework"], str):
-        raise ValueError("digest or framework is no word")
-    for name, least, allowed in (("elements", 1, (int, type(None))), ("seed", 0, (int,)), ("every", 1, (int,))):
-        value = told.get(name, least)
-        if type(value) not in allowed or (value is not None and value < least):
-            raise ValueError(f"{name} {str(value)[:40]!r}")
 
 
 def recording_in(folder: Path) -> Recording:
@@ -349,17 +312,28 @@ def _read_once(folder: Path, _: tuple[tuple[int, int], ...]) -> Recording:
 
 
 def check_recording(recording: Recording) -> None:
-    """Holds every row against its digest; ParityError where a bit is not as recorded."""
-    begun = digest_of_rows([recording.row(quantity, 1, before=True) for quantity in recording.quantities])
+    """Holds every step against its digest; ParityError where a bit is not as recorded."""
+    if recording.told["schema_version"] == UNSEALED_VERSION:
+        _tell_unsealed(recording.folder)
+    begun = digest_of_step([recording.row(quantity, 1, before=True) for quantity in recording.quantities])
     if begun != recording.told["digest"]:
         raise ParityError(f"{recording.folder}: the initial state was altered since it was recorded; record it again")
     rows = [recording.rows(quantity) for quantity in (GRADIENTS, *recording.quantities)]
     for step, *written in zip(recording.journal, *rows, strict=True):
-        found = digest_of_rows(written)
+        found = digest_of_step(written, step.text)
         if found != step.digest:
             raise ParityError(
                 f"{recording.folder}: step {step.number} was altered since it was recorded; record it again"
             )
+
+
+@lru_cache
+def _tell_unsealed(folder: Path) -> None:
+    print(
+        f"parity: {folder}: recorded before journals had a seal: another lr, beta or name in it would go unnoticed; "
+        "record it again for one",
+        file=sys.stderr,
+    )
 
 
 def _mapped(folder: Path, quantity: str, segment: int, size: int, rows: int) -> np.ndarray:

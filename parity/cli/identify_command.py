@@ -50,7 +50,7 @@ def command(
     parity.Unsupported(...)' before its first state: such a question is left out. Exit code 0 where it is identified or
     explained and nothing unexplained is left, 1 where it is not, or fails in a dtype or at a question.
     """
-    from parity.case.recording import HEADER
+    from parity.case.recording_header import HEADER
     from parity.cli.console import console, show_traceback, write_answer
     from parity.cli.progress import progress
     from parity.core.errors import UsageError

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.case.pairing import CommonSteps, Pair, Pairing, names_of
-from parity.case.recording import GRADIENTS, STATES, Recording
+from parity.case.recording import Recording
+from parity.case.recording_header import GRADIENTS, STATES
 from parity.comparison.distance import Distance, fold
 from parity.comparison.divergence import Label, Measured, label_metrics
 from parity.comparison.metrics import Metrics, measure

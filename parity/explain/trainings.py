@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parity.case.pairing import CommonSteps, Pairing, common_steps, names_of, pair_parameters
-from parity.case.recording import STATES, Recording, check_recording
+from parity.case.recording import Recording, check_recording
+from parity.case.recording_header import STATES
 from parity.comparison.divergence import Label, Measured
 from parity.comparison.recordings import NotFinite, Tensor, measure_recordings
 from parity.core.errors import ParityError

@@ -7,7 +7,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from parity.case.recording import HEADER
+from parity.case.recording_header import HEADER
 from parity.core.errors import UsageError
 
 try:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.case.pairing import Pair, Pairing, pair_parameters, read_map
-from parity.case.recording import GRADIENTS, RecordedParameter, Recording, check_recording, recording_in
+from parity.case.recording import RecordedParameter, Recording, check_recording, recording_in
+from parity.case.recording_header import GRADIENTS
 from parity.comparison.divergence import Label, Measured, to_table
 from parity.comparison.recordings import LOCK, joined, measured_row
 from parity.core.errors import ParityError, UsageError

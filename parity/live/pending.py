@@ -50,7 +50,7 @@ class Pending:
             self.remove()
             raise
 
-    def put(self, segment: int, number: int, t: int, row: memoryview, text: bytes) -> bool:
+    def put(self, segment: int, number: int, t: int, row: memoryview, text: bytes, digest: bytes) -> bool:
         """Append a step, as `PENDING_HEAD` has it; whether there is room for it."""
         begin = self._end
         middle = begin + PENDING_HEAD.size
@@ -61,7 +61,7 @@ class Pending:
         if text:
             self._memory[middle + self._size : end] = text
         # It is a step only with its head.
-        PENDING_HEAD.pack_into(self._memory, begin, PENDING_MARK, segment, number, t, len(text))
+        PENDING_HEAD.pack_into(self._memory, begin, PENDING_MARK, segment, number, t, len(text), digest)
         if not self._mapped:
             self._write(begin, end)
         self._segment, self._end = segment, end

@@ -17,17 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from parity.case.journal import journal_file
-from parity.case.recording import (
-    GRADIENTS,
-    HEADER,
-    SCHEMA_VERSION,
-    STATES,
-    read_recording,
-    sampled_places,
-)
+from parity.case.recording import read_recording, sampled_places
+from parity.case.recording_header import GRADIENTS, STATES, write_header
 from parity.core.environment import MACHINE, describe_environment
 from parity.core.errors import ParityError, UsageError
-from parity.core.files import write_atomically
 from parity.implementations.machine import machine_facts
 from parity.live.pending import CAPACITY, Pending
 from parity.live.row import FORMAT_OF, Row, Segment
@@ -346,7 +339,6 @@ class Recorder:
             for place, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True))
         ]
         header = {
-            "schema_version": SCHEMA_VERSION,
             **self.about,
             "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}",
@@ -360,7 +352,7 @@ class Recorder:
             **({"segments": [one.number for one in self._segments]} if self._segments[0].number else {}),
             **more,
         }
-        write_atomically(self.folder / HEADER, json.dumps(header, indent=1, sort_keys=True) + "\n")
+        write_header(self.folder, header)
 
 
 def bytes_in(limit: int | str | None) -> int | None:

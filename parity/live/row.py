@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import xxhash
 
-from parity.case.journal import journal_file, line_of
-from parity.case.recording import GRADIENTS, rows_file
+from parity.case.journal import journal_file, line_of, text_of
+from parity.case.recording import rows_file
+from parity.case.recording_header import GRADIENTS
 from parity.core.errors import ParityError
 from parity.live.pending import Pending, write_at
 from parity.numerics.formats import FORMATS
@@ -81,10 +82,12 @@ class Row:
         told: str = digest.hexdigest()
         return told
 
-    def digest(self) -> str:
-        """Of the step, as `digest_of_rows` has it."""
-        digest: str = xxhash.xxh3_128_hexdigest(self.memory)
-        return digest
+    def digest(self, text: bytes) -> bytes:
+        """Of the step and its line before the digest, as `digest_of_step` has it."""
+        digest = xxhash.xxh3_128(self.memory)
+        digest.update(text)
+        told: bytes = digest.digest()
+        return told
 
 
 class Segment:
@@ -118,11 +121,12 @@ class Segment:
 
     def append(self, t: int, text: str) -> None:
         """The step that the row holds now; text: its line before the digest, where there is more than t in it."""
-        row, number, waits = self._row.memory, self.steps + 1, text.encode() if text else b""
-        if self._pending is None or not self._pending.put(self.number, number, t, row, waits):
+        row, number, told = self._row.memory, self.steps + 1, text.encode()
+        digest = self._row.digest(told or text_of(t))
+        if self._pending is None or not self._pending.put(self.number, number, t, row, told, digest):
             self.flush()
-            if self._pending is None or not self._pending.put(self.number, number, t, row, waits):
-                line = line_of(text or f'{{"t": {t}', self._row.digest())
+            if self._pending is None or not self._pending.put(self.number, number, t, row, told, digest):
+                line = line_of(told or text_of(t), digest.hex())
                 self._write([*([row[span]] for span in self._row.spans.values()), [line]])
         self.steps = number
         self.bytes += len(row)

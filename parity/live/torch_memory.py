@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from parity.case.recording import GRADIENTS
+from parity.case.recording_header import GRADIENTS
 from parity.live.gather import NOTHING, PUT, Gather
 from parity.live.recorder import Recorder
 

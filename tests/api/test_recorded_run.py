@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 import parity
@@ -112,7 +110,7 @@ def test_groups_are_cases_of_their_own(recorded, tmp_path):
     assert (first.hyper.lr, second.hyper.beta1) == (0.5, 0.5)
 
 
-def test_an_adam_that_is_none_is_not_green(recorded, tmp_path):
+def test_an_adam_that_is_none_is_not_green(recorded, change_recording, tmp_path):
     """It says that it is torch's Adam, and its gradients were changed behind its back."""
 
     def change(optimizer, step):
@@ -121,20 +119,11 @@ def test_an_adam_that_is_none_is_not_green(recorded, tmp_path):
                 one.register_hook(lambda gradient: gradient)
 
     folder = recorded(change=change)
-    rows = bytearray((folder / "gradients.bits").read_bytes())
-    assert rows
-    import json
 
-    from parity.case.recording import digest_of_rows, read_recording
+    def flip(rows):
+        rows["gradients"][3] ^= 0x3
 
-    recording = read_recording(folder)
-    gradients = np.stack(recording.rows("gradients"))
-    gradients[3] ^= 0x3
-    (folder / "gradients.bits").write_bytes(gradients.tobytes())
-    lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
-    states = [recording.row(one, 4) for one in recording.quantities]
-    lines[3]["digest"] = digest_of_rows([gradients[3], *states])
-    (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    change_recording(folder, rows=flip)
     run = parity.run([folder], ["torch.adam.forloop"], output=tmp_path / "run")
     assert run.exit_code == 1
     assert verdicts(run) == {("mine", "torch.adam.forloop"): Kind.DIVERGED}
@@ -241,23 +230,19 @@ def claim_of(recording, output):
     return held, [one for one in run.findings if one.topic is Topic.CLAIM]
 
 
-def test_a_recording_is_held_against_the_twin_of_the_machine_on_which_it_was_made(tmp_path):
+def test_a_recording_is_held_against_the_twin_of_the_machine_on_which_it_was_made(change_recording, tmp_path):
     recording = recorded_elsewhere(tmp_path)
     held, broken = claim_of(recording, tmp_path / "run")
     assert (held.source, held.differing, broken) == ("claimed", 0, [])
     assert "torch on DEFAULT" in held.machine
 
     # One that does not say so may have been made on any; one that says otherwise was not.
-    header = recording / "recording.json"
-    told = json.loads(header.read_text())
-    told["environment"]["machine"]["torch instruction set"] = "AVX2"
-    header.write_text(json.dumps(told))
+    change_recording(recording, lambda told: told["environment"]["machine"].update({"torch instruction set": "AVX2"}))
     held, broken = claim_of(recording, tmp_path / "other")
     assert held.broken > 0
     assert [one.subject for one in broken] == ["recorded"]
 
-    del told["environment"]
-    header.write_text(json.dumps(told))
+    change_recording(recording, lambda told: told.pop("environment"))
     held, broken = claim_of(recording, tmp_path / "untold")
     assert (held.source, held.differing, broken) == ("claimed", 0, [])
     assert "nobody has seen an unknown architecture" in held.unconfirmed

@@ -7,13 +7,16 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from parity.case.catalogue import load_case_file, shipped_cases
 from parity.case.gradients import fill_gradients, fill_weights
+from parity.case.journal import digest_of_step
 from parity.case.recording import check_recording, read_recording
+from parity.core.digest import SEAL, seal_of
 from parity.core.errors import ParityError
 from parity.numerics.formats import FORMATS
 
@@ -132,8 +135,8 @@ def test_a_missing_array_is_noticed(folder: Path, array: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("schema_version", 3, "schema version 3 cannot be read; allowed: 2"),
-        ("schema_version", 1, "schema version 1 cannot be read; allowed: 2; record it again"),
+        ("schema_version", 4, "schema version 4 cannot be read; allowed: 2, 3"),
+        ("schema_version", 1, "schema version 1 cannot be read; allowed: 2, 3; record it again"),
         ("parameters", [{}], "not a readable recording (KeyError: 'name')"),
         ("quantities", ["w", "m"], "not a readable recording (KeyError: 'm')"),
         ("digest", "00", "the initial state was altered since it was recorded"),
@@ -142,8 +145,57 @@ def test_a_missing_array_is_noticed(folder: Path, array: str) -> None:
 )
 def test_a_wrong_description_is_noticed(folder: Path, key: str, value: object, told: str) -> None:
     file = folder / "recording.json"
-    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), key: value}), encoding="utf-8")
+    header = {**json.loads(file.read_text(encoding="utf-8")), key: value}
+    file.write_text(json.dumps(header), encoding="utf-8")
+    assert (told if key == "schema_version" else "its seal does not fit") in complaint(folder)
+    file.write_text(json.dumps({**header, SEAL: seal_of(header)}), encoding="utf-8")
     assert told in complaint(folder)
+
+
+def test_a_bit_of_every_byte_of_a_header_and_of_a_journal_is_guarded(write_recording: Any) -> None:
+    one = {"w": np.ones(1, np.float32)}
+    folder = write_recording("made", one, [one, one])
+    whole = read_recording(folder)
+    check_recording(whole)
+    for name in ("recording.json", "steps.jsonl"):
+        content = (folder / name).read_bytes()
+        for place in range(len(content)):
+            bit = bytes([content[place] ^ 1 << place % 8])
+            (folder / name).write_bytes(content[:place] + bit + content[place + 1 :])
+            try:
+                changed = read_recording(folder)
+                check_recording(changed)
+            except ParityError:
+                continue
+            # White space is no value.
+            assert (changed.told, changed.journal) == (whole.told, whole.journal), (name, place)
+        (folder / name).write_bytes(content)
+
+
+def test_a_recording_without_a_seal_is_read_and_told_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it was written before there was one: a digest is of the rows alone."""
+    whole = read_recording(folder)
+    rows = [whole.rows(one) for one in ("gradients", "w")]
+    lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    told = [json.dumps({**line, "digest": digest_of_step(row)}) for line, *row in zip(lines, *rows, strict=True)]
+    assert told[0].endswith('"digest": "7881a57af3f2d8e5582a05baf8d34ccc"}')
+    (folder / "steps.jsonl").write_text("".join(f"{line}\n" for line in told))
+    header = {key: value for key, value in whole.told.items() if key != SEAL}
+    (folder / "recording.json").write_text(json.dumps({**header, "schema_version": 2}), encoding="utf-8")
+    for _ in range(2):
+        recording = read_recording(folder)
+        check_recording(recording)
+    assert [one.groups for one in recording.journal] == [one.groups for one in whole.journal]
+    assert recording.gradients_digest == whole.gradients_digest
+    err = capsys.readouterr().err
+    assert err == (
+        f"parity: {folder}: recorded before journals had a seal: another lr, beta or name in it would go unnoticed; "
+        "record it again for one\n"
+    )
+    bits = bytearray((folder / "w.bits").read_bytes())
+    bits[-3] ^= 1
+    (folder / "w.bits").write_bytes(bits)
+    assert "step 100 was altered" in complaint(folder)
 
 
 def test_a_missing_or_broken_description_is_noticed(folder: Path) -> None:

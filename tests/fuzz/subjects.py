@@ -233,11 +233,8 @@ class Recordings(Subject):
         found = read_recording(self.work / "one")
         rows = {one: [row.tobytes() for row in found.rows(one)] for one in ("gradients", *found.quantities)}
         begun = [found.row(one, 1, before=True).tobytes() for one in found.quantities]
-        # A journal has no seal: what stands in it beside what decides a step may be another word.
-        decide = ("lr", "betas", "eps", "weight_decay", "amsgrad")
-        groups = [[[each.get(key) for key in decide] for each in one.groups] for one in found.journal]
-        steps = [(one.number, one.t, one.none, one.moved) for one in found.journal], groups
-        return rows, begun, steps, [(one.shape, one.kept, one.dtypes) for one in found.parameters]
+        steps = [(one.number, one.t, one.groups, one.none, one.moved) for one in found.journal]
+        return rows, begun, steps, found.parameters, found.told
 
     def ask(self, random):
         done = self.damaged.damage(random, self.outside)

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from parity.baseline.store import INDEX, _seal, read_baseline
-from parity.case.recording import HEADER, read_recording
+from parity.case.recording import read_recording
+from parity.case.recording_header import HEADER
 from parity.comparison import trace as traces
 from parity.core.digest import SEAL, seal_of
 from parity.core.errors import ParityError, TargetError
@@ -88,7 +89,7 @@ def recording(write_recording):
 )
 def test_a_header_of_a_recording_that_is_none(recording, change):
     read_recording(recording)
-    changed(recording / HEADER, change)
+    changed(recording / HEADER, change, seal_of)
     assert "not a readable recording" in refused(ParityError, read_recording, recording)
 
 
@@ -98,18 +99,14 @@ def test_a_header_of_a_recording_that_is_none(recording, change):
 def test_a_line_of_a_journal_that_is_none(recording, key, value):
     path = recording / "steps.jsonl"
     lines = path.read_text().splitlines()
-    lines[0] = json.dumps({**json.loads(lines[0]), key: value})
+    lines[0] = json.dumps({"t": 1, key: value} | {**json.loads(lines[0]), key: value})
     path.write_text("\n".join(lines) + "\n")
     assert "line 1 cannot be understood" in refused(ParityError, read_recording, recording)
 
 
 @pytest.mark.parametrize("change", [{"weight_decay": "?"}, {"betas": 3}, {"lr": None}, {"eps": -1}])
-def test_hyperparameters_of_a_recording_that_no_adam_takes(command, recording, tmp_path, change):
-    path = recording / "steps.jsonl"
-    lines = path.read_text().splitlines()
-    first = json.loads(lines[0])
-    lines[0] = json.dumps({**first, "groups": [{**first["groups"][0], **change}]})
-    path.write_text("\n".join(lines) + "\n")
+def test_hyperparameters_of_a_recording_that_no_adam_takes(command, recording, change_recording, tmp_path, change):
+    change_recording(recording, lines=lambda told: told[0]["groups"][0].update(change))
     code, _, err = command("run", recording, "-k", "none", "-o", tmp_path / "run")
     assert code == 4
     assert "its hyperparameters are none that an Adam takes" in err
