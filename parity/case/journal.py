@@ -96,13 +96,12 @@ def waiting_after(folder: Path, segment: int, filed: int, size: int) -> list[tup
         content = (folder / PENDING).read_bytes()
     except OSError:
         return []
-    # What follows the newest step is of an earlier round, and in the files.
-    later = [(number, row, line) for number, row, line in waiting_steps(content, segment, size) if number > filed]
-    return (
-        [(line, np.frombuffer(row, np.uint8)) for _, row, line in later]
-        if later[:1] and later[0][0] == filed + 1
-        else []
-    )
+    found: list[tuple[bytes, np.ndarray]] = []
+    for number, row, line in waiting_steps(content, segment, size):
+        # What precedes the first, and what follows the newest one of an earlier round, is in the files.
+        if number == filed + len(found) + 1:
+            found.append((line, np.frombuffer(row, np.uint8)))
+    return found
 
 
 def waiting_steps(content: bytes | memoryview, segment: int, size: int) -> Iterator[tuple[int, memoryview, bytes]]:

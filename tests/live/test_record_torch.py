@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import struct
 from functools import partial
 
 import numpy as np
 import pytest
 
 import parity
+from parity.case.journal import PENDING, PENDING_HEAD, PENDING_MARK
 from parity.case.recording import check_recording, read_recording, sampled_places
 from parity.core.errors import UsageError
 from parity.explain.trainings import compare_trainings
@@ -357,6 +359,15 @@ def test_a_kill_leaves_every_whole_step(script, tmp_path, how):
         assert recording.step(step).t == (step, step)
         assert recording.values("w", "0.0", step).tobytes() == recording.before("w", "0.0", step + 1).tobytes()
     assert bool(recording.pending) == bool(how[0])
+    if recording.pending:
+        waiting = tmp_path / "cut" / PENDING
+        whole = waiting.read_bytes()
+        head = whole.index(PENDING_MARK + struct.pack("<II", 0, recording.steps))
+        # Its t, and its row.
+        for offset in (head + 16, head + PENDING_HEAD.size + 3):
+            waiting.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
+            with pytest.raises(parity.ParityError, match=f"step {recording.steps} was altered"):
+                check_recording(read_recording(tmp_path / "cut"))
 
 
 def test_however_steps_wait_the_files_are_the_same(tmp_path, monkeypatch):
