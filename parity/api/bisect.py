@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from parity.api.baselines import OnDone, unheard
 from parity.api.changes import PAGE, leave_page
 from parity.api.question import OnBuild, asked_for, unseen
-from parity.api.release import RELEASES, Line, release_side, release_site
+from parity.api.release import RELEASES, Line, recording_of, release_site
 from parity.baseline.bisection import (
     Answer,
     Bisected,
@@ -59,6 +58,7 @@ def bisect(
     timeout: float | None = 300.0,
     check: str = "",
     replay: Path | None = None,
+    cluster: str = "",
     output: Path | str = Path("runs/bisect"),
     on_build: OnBuild = unseen,
     on_done: OnDone = unheard,
@@ -67,11 +67,13 @@ def bisect(
     """Find the first release whose traces differ from the good one's, or on which a command fails.
 
     Selected as by `upgrade`. check: a command for the shell, whose exit code decides instead. replay: a log, whose
-    decisions are taken over. output: keeps the log, and a baseline of every release that was recorded. NothingCompared
-    where good and bad have nothing in common, NoChange where they do not differ.
+    decisions are taken over. cluster: as `matrix` has it. output: keeps the log, and a baseline of every release that
+    was recorded. NothingCompared where good and bad have nothing in common, NoChange where they do not differ.
     """
     if check and (cases or implementations or dtypes or keyword):
         raise UsageError("--check decides by itself: leave out cases, -i, -d and -k")
+    if check and cluster:
+        raise UsageError("--check runs a command of this machine: leave out --cluster")
     selection = asked_for(cases, dtypes, keyword, timeout)
     releases = candidates_between(asked)
     question = _question(asked, cases, implementations, dtypes, keyword, check)
@@ -95,11 +97,12 @@ def bisect(
         decisions = search(releases, known, judge, decided)
         found = Bisected(asked, releases, decisions, standing(releases, decisions), None, command)
     else:
-        recorded = partial(release_side, line, on_build=on_build, on_done=on_done)
-        judge = _holding(line, releases, recorded)
-        decisions = search(releases, known, judge, decided)
-        left = standing(releases, decisions)
-        step = hold_sides(recorded(left.last), recorded(left.releases[-1]), selection.cases)
+        ends = (releases[0], releases[-1])
+        with recording_of(line, ends, cluster, on_build, on_done) as recorded:
+            judge = _holding(line, releases, recorded)
+            decisions = search(releases, known, judge, decided)
+            left = standing(releases, decisions)
+            step = hold_sides(recorded(left.last), recorded(left.releases[-1]), selection.cases)
         found = Bisected(asked, releases, decisions, left, step, command)
     write_json(folder / RESULT, bisected_to_json(found))
     leave_page(folder)

@@ -11,7 +11,7 @@ from typing import Any
 from parity.api.baselines import OnDone, the_baseline, unheard
 from parity.api.changes import PAGE, leave_page
 from parity.api.question import OnBuild, asked_for, unseen
-from parity.api.release import RELEASES, Line, release_side
+from parity.api.release import RELEASES, Line, recording_of
 from parity.baseline.document import FILES, Document, head, make_room, repeated, selecting
 from parity.baseline.environments.releases import in_order
 from parity.baseline.saving import Selection
@@ -38,6 +38,7 @@ def matrix(
     baseline: Path | None = None,
     output: Path | str = Path("runs/matrix"),
     resume: bool = False,
+    cluster: str = "",
     on_build: OnBuild = unseen,
     on_done: OnDone = unheard,
 ) -> ReleaseMatrix:
@@ -45,6 +46,7 @@ def matrix(
 
     Selected as by `upgrade`. baseline: what they are held against instead. output: keeps a baseline of every release,
     the result, a summary and a page. resume: releases that it keeps are not recorded again, if the same was asked. A
+    cluster: address of the scheduler of a Dask cluster whose workers record the releases, or ``local:4``. A
     release that cannot be had is a column that says why. ParityError where the newest cannot be had, NothingCompared
     where no release has anything in common with it.
     """
@@ -70,15 +72,17 @@ def matrix(
     )
     write_json(folder / RESULT, {**head(Document.MATRIX, command), "finished": False, "asked": question})
     line = Line(package, tuple(beside), asked, tuple(implementations), folder)
-    recorded = partial(release_side, line, on_build=on_build, on_done=on_done)
-    if saved is None:
-        newest = recorded(ordered[-1])
-        columns = [_column(one, recorded, lambda side: hold_sides(side, newest, asked.cases)) for one in ordered[:-1]]
-        reference = line.pin(ordered[-1])
-    else:
-        before = saved_side(saved)
-        columns = [_column(one, recorded, partial(_held_against, before, asked)) for one in ordered]
-        reference = before.name
+    with recording_of(line, ordered[::-1], cluster, on_build, on_done) as recorded:
+        if saved is None:
+            newest = recorded(ordered[-1])
+            columns = [
+                _column(one, recorded, lambda side: hold_sides(side, newest, asked.cases)) for one in ordered[:-1]
+            ]
+            reference = line.pin(ordered[-1])
+        else:
+            before = saved_side(saved)
+            columns = [_column(one, recorded, partial(_held_against, before, asked)) for one in ordered]
+            reference = before.name
     found = ReleaseMatrix(package, reference, tuple(columns), command)
     if not any(one.held is not None for one in columns):
         raise NothingCompared(f"nothing was compared with {reference}: {columns[0].why}")

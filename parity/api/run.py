@@ -19,6 +19,9 @@ from parity.core.version import VERSION
 from parity.engine.account import Explaining
 from parity.engine.agenda import Place
 from parity.engine.candidates import asked_for, known_names, select_candidates
+from parity.engine.kinds import FOLDER as KINDS
+from parity.engine.kinds import PARQUET as KINDS_PARQUET
+from parity.engine.kinds import Kinds, MachineKind, forget_other_kinds, hold_kinds
 from parity.engine.plan import Cell, Plan, plan_cells
 from parity.engine.power import PowerTable, read_power
 from parity.engine.record import FILE, Run, read_run, record, write_run
@@ -32,8 +35,8 @@ from parity.explain.libraries import Libraries
 from parity.numerics.formats import FORMATS, format_named
 from parity.report.markdown import render
 
-_OWN = (FILE, PARQUET, CSV, REPORT)
-_OWN_FOLDERS = (PARTS, LOGS, "traces")
+_OWN = (FILE, PARQUET, CSV, REPORT, KINDS_PARQUET)
+_OWN_FOLDERS = (PARTS, LOGS, "traces", KINDS)
 
 
 def make_plan(
@@ -64,17 +67,23 @@ def run(
     on_cell: OnCell | None = None,
     explained: bool = True,
     cluster: str = "",
+    each_kind: bool = False,
 ) -> Run:
     """Run cases on implementations and leave their table, run.json and report.md in `output`.
 
     cases: files or folders, none for the shipped ones. implementations: names, patterns of names,
     or plug-ins ('module:attribute', 'file.py:attribute'); none for all that are shipped. explained: every pair is
     held against its twins, and why it differs is recorded. cluster: address of the scheduler of a Dask cluster whose
-    workers run the cells, or ``local:4``. Raises ParityError for a bad case or name, NothingCompared where no pair is
-    left.
+    workers run the cells, or ``local:4``. each_kind: every cell is run on every kind of machine among them, whose
+    traces are kept, and `kinds` says how far they are apart. Raises ParityError for a bad case or name, NothingCompared
+    where no pair is left.
     """
     options = options or Options()
     folder = Path(output)
+    if each_kind and not cluster:
+        raise UsageError("--each-kind belongs to --cluster ADDRESS, whose workers may be of several kinds")
+    if each_kind:
+        options = replace(options, keep_traces=True)
     check_output(folder)
     power = read_power(shipped_cases())
     with tempfile.TemporaryDirectory(prefix="parity-") as logs:
@@ -85,12 +94,19 @@ def run(
     explains = partial(explaining_with, options.timeout) if explained else None
     with explains() if explains else nullcontext() as explaining, ExitStack() as ends:
         places: Sequence[Place] = ()
+        machines: tuple[MachineKind, ...] = ()
         if cluster:
-            from parity.engine.cluster import cluster_at
+            from parity.engine.cluster import cluster_at, places_of, places_of_kinds
 
-            places = ends.enter_context(cluster_at(cluster, folder, options, explains))
+            there = ends.enter_context(cluster_at(cluster, each_kind=each_kind))
+            if each_kind:
+                machines, places = places_of_kinds(there, folder, options, explains)
+                forget_other_kinds(folder, machines, plan.cells)
+            else:
+                places = places_of(there, folder, options, explains)
         progress = execute(plan, folder, options, on_cell or _silent, explaining, places)
-    return conclude(plan, progress, folder, power, csv=options.csv)
+    kinds = hold_kinds(progress.results, folder, machines) if each_kind else None
+    return conclude(plan, progress, folder, power, csv=options.csv, kinds=kinds)
 
 
 @contextmanager
@@ -100,9 +116,11 @@ def explaining_with(timeout: float | None) -> Iterator[Explaining]:
         yield Explaining(partial(account, libraries=libraries))
 
 
-def conclude(plan: Plan, progress: Progress, folder: Path, power: PowerTable, *, csv: bool = False) -> Run:
+def conclude(
+    plan: Plan, progress: Progress, folder: Path, power: PowerTable, *, csv: bool = False, kinds: Kinds | None = None
+) -> Run:
     """Judge what was run, and leave its table (csv: as text as well), run.json and report.md in its folder."""
-    outcome = record(plan, progress, VERSION, power)
+    outcome = replace(record(plan, progress, VERSION, power), kinds=kinds)
     done = {(cell.case, cell.dtype) for cell in progress.results}
     finished = [cell for cell in plan.cells if (cell.case.name, cell.dtype) in done]
     merge_tables((part_paths(folder, cell.name)[1] for cell in finished), folder)

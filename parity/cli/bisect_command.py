@@ -22,6 +22,7 @@ from parity.cli import options
                    "0: same; 125: cannot tell; others to 127: changed; 128 and more: stop.")  # fmt: skip
 @click.option("--replay", type=click.Path(path_type=Path), metavar="FILE", help="Take over what a log has decided.")
 @click.option("--list-only", is_flag=True, help="Only list the releases that would be searched.")
+@options.cluster()
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("runs/bisect"),
               show_default=True, metavar="DIR", help="Keeps the log, and the baseline of every release.")  # fmt: skip
 @options.json_file()
@@ -37,6 +38,7 @@ def command(
     check: str,
     replay: Path | None,
     list_only: bool,
+    cluster: str,
     folder: Path,
     json_file: str | None,
     verbose: bool,
@@ -76,6 +78,7 @@ def command(
             **asked.words,
             check=check,
             replay=replay,
+            cluster=cluster,
             output=folder,
             on_build=watcher.on_build,
             on_done=watcher.on_done,

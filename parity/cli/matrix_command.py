@@ -17,6 +17,7 @@ from parity.cli import options
               help="A release in every environment, as 'tensorflow-cpu==2.21.0'. Repeatable.")  # fmt: skip
 @click.option("--baseline", type=click.Path(path_type=Path), metavar="DIR",
               help="Hold them against this baseline, instead of the newest of them.")  # fmt: skip
+@options.cluster()
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("runs/matrix"),
               show_default=True, metavar="DIR", help="Keeps a baseline of every release, and the result.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Take over the releases that the folder already holds.")
@@ -30,6 +31,7 @@ def command(
     versions: str,
     beside: tuple[str, ...],
     baseline: Path | None,
+    cluster: str,
     folder: Path,
     resume: bool,
     markdown: Path | None,
@@ -55,6 +57,7 @@ def command(
             beside,
             **asked.words,
             baseline=baseline,
+            cluster=cluster,
             output=folder,
             resume=resume,
             on_build=watcher.on_build,

@@ -23,6 +23,16 @@ def color() -> Decorator:
     )
 
 
+def cluster() -> Decorator:
+    """``--cluster``, of a command that records releases."""
+    return click.option(
+        "--cluster",
+        default="",
+        metavar="ADDRESS",
+        help="Record releases on workers of the Dask scheduler there, or on so many here: local:4.",
+    )
+
+
 def json_file() -> Decorator:
     """``--json``."""
     return click.option("--json", "json_file", type=click.Path(dir_okay=False), callback=_with_folder, metavar="FILE",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
               help="Cells side by side, each with worker processes of its own.")  # fmt: skip
 @click.option("--cluster", default="", metavar="ADDRESS",
               help="Run the cells on workers of the Dask scheduler there, or on so many here: local:4.")  # fmt: skip
+@click.option("--each-kind", is_flag=True,
+              help="With --cluster: every cell on every kind of machine, and how far those are apart.")  # fmt: skip
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first pair that is not as expected.")
 @click.option("--maxfail", type=click.IntRange(min=1), metavar="N", help="Stop after N pairs that are not as expected.")
 @click.option("--keep-traces", is_flag=True, help="Keep the bits of every step under traces/.")
@@ -41,6 +43,7 @@ def command(
     output: Path,
     jobs: int,
     cluster: str,
+    each_kind: bool,
     exitfirst: bool,
     maxfail: int | None,
     keep_traces: bool,
@@ -88,6 +91,7 @@ def command(
             on_cell=lambda cell, result, done, total: on_done(cell.name, done, total),
             explained=not no_explain,
             cluster=cluster,
+            each_kind=each_kind,
         )
     if json_file:
         _write_json(json_file, output)
@@ -114,7 +118,7 @@ def _write_json(json_file: str, output: Path) -> None:
 
 
 def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: bool) -> None:
-    from parity.report.terminal import found_table, matrix_table, power_lines, summary_line, verdict_table
+    from parity.report.terminal import found_table, kinds_table, matrix_table, power_lines, summary_line, verdict_table
 
     if not quiet:
         screen.print(matrix_table(outcome))
@@ -125,5 +129,8 @@ def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: 
         for line in power_lines(outcome, every=verbose):
             screen.print(line)
         screen.print()
+        if outcome.kinds is not None:
+            screen.print(kinds_table(outcome.kinds))
+            screen.print()
         screen.print(found_table(outcome, output, every=verbose))
     screen.print(summary_line(outcome))

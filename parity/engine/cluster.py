@@ -16,22 +16,25 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, NamedTuple
 
-from parity.core.environment import changes_numerics, describe_environment
+from parity.core.environment import changes_numerics, describe_environment, differences
 from parity.core.errors import ParityError, UsageError
 from parity.core.files import write_atomically
 from parity.core.version import VERSION
 from parity.engine.account import Explaining
 from parity.engine.convoy import Interrupted
-from parity.engine.errand import Errand, files_of, packages_of
-from parity.engine.host import END_SECONDS, end_there, run_there, source_digest, tell
+from parity.engine.errand import Errand, Task, files_of, packages_of
+from parity.engine.host import END_SECONDS, NANNY_VARIABLES, end_there, run_there, source_digest, tell
+from parity.engine.kinds import MachineKind, OnEveryKind, folder_of, kinds_of
 from parity.engine.plan import Cell
 from parity.engine.result import CellResult
-from parity.engine.run import Options, cell_key, explanations_path, part_paths, read_part
+from parity.engine.run import PARTS, Options, cell_key, explanations_path, part_paths, read_part
 
 LOCAL = "local:"
 """What an address begins with that asks for so many workers on this machine."""
@@ -44,7 +47,6 @@ _JOIN_SECONDS = 10
 _LOOK_SECONDS = 1.0
 _SILENT_SECONDS = 30
 _EVERYWHERE = ("numpy", "ml_dtypes")
-_VARIABLES = "distributed.nanny.pre-spawn-environ"
 _QUIET = {
     "logging": {"distributed": "critical", "distributed.client": "critical"},
     "distributed.admin.large-graph-warning-threshold": "1 TB",
@@ -54,10 +56,11 @@ Explains = Callable[[], AbstractContextManager[Explaining]]
 
 
 @contextmanager
-def cluster_at(address: str, folder: Path, options: Options, explains: Explains | None) -> Iterator[list[There]]:
-    """A place for every worker of the scheduler at an address, or of as many here as ``local:4`` says.
+def cluster_at(address: str, *, each_kind: bool = False) -> Iterator[Cluster]:
+    """The workers of the scheduler at an address, or as many here as ``local:4`` says.
 
-    ParityError, one line, where there is none that could run anything.
+    each_kind: workers may be of unlike releases, and have variables of their own. ParityError, one line, where there is
+    none that could run anything.
     """
     try:
         import dask
@@ -73,7 +76,7 @@ def cluster_at(address: str, folder: Path, options: Options, explains: Explains 
     if number != address and not (number.isdecimal() and int(number)):
         raise UsageError(f"--cluster {address}: {number!r} is no number of workers; allowed: {LOCAL}4, or an address")
     # It would set them in this process, and with them its threads.
-    with ExitStack() as ends, dask.config.set({_VARIABLES: {}}), warnings.catch_warnings():
+    with ExitStack() as ends, dask.config.set({NANNY_VARIABLES: {}}), warnings.catch_warnings():
         # Releases that matter are compared below.
         warnings.simplefilter("ignore")
         scheduler = address
@@ -98,11 +101,76 @@ def cluster_at(address: str, folder: Path, options: Options, explains: Explains 
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ParityError(f"--cluster {address}: no scheduler answers there ({reason[:200]})") from None
         try:
-            cluster = Cluster(address, client)
+            cluster = Cluster(address, client, each_kind=each_kind)
         except Interrupted as error:
             raise ParityError(f"--cluster {address}: {error}") from None
         ends.callback(cluster.end)
-        yield [There(cluster, lane, worker, folder, options, explains) for lane, worker in enumerate(cluster.known)]
+        yield cluster
+
+
+def places_of(cluster: Cluster, folder: Path, options: Options, explains: Explains | None) -> list[There]:
+    """One for every worker."""
+    return [There(cluster, lane, worker, folder, options, explains) for lane, worker in enumerate(cluster.known)]
+
+
+def places_of_kinds(
+    cluster: Cluster, folder: Path, options: Options, explains: Explains | None
+) -> tuple[tuple[MachineKind, ...], list[OnEveryKind]]:
+    """The kinds of the workers, and a place for every worker of the kind that has most, with one of each other kind."""
+    machines = kinds_of({worker: one.environment for worker, one in cluster.known.items()}, cluster.here)
+    members = [
+        [worker for worker, one in cluster.known.items() if not differences(kind.environment, one.environment)]
+        for kind in machines
+    ]
+    for number in range(len(machines)):
+        (folder_of(folder, number) / PARTS).mkdir(parents=True, exist_ok=True)
+    lanes = range(max(map(len, members)))
+    return machines, [
+        OnEveryKind(
+            [
+                There(
+                    cluster, lane * len(machines) + number, each[lane % len(each)], folder_of(folder, number), options,
+                    explains, kind.environment,
+                )
+                for number, (kind, each) in enumerate(zip(machines, members, strict=True))
+            ]
+        )
+        for lane in lanes
+    ]  # fmt: skip
+
+
+@contextmanager
+def tasks_at(address: str) -> Iterator[Callable[[Task], Future[tuple[Any, dict[str, bytes]]]]]:
+    """Have tasks done by the workers of a scheduler, one at a time by each; ParityError where a task has an error."""
+    with cluster_at(address) as cluster, ExitStack() as ends:
+        places = places_of(cluster, Path(), Options(), None)
+        free: SimpleQueue[There] = SimpleQueue()
+        for place in places:
+            free.put(place)
+
+        def done(task: Task) -> tuple[Any, dict[str, bytes]]:
+            place = free.get()
+            try:
+                return place.do(task)
+            except Interrupted as error:
+                raise ParityError(f"--cluster {address}: {error or 'interrupted'}") from None
+            finally:
+                free.put(place)
+
+        threads = ThreadPoolExecutor(len(places))
+        ends.callback(threads.shutdown, cancel_futures=True)
+        for place in places:
+            ends.callback(place.stop)
+        yield lambda task: threads.submit(done, task)
+
+
+class Known(NamedTuple):
+    """A worker that takes part. refused: packages that it must not be asked for, with the reason; environment: what its
+    processes will have; variables: those of it that are its own."""
+
+    refused: Mapping[str, str]
+    environment: Mapping[str, Any]
+    variables: Mapping[str, str]
 
 
 @contextmanager
@@ -126,9 +194,10 @@ def _closed(client: Any) -> None:
 class Cluster:
     """The workers of a scheduler that may take part, and what each of them must not be asked; client: Dask's."""
 
-    def __init__(self, address: str, client: Any) -> None:
+    def __init__(self, address: str, client: Any, *, each_kind: bool) -> None:
         self.address, self.client, self.token = address, client, secrets.token_hex(8)
-        self.known: dict[str, Mapping[str, str]] = {}
+        self.here, self._each_kind = describe_environment(), each_kind
+        self.known: dict[str, Known] = {}
         self._turned_away: dict[str, str] = {}
         self._lock, self._looked = threading.Lock(), 0.0
         self.alive()
@@ -138,8 +207,8 @@ class Cluster:
         for worker in (*self._turned_away, *self.known):
             self._say(worker)
 
-    def alive(self) -> Mapping[str, Mapping[str, str]]:
-        """Packages of other releases than here, with the reason, by worker; Interrupted where the scheduler is gone."""
+    def alive(self) -> Mapping[str, Known]:
+        """Those that are there; Interrupted where the scheduler is gone."""
         with self._lock:
             if self.client.status != "running":
                 raise Interrupted(f"the scheduler at {self.address} went away; --resume goes on")
@@ -150,7 +219,7 @@ class Cluster:
     def _look(self) -> None:
         try:
             there = set(self.client.sync(self.client.scheduler.ncores, callback_timeout=_SILENT_SECONDS))
-            self.known = {worker: refused for worker, refused in self.known.items() if worker in there}
+            self.known = {worker: one for worker, one in self.known.items() if worker in there}
             new = sorted(there - self.known.keys() - self._turned_away.keys())
             told = self.client.run(tell, workers=new, on_error="return") if new else {}
         except Exception as error:
@@ -160,13 +229,20 @@ class Cluster:
             if reason := _unfit(found):
                 self._turned_away[worker] = reason
             else:
-                self.known[worker] = _other_packages(found["environment"])
+                self.known[worker] = self._known(found)
             if self._looked:
                 self._say(worker)
         self._looked = time.monotonic()
 
+    def _known(self, told: Mapping[str, Any]) -> Known:
+        other, there = _other_packages(told["environment"]), told["environment"]["packages"]
+        # Where every kind is asked, another release makes another kind.
+        refused = {one: why for one, why in other.items() if not (self._each_kind and one in there)}
+        own = told["own"] if self._each_kind else {}
+        return Known(refused, {**told["environment"], "variables": {**self.here["variables"], **own}}, own)
+
     def _say(self, worker: str) -> None:
-        refused = self.known.get(worker, {})
+        refused = self.known[worker].refused if worker in self.known else {}
         if worker in self._turned_away:
             told = f"takes no part: {self._turned_away[worker]}"
         elif refused:
@@ -177,19 +253,20 @@ class Cluster:
 
     def refused(self, cell: Cell, worker: str) -> dict[str, str]:
         """Why implementations of a cell are not run on a worker, by their own worker's name."""
-        other = self.known.get(worker, {})
+        other = self.known[worker].refused if worker in self.known else {}
         return {
             one.worker: "; ".join(other[package] for package in packages_of(one) if package in other)
             for one in cell.candidates
             if any(package in other for package in packages_of(one))
         }
 
-    def choose(self, cell: Cell, usual: str) -> str:
-        """The worker on which most of a cell can be run; the usual one of its lane where that is as good."""
-        alive = self.alive()
+    def choose(self, cell: Cell | None, usual: str, kind: Mapping[str, Any] | None = None) -> str:
+        """The worker, of a kind where that matters, on which most of a cell can be run; the usual one of its lane where
+        that is as good."""
+        alive = [worker for worker, one in self.alive().items() if not kind or not differences(kind, one.environment)]
         if not alive:
-            raise Interrupted(f"no worker is left at {self.address}; --resume goes on")
-        return min(alive, key=lambda worker: (len(self.refused(cell, worker)), worker != usual))
+            raise Interrupted(f"no worker {'of a kind ' if kind else ''}is left at {self.address}; --resume goes on")
+        return min(alive, key=lambda worker: (len(self.refused(cell, worker)) if cell else 0, worker != usual))
 
     def end(self) -> None:
         """End what was started on the workers."""
@@ -220,30 +297,59 @@ def _other_packages(environment: Mapping[str, Any]) -> dict[str, str]:
 
 
 class There:
-    """A place on the workers of a cluster, one cell at a time; worker: the one that it asks first."""
+    """A place on the workers of a cluster, one cell at a time; worker: the one that it asks first; kind: environment of
+    those that it may ask, None for all."""
 
     def __init__(
-        self, cluster: Cluster, lane: int, worker: str, folder: Path, options: Options, explains: Explains | None
+        self,
+        cluster: Cluster,
+        lane: int,
+        worker: str,
+        folder: Path,
+        options: Options,
+        explains: Explains | None,
+        kind: Mapping[str, Any] | None = None,
     ) -> None:
-        self._cluster, self._lane, self._worker = cluster, lane, worker
+        self._cluster, self._lane, self._worker, self._kind = cluster, lane, worker, kind
         self._folder, self._options, self._explains = folder, options, explains
         self._stopped = threading.Event()
 
     def run(self, cell: Cell) -> CellResult:
         """Run a cell on a worker, on another one where that is lost, and keep what it leaves."""
+        return self.keep(cell, self.ask(cell))
+
+    def ask(self, cell: Cell) -> dict[str, bytes]:
+        """What a cell leaves on a worker, by path; ParityError where it cannot be run there."""
         key = cell_key(cell, self._options.keep_traces, self._explains is not None)
         files = files_of(cell)
         variables = {name: value for name, value in os.environ.items() if changes_numerics(name)}
         for _ in range(ATTEMPTS):
-            self._worker = self._cluster.choose(cell, self._worker)
+            self._worker = self._cluster.choose(cell, self._worker, self._kind)
             refused = self._cluster.refused(cell, self._worker)
             # What was not run for want of a package is asked again by --resume.
             errand = Errand(cell, "" if refused else key, self._options, self._explains, self._lane, os.getcwd(), files,
                             refused)  # fmt: skip
-            found = self._answer(pickle.dumps(errand), variables)
-            if found is not None:
-                return self._kept(cell, pickle.loads(found))
+            own = self._cluster.known[self._worker].variables if self._worker in self._cluster.known else {}
+            answer = self._answer(pickle.dumps(errand), {**variables, **own})
+            if answer is not None:
+                found: dict[str, bytes] | str = pickle.loads(answer)
+                if isinstance(found, str):
+                    raise ParityError(f"worker {self._worker}: {found}")
+                return found
         raise Interrupted(f"{cell.name}: {ATTEMPTS} workers were lost over it, {self._worker} last; --resume goes on")
+
+    def do(self, task: Task) -> tuple[Any, dict[str, bytes]]:
+        """What a task returns on a worker, and the files that it leaves; what it raises is raised here."""
+        variables = {name: value for name, value in os.environ.items() if changes_numerics(name)}
+        for _ in range(ATTEMPTS):
+            self._worker = self._cluster.choose(None, self._worker)
+            answer = self._answer(pickle.dumps(task), variables)
+            if answer is not None:
+                found: tuple[Any, dict[str, bytes]] | ParityError = pickle.loads(answer)
+                if isinstance(found, ParityError):
+                    raise found
+                return found
+        raise Interrupted(f"{task.name}: {ATTEMPTS} workers were lost over it, {self._worker} last")
 
     def _answer(self, errand: bytes, variables: Mapping[str, str]) -> bytes | None:
         """What a worker answers, None where it is lost."""
@@ -269,9 +375,8 @@ class There:
             raise ParityError(f"worker {self._worker}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
         return None
 
-    def _kept(self, cell: Cell, found: dict[str, bytes] | str) -> CellResult:
-        if isinstance(found, str):
-            raise ParityError(f"worker {self._worker}: {found}")
+    def keep(self, cell: Cell, found: Mapping[str, bytes]) -> CellResult:
+        """Keep what a cell left, and read its result."""
         explanations_path(self._folder, cell.name).unlink(missing_ok=True)
         last = part_paths(self._folder, cell.name)[0]
         # The result comes last: where it is, all of a cell is.

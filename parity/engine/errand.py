@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -59,6 +59,20 @@ class Errand(NamedTuple):
     refused: dict[str, str]
 
 
+class Task(NamedTuple):
+    """Anything else that another machine is asked, in which folder, and what that needs.
+
+    function: called with where files lie there, a folder for what it leaves, and the arguments. files: contents by
+    absolute path.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    folder: str
+    files: dict[str, bytes]
+
+
 def packages_of(candidate: Candidate) -> tuple[str, ...]:
     """Those whose releases decide its numbers; all for a plug-in, which may import any."""
     shipped = shipped_implementations().get(candidate.target)
@@ -70,10 +84,22 @@ def packages_of(candidate: Candidate) -> tuple[str, ...]:
 
 def files_of(cell: Cell) -> dict[str, bytes]:
     """Recordings and sources of plug-ins that a cell needs, by absolute path; UsageError where one cannot travel."""
-    paths = {one for folder in _folders(cell.case) for one in Path(folder).rglob("*") if one.is_file()}
-    for one in cell.candidates:
-        if one.plugin:
-            paths |= _sources(one.target)
+    targets = [one.target for one in cell.candidates if one.plugin]
+    for target in targets:
+        top = target.partition("?")[0].rpartition(":")[0].partition(".")[0]
+        if not _sources(target) and not {top, *_ALSO.get(top, ())}.intersection(PACKAGES):
+            raise UsageError(
+                f"--cluster: {target!r} is installed here, and cannot travel; allowed: 'file.py:attribute'"
+            )
+    return files_for([cell.case], targets)
+
+
+def files_for(cases: Iterable[Case], targets: Iterable[str]) -> dict[str, bytes]:
+    """As `files_of`, of cases and plug-ins; of one that is installed where it is asked there is nothing."""
+    folders = {folder for case in cases for folder in _folders(case)}
+    paths = {one for folder in folders for one in Path(folder).rglob("*") if one.is_file()}
+    for one in targets:
+        paths |= _sources(one)
     return {os.path.abspath(path): path.read_bytes() for path in sorted(paths)}
 
 
@@ -90,8 +116,6 @@ def _sources(target: str) -> set[Path]:
     place = target.partition("?")[0].rpartition(":")[0]
     top = place.partition(".")[0]
     waiting = [Path(place)] if place.endswith(".py") else [*_beside(top, Path())]
-    if not waiting and not {top, *_ALSO.get(top, ())}.intersection(PACKAGES):
-        raise UsageError(f"--cluster: {target!r} is installed here, and cannot travel; allowed: 'file.py:attribute'")
     found: set[Path] = set()
     while waiting:
         path = waiting.pop()
@@ -124,15 +148,27 @@ def _imported(path: Path) -> set[str]:
 def _below(root: str, cell: Cell) -> Cell:
     """The same cell with every absolute path below a folder."""
 
+    def target_of(one: Candidate) -> str:
+        if one.target.startswith(PREFIX):
+            return f"{PREFIX}{root}{os.path.abspath(one.target.removeprefix(PREFIX))}"
+        return target_below(root, one.target) if one.plugin else one.target
+
+    candidates = tuple(replace(one, target=target_of(one)) for one in cell.candidates)
+    return replace(cell, case=case_below(root, cell.case), candidates=candidates)
+
+
+def target_below(root: str, target: str) -> str:
+    """The same plug-in, where its path is absolute, below a folder."""
+    return root + target if os.path.isabs(target) else target
+
+
+def case_below(root: str, case: Case) -> Case:
+    """The same case with the folders of its recordings below another one."""
+
     def moved(program: Any) -> Any:
         if not getattr(program, "folder", ""):
             return program
         return program.model_copy(update={"folder": root + os.path.abspath(program.folder)})
-
-    def target_of(one: Candidate) -> str:
-        if one.target.startswith(PREFIX):
-            return f"{PREFIX}{root}{os.path.abspath(one.target.removeprefix(PREFIX))}"
-        return root + one.target if one.plugin and os.path.isabs(one.target) else one.target
 
     def placed(one: CaseParameter) -> CaseParameter:
         moments = {} if one.start is None else {name: moved(getattr(one.start, name)) for name in _MOMENTS}
@@ -140,9 +176,8 @@ def _below(root: str, cell: Cell) -> Cell:
         update = {"weights": moved(one.weights), "gradients": moved(one.gradients), "start": start}
         return one.model_copy(update=update)
 
-    recorded = root + os.path.abspath(cell.case.recorded) if cell.case.recorded else ""
-    case = cell.case.model_copy(update={"parameters": tuple(map(placed, cell.case.parameters)), "recorded": recorded})
-    return replace(cell, case=case, candidates=tuple(replace(one, target=target_of(one)) for one in cell.candidates))
+    recorded = root + os.path.abspath(case.recorded) if case.recorded else ""
+    return case.model_copy(update={"parameters": tuple(map(placed, case.parameters)), "recorded": recorded})
 
 
 def serve(parent: int) -> None:
@@ -158,7 +193,10 @@ def serve(parent: int) -> None:
         lane: Workers | None = None
         explaining: Explaining | None = None
         while _asked(requests) and (told := receive(requests)) is not None:
-            errand: Errand = pickle.loads(told)
+            errand: Errand | Task = pickle.loads(told)
+            if isinstance(errand, Task):
+                send(answers, pickle.dumps(_done(errand, root)))
+                continue
             if lane is None:
                 lane = Workers(Path(root) / "run" / LOGS, errand.lane)
                 ends.callback(lane.close)
@@ -191,12 +229,7 @@ def _run(
     errand: Errand, root: str, lane: Workers, threads: ThreadPoolExecutor, explaining: Explaining | None
 ) -> dict[str, bytes]:
     """What a cell leaves in the folder of a run, by path in it."""
-    for name, content in errand.files.items():
-        path = Path(root + name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    Path(root + errand.folder).mkdir(parents=True, exist_ok=True)
-    os.chdir(root + errand.folder)
+    _unpack(errand, root)
     cell = _below(root, errand.cell)
     for one in [one for one in cell.candidates if one.plugin]:
         # A path may lead through folders in which nothing lies that is needed.
@@ -206,6 +239,35 @@ def _run(
     lane.refused = errand.refused
     check_room(cell, folder, errand.options, explaining)
     run_one(cell, lane, folder, errand.options, threads, explaining, errand.key)
+    return _packed(folder, root)
+
+
+def _done(task: Task, root: str) -> tuple[Any, dict[str, bytes]] | ParityError:
+    """What a function returned, and the files that it left by path; or what it raised, which is told as it was."""
+    _unpack(task, root)
+    folder = Path(root) / "left"
+    folder.mkdir(exist_ok=True)
+    try:
+        return task.function(root, folder, *task.arguments), _packed(folder, root)
+    except ParityError as error:
+        _packed(folder, root)
+        return error if not str(error).count(root) else type(error)(str(error).replace(root, ""))
+    except (OSError, MemoryError) as error:
+        return ParityError(f"{task.name}: {getattr(error, 'strerror', None) or type(error).__name__}")
+
+
+def _unpack(errand: Errand | Task, root: str) -> None:
+    """Put its files where they belong, and work in its folder."""
+    for name, content in errand.files.items():
+        path = Path(root + name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    Path(root + errand.folder).mkdir(parents=True, exist_ok=True)
+    os.chdir(root + errand.folder)
+
+
+def _packed(folder: Path, root: str) -> dict[str, bytes]:
+    """What lies in a folder, by path in it; all but logs is removed."""
     found: dict[str, bytes] = {}
     for path in folder.rglob("*"):
         if path.is_file():

@@ -22,6 +22,9 @@ from parity.engine.process import worker_environment
 
 END_SECONDS = 5
 
+NANNY_VARIABLES = "distributed.nanny.pre-spawn-environ"
+"""The key of Dask's configuration with what its nannies set."""
+
 
 @cache
 def source_digest() -> str:
@@ -30,9 +33,18 @@ def source_digest() -> str:
     return digest_of(b"".join(path.read_bytes() for path in sorted(package.rglob("*.py"))))
 
 
-def tell() -> dict[str, Any]:
-    """What a worker says of itself, which may have lived for longer than what is installed."""
-    return {"version": VERSION, "source": source_digest.__wrapped__(), "environment": describe_environment()}
+def tell(dask_worker: Any = None) -> dict[str, Any]:
+    """What a worker says of itself, which may have lived for longer than what is installed.
+
+    own: its variables that change numerics, but for those that a nanny of Dask has set.
+    """
+    environment, set_by_nanny = describe_environment(), {}
+    if getattr(dask_worker, "nanny", None):
+        from dask import config
+
+        set_by_nanny = {name: str(value) for name, value in config.get(NANNY_VARIABLES, {}).items()}
+    own = {name: value for name, value in environment["variables"].items() if set_by_nanny.get(name) != value}
+    return {"version": VERSION, "source": source_digest.__wrapped__(), "environment": environment, "own": own}
 
 
 _processes: dict[str, subprocess.Popen[bytes]] = {}

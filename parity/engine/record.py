@@ -24,6 +24,7 @@ from parity.core.errors import ParityError
 from parity.core.files import write_atomically
 from parity.core.shown import Shown
 from parity.engine.findings import Finding, find
+from parity.engine.kinds import Kinds
 from parity.engine.plan import Plan
 from parity.engine.power import Held, Power, PowerTable, powers_of, reference_of
 from parity.engine.result import CellResult, PairResult, judge_pair
@@ -77,7 +78,8 @@ class Run(Shown):
 
     stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
     the budgets that its pairs were held to catch. conventions: by implementation, where its epsilon is said to stand;
-    without those that do not say. table: digest of divergence.parquet, empty until it is written.
+    without those that do not say. table: digest of divergence.parquet, empty until it is written. kinds: the same cells
+    on every kind of machine, None where that was not asked.
     """
 
     schema: int
@@ -95,6 +97,7 @@ class Run(Shown):
     powers: tuple[Power, ...] = ()
     conventions: dict[str, str] = field(default_factory=dict)
     table: str = ""
+    kinds: Kinds | None = None
 
     @property
     def unexpected(self) -> tuple[PairVerdict, ...]:
@@ -216,6 +219,8 @@ def count(planned: int, results: Sequence[CellResult], verdicts: Sequence[PairVe
 def write_run(run: Run, folder: Path) -> None:
     """Write run.json atomically, with its seal: without distances, but for the zeros that no column counts."""
     told = json.loads(_RUN.dump_json(run, exclude=_NOT_TOLD))
+    if run.kinds is None:
+        del told["kinds"]
     told[_ZEROS] = [
         (*place, one.quantity, one.opposite_zeros)
         for place, pair in run.pairs().items()

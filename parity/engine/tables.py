@@ -24,17 +24,20 @@ CSV = "divergence.csv"
 
 
 class TableWriter:
-    """A parquet file that appears whole, under its name, when the block ends without an exception."""
+    """A parquet file that appears whole, under its name, when the block ends without an exception.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.rows = path, 0
+    columns: other ones than those of a divergence table.
+    """
+
+    def __init__(self, path: Path, columns: pa.Schema | None = None) -> None:
+        self.path, self.rows, self._columns = path, 0, columns or schema()
         self._beside = path.with_name(f".{path.name}.tmp")
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
 
     def __enter__(self) -> TableWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = pq.ParquetWriter(self._beside, schema(), compression="zstd")
+        self._file = pq.ParquetWriter(self._beside, self._columns, compression="zstd")
         return self
 
     def write(self, table: pa.Table) -> None:

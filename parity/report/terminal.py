@@ -14,11 +14,13 @@ from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
 from parity.engine.accounts import ClaimHere, claims_broken, count_answers
 from parity.engine.findings import Finding, Severity, Topic
+from parity.engine.kinds import Kinds
 from parity.engine.matrix import WORST_FIRST, build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
 from parity.engine.result import Outcome
 from parity.engine.workers import logs_of
+from parity.report import kinds
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import on_screen
 from parity.report.reproduction import page_command
@@ -76,6 +78,16 @@ def verdict_table(verdicts: Sequence[PairVerdict]) -> Table:
             f"[{style}]{verdict.kind}[/{style}]",
             on_screen(verdict.reason),
         )
+    return table
+
+
+def kinds_table(found: Kinds) -> Table:
+    """How far kinds of machines are apart."""
+    table = Table(title=on_screen(kinds.introduction(found)), title_justify="left", box=None, pad_edge=False)
+    for column in kinds.HEAD if found.rows else ():
+        table.add_column(column, overflow="fold")
+    for row in kinds.rows(found):
+        table.add_row(*map(on_screen, row))
     return table
 
 

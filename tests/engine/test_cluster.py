@@ -56,69 +56,6 @@ def note(name):
 RAISES = "if t == 3: raise RuntimeError(f'lost in {__file__}')"
 
 
-def wait_for(condition, seconds=40):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.fixture(scope="module")
-def started(tmp_path_factory):
-    """Start processes of Dask, each with a log; they are ended with the module."""
-    processes = []
-
-    def start(what, *arguments, python=sys.executable, **variables):
-        folder = tmp_path_factory.mktemp(what)
-        log = folder / "log"
-        with log.open("wb") as told:
-            one = subprocess.Popen(
-                [python, "-m", f"distributed.cli.dask_{what}", *arguments],
-                # Nothing of it lies where a run is asked for.
-                cwd=folder,
-                env={**os.environ, "TMPDIR": str(folder), **variables},
-                stdout=told,
-                stderr=told,
-            )
-        processes.append(one)
-        return one, log
-
-    yield start
-    for one in processes:
-        one.kill()
-        one.wait()
-
-
-def start_scheduler(started):
-    process, log = started("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-    wait_for(lambda: b"Scheduler at:" in log.read_bytes())
-    line = next(line for line in log.read_text().splitlines() if "Scheduler at:" in line)
-    return process, line.split()[-1]
-
-
-@pytest.fixture(scope="module")
-def scheduler(started):
-    return start_scheduler(started)[1]
-
-
-@pytest.fixture
-def workers(started, scheduler):
-    """Start workers that end with the test."""
-    mine = []
-
-    def start(number=1, address=scheduler, **variables):
-        new = [started("worker", address, "--no-nanny", "--no-dashboard", **variables) for _ in range(number)]
-        mine.extend(process for process, _ in new)
-        for _, log in new:
-            wait_for(lambda log=log: b"Registered to:" in log.read_bytes())
-        return [process for process, _ in new]
-
-    yield start
-    for one in mine:
-        one.kill()
-        one.wait()
-
-
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory, case_text, adam_text):
     """A folder with cases, a recorded one, and a plug-in that imports what lies beside it: (folder, arguments)."""
@@ -201,7 +138,7 @@ def test_one_worker_does_too_and_a_cluster_here_is_ended(ask, here, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_worker_that_is_killed_in_a_cell_loses_nothing(ask, here, workers, scheduler, tmp_path):
+def test_a_worker_that_is_killed_in_a_cell_loses_nothing(ask, here, workers, scheduler, wait_for, tmp_path):
     code, folder = here
     workers(2, NOTES=str(tmp_path))
     asker = ask("-o", tmp_path / "run", "--cluster", scheduler)
@@ -217,9 +154,9 @@ def test_a_worker_that_is_killed_in_a_cell_loses_nothing(ask, here, workers, sch
 
 
 @pytest.mark.parametrize("who", ["scheduler", "worker"])
-def test_a_cluster_that_goes_away_can_be_resumed(ask, here, started, workers, tmp_path, who):
+def test_a_cluster_that_goes_away_can_be_resumed(ask, here, start_scheduler, workers, wait_for, tmp_path, who):
     code, folder = here
-    process, address = start_scheduler(started)
+    process, address = start_scheduler()
     (worker,) = workers(1, address, NOTES=str(tmp_path))
     asker = ask("-o", tmp_path / "run", "--cluster", address)
     wait_for((tmp_path / "begun").exists)
@@ -240,7 +177,7 @@ def test_a_cluster_that_goes_away_can_be_resumed(ask, here, started, workers, tm
     assert kept(tmp_path / "run") == kept(folder)
 
 
-def test_ctrl_c_ends_everything(ask, tmp_path):
+def test_ctrl_c_ends_everything(ask, wait_for, tmp_path):
     """As a terminal sends it, to all processes of the group, and more than once."""
     asker = ask("-o", tmp_path / "run", "--cluster", "local:1", NOTES=str(tmp_path), TMPDIR=str(tmp_path))
     wait_for((tmp_path / "begun").exists)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parity.report import around, figures, reproduction
+from parity.report import around, figures, kinds, reproduction
 from parity.report.html import changing, explained, wording
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(wording=wording, explained=explained, reproduction=reproduction)
-    environment.globals.update(changing=changing, around=around)
+    environment.globals.update(changing=changing, around=around, kinds=kinds)
     environment.filters.update(
         breakable=_breakable,
         coded=_coded,
