@@ -118,7 +118,7 @@ def _write_json(json_file: str, output: Path) -> None:
 
 
 def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: bool) -> None:
-    from parity.report.terminal import found_table, kinds_table, matrix_table, power_lines, summary_line, verdict_table
+    from parity.report.terminal import found_table, kinds_told, matrix_table, power_lines, summary_line, verdict_table
 
     if not quiet:
         screen.print(matrix_table(outcome))
@@ -130,7 +130,8 @@ def _show(outcome: Run, output: Path, screen: Console, *, verbose: bool, quiet: 
             screen.print(line)
         screen.print()
         if outcome.kinds is not None:
-            screen.print(kinds_table(outcome.kinds))
+            for told in kinds_told(outcome.kinds):
+                screen.print(told)
             screen.print()
         screen.print(found_table(outcome, output, every=verbose))
     screen.print(summary_line(outcome))

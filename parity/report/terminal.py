@@ -81,14 +81,16 @@ def verdict_table(verdicts: Sequence[PairVerdict]) -> Table:
     return table
 
 
-def kinds_table(found: Kinds) -> Table:
-    """How far kinds of machines are apart."""
-    table = Table(title=on_screen(kinds.introduction(found)), title_justify="left", box=None, pad_edge=False)
-    for column in kinds.HEAD if found.rows else ():
-        table.add_column(column, overflow="fold")
-    for row in kinds.rows(found):
-        table.add_row(*map(on_screen, row))
-    return table
+def kinds_told(found: Kinds) -> Iterator[str | Table]:
+    """How far kinds of machines are apart: a sentence, and a table where there are several."""
+    yield on_screen(kinds.introduction(found))
+    if found.rows:
+        table = Table(box=None, pad_edge=False)
+        for column in kinds.HEAD:
+            table.add_column(column, overflow="fold")
+        for row in kinds.rows(found):
+            table.add_row(*map(on_screen, row))
+        yield table
 
 
 def found_table(run: Run, folder: Path, *, every: bool) -> Table:

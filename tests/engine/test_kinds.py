@@ -90,9 +90,11 @@ def test_every_kind_is_held_against_the_first(process, command, write_case, work
 @needs_distributed
 @pytest.mark.timeout(300)
 def test_one_kind_is_told_to_be_one(process, write_case, tmp_path):
-    asker = process("run", write_case(expect=[]), "-i", "numpy.adam.*", "-o", "run", "--cluster", "local:2", "--each-kind")
-    out, err = asker.communicate(timeout=120)
-    assert asker.returncode == 0, err
+    case = write_case(expect=[{**EXPECT[0], "actual": "numpy.adam.hat"}])
+    asked = ["-i", "numpy.adam.hat", "-i", "numpy.adam.outside"]
+    asker = process("run", case, *asked, "-o", "run", "--cluster", "local:2", "--each-kind")
+    out, _ = asker.communicate(timeout=120)
+    assert asker.returncode == 0, out
     assert "Every worker was of one kind: there is nothing to hold against it." in out
     run = read_run(tmp_path / "run")
     assert ([one.workers for one in run.kinds.machines], run.kinds.rows) == ([2], ())
