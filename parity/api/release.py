@@ -17,8 +17,7 @@ from parity.baseline.environments.interpreter import unmet_under
 from parity.baseline.saving import Selection
 from parity.baseline.side import Place, Side, Site, candidates_for, recorded_side, saved_side, settle
 from parity.baseline.store import INDEX
-from parity.core.files import write_atomically
-from parity.engine.errand import Task, case_below, files_for, target_below
+from parity.engine.errand import Task, case_below, files_for, keep_files, target_below
 
 RELEASES = "releases"
 
@@ -83,9 +82,7 @@ def recording_of(
             if release not in begun:
                 return release_side(line, release, on_build, on_done)
             about, left = begun.pop(release).result()
-            for name, content in left.items():
-                (line.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(line.folder / name, content)
+            keep_files(left, line.folder, cluster)
             cells = cells_of(line.asked)
             on_done(f"{line.pin(release)}: {cells} cells", cells, cells)
             return Side(line.pin(release), the_baseline(line.root(release)), *about)

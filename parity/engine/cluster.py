@@ -25,11 +25,10 @@ from typing import Any, NamedTuple
 
 from parity.core.environment import changes_numerics, describe_environment, differences
 from parity.core.errors import ParityError, UsageError
-from parity.core.files import write_atomically
 from parity.core.version import VERSION
 from parity.engine.account import Explaining
 from parity.engine.convoy import Interrupted
-from parity.engine.errand import Errand, Task, files_of, packages_of
+from parity.engine.errand import Errand, Task, answered, files_of, keep_files, packages_of
 from parity.engine.host import END_SECONDS, NANNY_VARIABLES, end_there, run_there, source_digest, tell
 from parity.engine.kinds import MachineKind, OnEveryKind, folder_of, kinds_of
 from parity.engine.plan import Cell
@@ -332,7 +331,7 @@ class There:
             own = self._cluster.known[self._worker].variables if self._worker in self._cluster.known else {}
             answer = self._answer(pickle.dumps(errand), {**variables, **own})
             if answer is not None:
-                found: dict[str, bytes] | str = pickle.loads(answer)
+                found: dict[str, bytes] | str = answered(answer, self._worker)
                 if isinstance(found, str):
                     raise ParityError(f"worker {self._worker}: {found}")
                 return found
@@ -345,7 +344,7 @@ class There:
             self._worker = self._cluster.choose(None, self._worker)
             answer = self._answer(pickle.dumps(task), variables)
             if answer is not None:
-                found: tuple[Any, dict[str, bytes]] | ParityError = pickle.loads(answer)
+                found: tuple[Any, dict[str, bytes]] | ParityError = answered(answer, self._worker)
                 if isinstance(found, ParityError):
                     raise found
                 return found
@@ -378,13 +377,11 @@ class There:
     def keep(self, cell: Cell, found: Mapping[str, bytes]) -> CellResult:
         """Keep what a cell left, and read its result."""
         explanations_path(self._folder, cell.name).unlink(missing_ok=True)
-        last = part_paths(self._folder, cell.name)[0]
         # The result comes last: where it is, all of a cell is.
-        for name in sorted(found, key=lambda name: self._folder / name == last):
-            (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._folder / name, found[name])
+        keep_files(found, self._folder, self._worker, part_paths(self._folder, cell.name)[0])
         result = read_part(self._folder, cell.name)
-        assert result is not None
+        if result is None or result.key not in ("", cell_key(cell, self._options.keep_traces, bool(self._explains))):
+            raise ParityError(f"worker {self._worker}: its answer is none to {cell.name}")
         return result
 
     def stop(self) -> None:

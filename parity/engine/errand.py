@@ -27,6 +27,7 @@ from typing import Any, BinaryIO, NamedTuple
 from parity.case.case import Case, CaseParameter
 from parity.core.environment import PACKAGES
 from parity.core.errors import ParityError, UsageError
+from parity.core.files import write_atomically
 from parity.engine.account import Explaining
 from parity.engine.explanations import SUFFIX
 from parity.engine.host import receive, send
@@ -254,6 +255,28 @@ def _done(task: Task, root: str) -> tuple[Any, dict[str, bytes]] | ParityError:
         return error if not str(error).count(root) else type(error)(str(error).replace(root, ""))
     except (OSError, MemoryError) as error:
         return ParityError(f"{task.name}: {getattr(error, 'strerror', None) or type(error).__name__}")
+
+
+def answered(answer: bytes, worker: str) -> Any:
+    """What a worker answered; ParityError, naming it, where that is nothing that one answers."""
+    try:
+        return pickle.loads(answer)
+    except Exception as error:
+        raise ParityError(f"worker {worker}: its answer cannot be understood ({type(error).__name__})") from None
+
+
+def keep_files(found: Any, folder: Path, worker: str, last: Path | None = None) -> None:
+    """Write what a worker left, bytes by path, below a folder, one of them last; ParityError where it is none."""
+    if not isinstance(found, dict) or not all(isinstance(one, str) for one in found):
+        raise ParityError(f"worker {worker}: its answer is no table of files")
+    home = os.path.realpath(folder)
+    for name, content in found.items():
+        place = os.path.realpath(os.path.join(home, name.replace("\0", "")))
+        if not isinstance(content, bytes) or "\0" in name or not place.startswith(home + os.sep):
+            raise ParityError(f"worker {worker}: its answer has a file that belongs nowhere ({name[:80]!r})")
+    for name in sorted(found, key=lambda name: folder / name == last):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / name, found[name])
 
 
 def _unpack(errand: Errand | Task, root: str) -> None:

@@ -90,6 +90,9 @@ def send(stream: Any, content: bytes) -> None:
 
 def receive(stream: Any) -> bytes | None:
     """Read a message; None where none comes any more."""
-    length = stream.read(8)
-    content: bytes = stream.read(int.from_bytes(length, "big")) if len(length) == 8 else b""
-    return content if len(length) == 8 and len(content) == int.from_bytes(length, "big") else None
+    head = stream.read(8)
+    length = int.from_bytes(head, "big")
+    if len(head) < 8 or length > sys.maxsize:
+        return None
+    content: bytes = stream.read(length)
+    return content if len(content) == length else None

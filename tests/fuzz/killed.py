@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -11,20 +12,24 @@ from pathlib import Path
 from random import Random
 
 from kills import ended, forked, nobody_left
-from subjects import ADAMS, CASE, selected
+from subject import ADAMS, CASE, selected
 
 import parity.api.baselines
 import parity.api.report
 import parity.api.run
+import parity.api.upgrade
 import parity.cli.baseline_command
 import parity.cli.report_command
 import parity.cli.run_command
+import parity.cli.upgrade_command
 import parity.report.html.documents
+from parity.api.upgrade import RESULT
 from parity.baseline.store import baselines_in, check_files
 from parity.case.recording import check_recording, read_recording
 from parity.core.errors import ParityError
 from parity.engine.record import read_run
 from parity.engine.run import PARTS, read_part
+from parity.report.panels.documents import read_document
 
 
 def tables(folder):
@@ -97,6 +102,50 @@ class KilledSave(Killed):
         (found,) = baselines_in(self.room / "kept")
         assert len(list(found.folder.iterdir())) == 1 + len(found.cells)
         return 1
+
+
+class KilledUpgrade(Killed):
+    """A saved baseline against this Python with one thread; its folder holds a whole answer when it is begun anew."""
+
+    def prepare(self):
+        cases = ["one.toml", "two.toml"]
+        self.whole(["baseline", "save", *cases, "-q", *selected(ADAMS), "-o", "kept"])
+        sides = ["--before-baseline", "kept", "--after-env", "OMP_NUM_THREADS=1"]
+        self.arguments = ["upgrade", *cases, "-q", *selected(ADAMS), *sides, "-o", "up"]
+        self.before = self._content("kept")
+        self.whole(self.arguments)
+        self.sound = self._content("up")
+
+    def _content(self, name):
+        return {one: one.read_bytes() for one in sorted((self.room / name).rglob("*")) if one.is_file()}
+
+    def writes(self):
+        return self.arguments
+
+    def check(self):
+        assert self._content("kept") == self.before
+        (saved,) = baselines_in(self.room / "kept")
+        check_files(saved)
+        # What it had written so far is whole, or says that it is not.
+        told = json.loads((self.room / "up" / RESULT).read_text()) if (self.room / "up" / RESULT).exists() else {}
+        if told.get("finished"):
+            assert told == json.loads(self.sound[self.room / "up" / RESULT])
+        else:
+            assert "did not come to its end" in refused(read_document, self.room / "up") or not told
+        for one in baselines_in(self.room / "up" / "after") if (self.room / "up" / "after").is_dir() else ():
+            check_files(one)
+        self.whole(self.arguments)
+        assert self._content("up") == self.sound
+        return bool(told)
+
+
+def refused(call, *arguments):
+    """The line of an error that a call raises; empty where it raises none."""
+    try:
+        call(*arguments)
+    except ParityError as error:
+        return str(error)
+    return ""
 
 
 class KilledReport(Killed):
@@ -172,7 +221,10 @@ class KilledRecording(Killed):
 
 
 # The last one imports torch, which the others do not need.
-KINDS = {"run": Killed, "baseline save": KilledSave, "report": KilledReport, "record": KilledRecording}
+KINDS = {
+    "run": Killed, "baseline save": KilledSave, "upgrade": KilledUpgrade, "report": KilledReport,
+    "record": KilledRecording,
+}  # fmt: skip
 
 
 def main():

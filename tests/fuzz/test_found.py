@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
 
 import pytest
 
@@ -13,6 +15,8 @@ from parity.comparison import trace as traces
 from parity.core.digest import SEAL, seal_of
 from parity.core.errors import ParityError, TargetError
 from parity.engine.candidates import describe_plugin
+from parity.engine.errand import answered, keep_files
+from parity.engine.host import receive
 from parity.engine.process import LONGEST_ANSWER, WorkerFailed, WorkerProcess
 from parity.engine.protocol import misshapen
 
@@ -239,3 +243,22 @@ def test_a_case_for_more_than_there_is_says_at_once_what_it_needs(command, write
     assert code == 4
     assert "GiB at a time" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("head", [b"", b"1234567", (5).to_bytes(8, "big"), b"\xff" * 8])
+def test_a_frame_that_is_cut_or_says_that_it_has_no_end(head):
+    assert receive(io.BytesIO(head + b"four")) is None
+
+
+@pytest.mark.parametrize(
+    "found",
+    [None, 3, {3: b""}, {"../out": b""}, {"/tmp/out": b""}, {"": b""}, {".": b""}, {"a\0b": b""}, {"a": "text"}],
+)
+def test_files_of_a_worker_that_belong_nowhere(tmp_path, found):
+    (tmp_path / "run").mkdir()
+    assert "worker far: its answer " in refused(ParityError, keep_files, found, tmp_path / "run", "far")
+    assert [one.name for one in tmp_path.rglob("*")] == ["run"]
+
+
+def test_an_answer_of_a_worker_that_ends_early():
+    assert "its answer cannot be understood" in refused(ParityError, answered, pickle.dumps({"a": b"b"})[:-3], "far")

@@ -39,4 +39,10 @@ def test_damaged_inputs_are_one_line_each(program):
 @pytest.mark.frameworks
 def test_what_is_killed_at_any_moment_leaves_what_was_whole(program):
     told = program("killed.py", "all", 2, 0).splitlines()
-    assert [one.partition(": kills 0 to 1: ")[0] for one in told] == ["run", "baseline save", "report", "record"]
+    assert [one.partition(": kills 0 to 1: ")[0] for one in told] == [
+        "run",
+        "baseline save",
+        "upgrade",
+        "report",
+        "record",
+    ]
