@@ -34,7 +34,7 @@ machines: $(READY)
 	$(TESTS) -m machines
 
 SEED := 0
-KILLS := 250
+KILLS := 200
 SECONDS := 600
 
 fuzz: $(READY)
