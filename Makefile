@@ -1,6 +1,7 @@
 # make report   run every case on every implementation; table and report in reports/latest
 # make test     lint, types, the site of the documentation, tests
 # make docs     that site, in build/site; asks no network
+# make notebooks  the outputs that examples/*.ipynb keep, anew
 # make test-all the same, then the sweeps over everything that there is
 # make machines  the whole catalogue under every instruction set, thread count and switch that is claimed; an hour
 # make fuzz     damaged inputs of every kind for ten minutes, 1,000 kills, a soak; another SEED asks others
@@ -17,7 +18,7 @@ READY := $(VENV)/.ready
 # Thousands of processes start: none is to compile our source again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: report test test-all machines fuzz power bench lint docs reference releases clean
+.PHONY: report test test-all machines fuzz power bench lint docs notebooks reference releases clean
 
 report: $(READY)
 	$(BIN)/parity run -j 2 -o reports/latest; code=$$?; $(BIN)/parity report reports/latest && exit $$code
@@ -49,6 +50,9 @@ lint: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m mkdocs build --strict
+
+notebooks: $(READY)
+	$(BIN)/python docs/notebooks.py examples/*.ipynb
 
 power: $(READY)
 	$(BIN)/python tests/faults/power.py -j 2

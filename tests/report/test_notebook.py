@@ -166,7 +166,7 @@ def test_a_divergence_shows_where_both_part(write_trace):
     found = parity.compare(write_trace("one", ones), write_trace("other", others))
     shown = formatted(found)
     parsed(shown["text/html"])
-    for told in ("2 of 4", "1.5 (0x1.8000000000000p+0)", "p[1]", "NaN/inf", "NOT as expected", "rows in frame()"):
+    for told in ("2 of 4", "1.5\n(0x1.8000000000000p+0)", "p[1]", "NaN/inf", "NOT as expected", "rows in frame()"):
         assert told in shown["text/html"]
     assert len(shown["text/plain"]) < 1_000
 

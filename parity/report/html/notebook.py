@@ -72,7 +72,7 @@ class Card:
 def rows_of(
     caption: str,
     headers: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    rows: Iterable[Iterable[str]],
     numbers: Sequence[int] = (),
     most: int = MOST_ROWS,
 ) -> tuple[Rows, ...]:
@@ -195,7 +195,7 @@ def divergence_card(divergence: Divergence) -> Card:
         _verdict_title(f"{divergence.actual} against {divergence.expected}: ", divergence.verdict),
         _tone(divergence.verdict),
         (*_verdict_lines(divergence.verdict), f"{divergence.table.num_rows:,} rows in frame()."),
-        rows_of("All steps and parameters", head, rows, (1, 2, 6, 7)),
+        rows_of("All steps and parameters", head, rows, (1, 2, 4, 5, 6, 7)),
     )
 
 
@@ -205,9 +205,15 @@ def _distance(one: Distance) -> tuple[str, ...]:
         return one.label, counted, "", "", "", "", "0 ULP", ""
     first, lr = one.first, one.worst_max_steps
     return (
-        one.label, counted, f"{first.step:,}", f"{first.parameter}[{first.index}]", value_text(first.actual),
-        value_text(first.expected), ulp_text(int(one.worst_max_ulp.value)), steps_text(lr.value) if lr else "",
+        one.label, counted, f"{first.step:,}", f"{first.parameter}[{first.index}]",
+        _stacked(value_text(first.actual)), _stacked(value_text(first.expected)),
+        ulp_text(int(one.worst_max_ulp.value)), steps_text(lr.value) if lr else "",
     )  # fmt: skip
+
+
+def _stacked(value: str) -> str:
+    """A value with its hexadecimal form below it."""
+    return value.replace(" (", "\n(")
 
 
 def explanation_card(one: Explanation) -> Card:
@@ -346,7 +352,8 @@ def drift_card(drift: Drift) -> Card:
     title = f"{drift.implementation} on {drift.case} in {drift.dtype}: {drift.status}"
     change = drift.change
     headers = ("quantity", "parameter", "step", "differing", "ULP", "lr", "new", "old")
-    rows = () if change is None else rows_of("Kept steps that differ", headers, change_rows(change), (2, 3, 4, 5))
+    kept = () if change is None else (map(_stacked, row) for row in change_rows(change))
+    rows = rows_of("Kept steps that differ", headers, kept, range(2, 8))
     told = (drift.detail or f"{drift.compared:,} digests are the same.",)
     return Card(title, _tone_of_drifts([drift]), told, (*rows, *_environment(drift.environment, BASELINE)))
 
