@@ -15,7 +15,7 @@ from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).parent.parent
 AT_THE_ROOT = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SKILL.md")
-STYLES = {"code-light.css": "friendly", "code-dark.css": "github-dark"}
+STYLES = {"code-light.css": "default", "code-dark.css": "github-dark"}
 """How code is coloured, by the names of styles of Pygments."""
 
 

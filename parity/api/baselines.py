@@ -39,8 +39,10 @@ def save_baseline(
 ) -> tuple[Baseline, tuple[Recorded, ...]]:
     """Record implementations on cases, and keep digests of every step and bits of some in a folder of `root`.
 
-    Selected as by `run`. update: replaces what this environment has there, as far as selected. With what could not be
-    recorded. ParityError where there is a baseline already.
+    Returns the baseline, and what could not be recorded. root: a folder with one of every environment. cases,
+    implementations, dtypes, keyword: as in `run`. timeout: seconds a worker may take for one answer, None for ever.
+    update: replaces what this environment has there, as far as selected. on_done: called with the name of a cell that
+    is recorded, how many are, and of how many. ParityError where there is a baseline already.
     """
     selected, whole = _selection(cases, implementations, dtypes, keyword, timeout)
     return save(selected, Path(root), update=update, whole=whole, on_cell=_counted(selected, on_done))
@@ -59,8 +61,9 @@ def check_baseline(
 ) -> Checked:
     """Record as `save_baseline` does, and hold every entry against the baseline of the nearest environment.
 
-    What is missing or changed is written beside `root`, as ``root.obtained``, or with `update` into the baseline.
-    ParityError where there is no sound baseline, NothingCompared where nothing could be compared.
+    cases, implementations, dtypes, keyword, timeout, on_done: as in `save_baseline`. update: what is missing or changed
+    is written into the baseline; without it beside `root`, as ``root.obtained``. ParityError
+    where there is no sound baseline, NothingCompared where nothing could be compared.
     """
     folder, dtypes = Path(root), tuple(dtypes)
     baselines = baselines_in(folder)
@@ -75,7 +78,11 @@ def check_baseline(
 
 
 def diff_baselines(before: Path | str, after: Path | str) -> Checked:
-    """Hold one baseline against another, each the folder of an environment, or a folder with one of them."""
+    """Hold one baseline against another, and run nothing.
+
+    before, after: each the folder of an environment, or a folder with one of them. ParityError where one is missing,
+    altered or ambiguous.
+    """
     known = {case.name: case for case in select_cases()}
     held = hold(the_baseline(Path(before)), the_baseline(Path(after)), known)
     return replace(held, command=("parity", "baseline", "diff", str(before), str(after)))

@@ -66,9 +66,11 @@ def bisect(
 ) -> Bisected:
     """Find the first release whose traces differ from the good one's, or on which a command fails.
 
-    Selected as by `upgrade`. check: a command for the shell, whose exit code decides instead. replay: a log, whose
-    decisions are taken over. cluster: as `matrix` has it. output: keeps the log, and a baseline of every release that
-    was recorded. NothingCompared where good and bad have nothing in common, NoChange where they do not differ.
+    asked: the releases. cases, implementations, dtypes, keyword, timeout: as in `upgrade`. check: a command for the
+    shell, whose exit code decides instead. replay: a log, whose decisions are taken over. cluster: as `matrix` has it.
+    output: keeps the log, and a baseline of every release that was recorded. on_build, on_done: as in `upgrade`.
+    on_decided: called with a decision, and how many releases were suspected before it. NothingCompared where good and
+    bad have nothing in common, NoChange where they do not differ.
     """
     if check and (cases or implementations or dtypes or keyword):
         raise UsageError("--check decides by itself: leave out cases, -i, -d and -k")

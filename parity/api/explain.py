@@ -18,7 +18,12 @@ from parity.numerics.formats import format_named
 
 
 def compare(actual: Path | str, expected: Path | str, expectation: Expectation | None = None) -> Divergence:
-    """Compare two trace folders; ParityError where one is missing, truncated or altered."""
+    """Compare two kept traces, and give their divergence at every step.
+
+    actual, expected: folders that `run` left with ``Options(keep_traces=True)``. expectation: what the verdict is held
+    to, IDENTICAL where there is none; NOT_COMPARABLE where both do not answer the same question. ParityError where a
+    folder is missing, truncated or altered.
+    """
     return compare_traces(read_trace(Path(actual)), read_trace(Path(expected)), expectation)
 
 
@@ -37,7 +42,8 @@ def explain(
     Of a side that no from-scratch Adam equals bit for bit, the formula is read as `identify` reads it.
 
     case: the name of a shipped case, or a file (whose sweep is explained member by member). actual, expected: names
-    or plug-ins. output: where the run with its traces stays, None for nowhere. on_failure: is called with whoever does
+    or plug-ins. dtypes: none for all of the case. timeout: seconds a worker may take for one answer, None for ever.
+    output: where the run with its traces stays, None for nowhere. on_failure: is called with whoever does
     not come to its end. ParityError for a bad case, name or dtype, NothingCompared where there is one in every dtype.
     """
     wanted = [format_named(dtype).name for dtype in dtypes]

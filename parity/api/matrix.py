@@ -44,11 +44,12 @@ def matrix(
 ) -> ReleaseMatrix:
     """Record the same inputs with every release, and hold them against the newest one's.
 
-    Selected as by `upgrade`. baseline: what they are held against instead. output: keeps a baseline of every release,
-    the result, a summary and a page. resume: releases that it keeps are not recorded again, if the same was asked. A
-    cluster: address of the scheduler of a Dask cluster whose workers record the releases, or ``local:4``. A
-    release that cannot be had is a column that says why. ParityError where the newest cannot be had, NothingCompared
-    where no release has anything in common with it.
+    package, releases: its name and its versions on an index; one that cannot be had is a column that says why. beside:
+    pins that stand with every release. cases, implementations, dtypes, keyword, timeout: as in `upgrade`. baseline:
+    what they are held against instead. output: keeps a baseline of every release, the result, a summary and a page.
+    resume: releases that it keeps are not recorded again, if the same was asked. cluster: address of the scheduler of a
+    Dask cluster whose workers record the releases, or ``local:4``. on_build, on_done: as in `upgrade`. ParityError
+    where the newest cannot be had, NothingCompared where no release has anything in common with it.
     """
     ordered = in_order(releases, 1 if baseline is not None else 2)
     asked = asked_for(cases, dtypes, keyword, timeout)

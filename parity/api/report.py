@@ -68,14 +68,20 @@ def certificate(
 ) -> Certificate:
     """Whether two implementations of a run directory are equivalent: `issued`, or `reasons` why it cannot be.
 
-    dtypes, keyword: what to look at, as ``-d`` and ``-k`` have it; all where they are empty. ParityError where the run
+    folder: the run directory. actual, expected: names in it. dtypes, keyword: what to look at, as ``-d`` and ``-k``
+    have it; all where they are empty. ParityError where the run
     is missing or altered, or a name or dtype is unknown, NothingCompared where nothing is selected.
     """
     return certify(read_run(Path(folder)), actual, expected, dtypes, keyword)
 
 
 def divergence_frame(folder: Path | str) -> object:
-    """The divergence table of a run directory as a pandas DataFrame."""
+    """The divergence table of a run directory as a pandas DataFrame.
+
+    A row for every case, dtype, pair, quantity, parameter and step. folder: the run directory. Columns: max_abs in the
+    unit of the quantity, max_ulp in units in the last place of the stored dtype, max_steps in lr (one full step of the
+    optimizer); elements, differing, nonfinite are counts. FileNotFoundError where there is no run.
+    """
     return pq.read_table(Path(folder) / PARQUET).to_pandas()
 
 

@@ -71,12 +71,13 @@ def run(
 ) -> Run:
     """Run cases on implementations and leave their table, run.json and report.md in `output`.
 
-    cases: files or folders, none for the shipped ones. implementations: names, patterns of names,
-    or plug-ins ('module:attribute', 'file.py:attribute'); none for all that are shipped. explained: every pair is
-    held against its twins, and why it differs is recorded. cluster: address of the scheduler of a Dask cluster whose
-    workers run the cells, or ``local:4``. each_kind: every cell is run on every kind of machine among them, whose
-    traces are kept, and `kinds` says how far they are apart. Raises ParityError for a bad case or name, NothingCompared
-    where no pair is left.
+    cases: files, folders or recordings, none for the shipped ones. implementations: names, patterns of names,
+    or plug-ins ('module:attribute', 'file.py:attribute'); none for all that are shipped. dtypes: of float64, float32,
+    float16 and bfloat16, none for all. keyword: only cases whose names match, as ``-k`` has it. options: how it is
+    executed. on_cell: called with every cell that is done. explained: every pair is held against its twins, and why it
+    differs is recorded. cluster: address of the scheduler of a Dask cluster whose workers run the cells, or
+    ``local:4``. each_kind: every cell is run on every kind of machine among them, whose traces are kept, and `kinds`
+    says how far they are apart. ParityError for a bad case, name or dtype, NothingCompared where no pair is left.
     """
     options = options or Options()
     folder = Path(output)

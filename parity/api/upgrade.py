@@ -37,10 +37,12 @@ def upgrade(
 ) -> Upgraded:
     """Record the same inputs on both sides, and hold every entry of the one against the other's.
 
-    Cases and dtypes are selected as by `run`; no implementation: those that stand on what is pinned. A side that is
-    given by its variables alone, or, where the other one is, not at all, is this Python. output: keeps
-    both baselines, the result, a summary and a page. ParityError where a side cannot be had, NothingCompared where the
-    two have nothing in common.
+    before, after: the sides. One that is given by its variables alone, or, where the other one is, not at all, is this
+    Python. cases, dtypes, keyword: as in `run`. implementations: none for those that stand on what is pinned. timeout:
+    seconds a worker may take for one answer, None for ever. output: keeps both baselines, the result, a summary and a
+    page. on_build: called with what is built and a line of the installer. on_done: called with the name of a cell that
+    is recorded, how many are, and of how many. ParityError where a side cannot be had, NothingCompared where the two
+    have nothing in common.
     """
     places = dict(zip(SIDES, (before, after), strict=True))
     check_sides(before, after)

@@ -64,7 +64,11 @@ def next_release(releases: Sequence[str], answers: Mapping[str, Answer]) -> str 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What is searched: releases of a package from a good one to a bad one, with pins beside. pre: pre-releases too."""
+    """What is searched: releases of a package.
+
+    package: its name on an index. good, bad: versions of it, the ends. beside: pins that stand with every release, as
+    ``package==version``. pre: pre-releases too.
+    """
 
     package: str
     good: str

@@ -115,8 +115,9 @@ def _plugin(target: str, pythons: Sequence[str]) -> Candidate:
 class Place:
     """One side as it is asked for: by pins, by a path of a Python, or by the folder of a baseline; else this Python.
 
-    flag: names it in error lines. beside: pins that are the same on every side, only where there are pins. variables:
-    of the environment in which frameworks are imported, names and values, beside those of this process.
+    flag: names it in error lines. pins: ``package==version``. beside: pins that are the same on every side, only where
+    there are pins. python, baseline: a path, a folder. variables: of the environment in which frameworks are imported,
+    names and values, beside those of this process.
     """
 
     flag: str

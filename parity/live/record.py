@@ -77,7 +77,8 @@ def recorded(
     """The optax transformation itself, but that every update is recorded, jitted or not, until the process ends.
 
     ``update`` has to be given params. hyper: what it was made with, which a transformation keeps to itself; without it
-    a recording can be compared, and not replayed. All else as `record` has it.
+    a recording can be compared, and not replayed. path, first, steps, every, last,
+    parameters, elements, seed, moments, limit, overwrite: as in `record`.
     """
     from parity.live import optax_transformation
 

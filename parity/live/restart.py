@@ -60,7 +60,8 @@ def assert_restarts(
     make: builds what is trained, as at the start of the program: an optimizer (torch, Keras, built), or a tuple of it
     and a model, schedulers and whatever else; of optax (transformation, parameters, state). save: writes it to a path
     that does not exist yet; load: reads it into what `make` has just built, and may return it. Gradients are random
-    numbers, the same for both. steps, after: how many in all, and when it is saved. UsageError where nothing of it is
+    numbers, the same for both. steps, after, seed: how many in all, when it is saved, and of the
+    random numbers. UsageError where nothing of it is
     an Adam that can be read.
     """
     found = restart(make, save, load, steps=steps, after=after, seed=seed)

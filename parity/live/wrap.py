@@ -15,21 +15,31 @@ from parity.implementations.registry import USER_PREFIX
 
 
 def torch(make: Callable[[list[Any]], Any], name: str = "") -> Implementation:
-    """A torch optimizer, as ``make(parameters)`` builds it; its lr, betas, eps, weight_decay and amsgrad are set."""
+    """A torch optimizer, as ``make(parameters)`` builds it.
+
+    make: its lr, betas, eps, weight_decay and amsgrad are set afterwards. name: after ``user.``, that of `make` where
+    it is empty.
+    """
     from parity.implementations import torch_
 
     return torch_.wrapped(make, _name(make, name))
 
 
 def keras(make: Callable[[], Any], name: str = "") -> Implementation:
-    """A Keras optimizer, as ``make()`` builds it, eager; its numbers are set before it is built."""
+    """A Keras optimizer, as ``make()`` builds it, eager.
+
+    make: its numbers are set before it is built. name: as in `torch`.
+    """
     from parity.implementations import keras_
 
     return keras_.wrapped(make, _name(make, name))
 
 
 def optax(make: Callable[[Hyper], Any], name: str = "") -> Implementation:
-    """An optax transformation, as ``make(hyper)`` builds it of the numbers that are asked for."""
+    """An optax transformation, as ``make(hyper)`` builds it.
+
+    make: takes the numbers that are asked for. name: as in `torch`.
+    """
     from parity.implementations import optax_
 
     return optax_.wrapped(make, _name(make, name))

@@ -83,8 +83,8 @@ def catalogue(
 
     target: 'module:attribute', 'file.py:attribute', a name, or an Adam itself, which then runs in the process of the
     tests. against: names or patterns, none for Algorithm 1 of the paper. cases: files or folders, none for those that
-    are shipped; keyword: only cases whose names match. expected_failures: reasons by id, as {"huge[float16]": "..."};
-    one that passes, or that matches no test, is a failure.
+    are shipped; keyword: only cases whose names match. dtypes: none for all of a case. expected_failures: reasons by
+    id, as {"huge[float16]": "..."}; one that passes, or that matches no test, is a failure.
     """
     from parity.pytest_plugin.listed import listed
 

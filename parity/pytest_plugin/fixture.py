@@ -132,9 +132,9 @@ class Parity:
         """Claim which Adam an implementation is, as `parity identify` finds out: ``epsilon="hat"``.
 
         target: as in `assert_same`; it is asked in processes of its own, so an object has to stand at the top of a
-        file. exact: bit for bit, not only to within rounding. departures: families of those that it may have from what
-        it claims and was asked ("weight-decay"); any other one fails, and so does another optimizer. convention:
-        choices by name (epsilon, bias_correction, step_count, weight_decay, amsgrad).
+        file. dtype: one, or several. exact: bit for bit, not only to within rounding. departures: families of those
+        that it may have from what it claims and was asked ("weight-decay"); any other one fails, and so does another
+        optimizer. convention: choices by name (epsilon, bias_correction, step_count, weight_decay, amsgrad).
         """
         __tracebackhide__ = True
         from parity.identify.identify import identify

@@ -22,7 +22,7 @@ class TorchAdam(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     learning_rate: also a schedule; a float32 number, as in every Keras optimizer, while torch's is a
     double (4.7e-8 off for 1e-3). The bias corrections are formed in float64 and rounded once, as in torch.
-    weight_decay, decoupled_weight_decay: as in torch, L2 unless decoupled. Other arguments:
+    weight_decay, decoupled_weight_decay, amsgrad: as in torch, L2 unless decoupled. name, kwargs: those of
     `keras.optimizers.Optimizer`. IndexedSlices, which embeddings give, are made dense, as the
     gradients of torch's Embedding are. Source: torch/optim/adam.py, torch 2.13.
     Differs from: keras.optimizers.Adam, in the place of epsilon, in t, in weight decay (decoupled there).

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "docs"))
+sys.path.append(str(Path(__file__).parents[3] / "docs"))
 import notebooks
 
 pytest.importorskip("nbclient", reason="nbclient is not installed")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / "docs" / "notebooks.py"
 KEPT = sorted((ROOT / "examples").glob("*.ipynb"))
 MACHINES = re.compile(r"(?<=Digest: )[0-9a-f]{32}|(?<=against python)[\d.]+-[0-9a-f]{8}")
