@@ -263,7 +263,8 @@ def main(framework: str, descriptor: int) -> None:
             if os.getppid() != engine:
                 os._exit(1)
 
-    watch = threading.Thread(target=end_with_engine)
+    # A daemon: an import that fails ends the process, which would wait for it.
+    watch = threading.Thread(target=end_with_engine, daemon=True)
     watch.start()
     base = [place for place in sys.path if place not in {os.getcwd(), *_path_of(os.environ)}]
     # An import leaves hardly any garbage, and looking for it takes a quarter of the time of TensorFlow's.

@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 
 import numpy as np
 import psutil
@@ -188,3 +189,11 @@ def test_frameworks_are_imported_side_by_side(tmp_path):
     Convoy(participants, Workers(tmp_path, 0), 60, 1, {}, traces_kept=False)
     begun = set(psutil.Process().children()) - before
     assert sorted(one.cmdline()[3] for one in begun) == ["jax", "keras", "torch"]
+
+
+def test_a_framework_that_is_not_there_is_told_at_once(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('not installed')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    end = time.monotonic() + 20
+    with open(os.devnull, "wb") as log, pytest.raises(forking.NotForked, match="the import failed"):
+        forking.fork_worker("torch", environment, log.fileno(), lambda: time.monotonic() > end)
