@@ -2,6 +2,8 @@
 # make test     lint, types, the site of the documentation, tests
 # make docs     that site, in build/site; asks no network
 # make notebooks  the outputs that examples/*.ipynb keep, anew
+# make dist     the wheel and the sdist, in dist
+# make smoke    both in empty environments of every Python that is claimed and here; downloads what they ask for
 # make test-all the same, then the sweeps over everything that there is
 # make machines  the whole catalogue under every instruction set, thread count and switch that is claimed; an hour
 # make fuzz     damaged inputs of every kind for ten minutes, 1,000 kills, a soak; another SEED asks others
@@ -18,7 +20,7 @@ READY := $(VENV)/.ready
 # Thousands of processes start: none is to compile our source again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: report test test-all machines fuzz power bench lint docs notebooks reference releases clean
+.PHONY: report test test-all machines fuzz power bench lint docs notebooks dist smoke reference releases clean
 
 report: $(READY)
 	$(BIN)/parity run -j 2 -o reports/latest; code=$$?; $(BIN)/parity report reports/latest && exit $$code
@@ -53,6 +55,12 @@ docs: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python docs/notebooks.py examples/*.ipynb
+
+dist: $(READY)
+	$(BIN)/python -m hatchling build
+
+smoke: $(READY)
+	$(BIN)/pytest -rs -m "network or not network" tests/test_distribution.py
 
 power: $(READY)
 	$(BIN)/python tests/faults/power.py -j 2
