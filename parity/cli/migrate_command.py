@@ -43,7 +43,7 @@ def command(
     from parity.case.pairing import read_map
     from parity.cli.console import write_answer
     from parity.live.migrate import migrate
-    from parity.report.certificate import summary
+    from parity.report.certificate_page import summary
 
     asked = None if map_file is None else read_map(map_file, "--map")
     recording = None if certificate is None else certificate / "uninterrupted"

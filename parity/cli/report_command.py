@@ -85,10 +85,11 @@ def certified(
     """Certify a pair, write it down, and say so; the exit code of the answer."""
     from parity.api import report as api
     from parity.cli.console import error_line, write_answer
-    from parity.report.certificate import narrowing_command, summary
+    from parity.report.certificate_page import summary
     from parity.report.html.documents import write_certificate
     from parity.report.html.templates import lacking_line, missing
     from parity.report.markup import printable
+    from parity.report.refusal import narrowing_command
 
     found = api.certificate(run_directory, *pair, dtypes, keyword)
     for path in write_certificate(found, output):

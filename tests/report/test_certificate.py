@@ -13,9 +13,10 @@ import pytest
 from parity.case.expectation import Kind
 from parity.engine.power import Power
 from parity.report import certificate as certified
-from parity.report.certificate import file_stem, render_certificate
+from parity.report.certificate_page import file_stem, render_certificate, summary
 from parity.report.html.documents import render_certificate_page
 from parity.report.panels.certifying import certify
+from parity.report.refusal import narrowing_command
 
 SAME = ("user.two", "user.one")
 NEAR = ("user.one", "numpy.adam.outside")
@@ -140,7 +141,7 @@ def test_equal_bits_are_called_so_and_equal_values_are_not(four):
     assert "**float64 and float32**: all 510 elements of w, m and v are equal after every step." in render_certificate(
         one
     )
-    assert certified.summary(one) == (
+    assert summary(one) == (
         "issued: user.two is equivalent, bit for bit, to user.one on 2 cases in float64 and float32; "
         "every weight is equal"
     )
@@ -221,7 +222,7 @@ def test_what_can_be_certified_is_a_command_without_a_path(four):
         assert "2 of the 4 cells (a case in a dtype)" in text
         assert command in text
         assert "What holds all the same" in text
-    assert certified.narrowing_command(one, "runs/latest") == command.replace("RUN_DIRECTORY", "runs/latest")
+    assert narrowing_command(one, "runs/latest") == command.replace("RUN_DIRECTORY", "runs/latest")
 
 
 def test_a_pair_that_was_never_compared_is_told_apart_and_a_plugin_needs_its_file(four):

@@ -22,11 +22,11 @@ from parity.case.expectation import Kind
 from parity.core.shown import Shown, html_of
 from parity.engine.record import read_run
 from parity.identify.answer import Answer, Finding
-from parity.report.certificate import reason_title
 from parity.report.html import notebook as cards
 from parity.report.html.notebook import BORDERS, MOST_ROWS, card_of, rows_of, show
 from parity.report.panels.certifying import certify
 from parity.report.panels.panels import read_panels
+from parity.report.refusal import reason_title
 
 formatters = pytest.importorskip("IPython.core.formatters", reason="IPython is not installed")
 

@@ -8,9 +8,9 @@ from parity.core.errors import UsageError
 from parity.core.files import json_text, write_atomically
 from parity.core.version import VERSION
 from parity.explain.trainings import Trainings
-from parity.report import certificate, trainings
+from parity.report import certificate, refusal, trainings
 from parity.report import side_by_side as told
-from parity.report.certificate import MARK, STEM, file_stem, render_certificate
+from parity.report.certificate_page import MARK, STEM, file_stem, render_certificate
 from parity.report.html.templates import asset, missing, templates
 from parity.report.panels.certificate import Certificate
 from parity.report.panels.changes import Changes
@@ -28,6 +28,7 @@ def render_certificate_page(one: Certificate) -> str:
             one=one,
             mark=MARK,
             certificate=certificate,
+            refusal=refusal,
             style=asset("style.css"),
             own_style=asset("certificate.css"),
         )

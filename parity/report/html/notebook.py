@@ -27,7 +27,7 @@ from parity.explain.explanation import Explanation
 from parity.identify.answer import Answer
 from parity.numerics.formats import FORMATS
 from parity.report import certificate as certified
-from parity.report import upgrade
+from parity.report import refusal, upgrade
 from parity.report.certificate import bound_rows
 from parity.report.drift import BASELINE, Wording, change_rows, group_text, tally
 from parity.report.figures import number_text, steps_text, ulp_text, value_text
@@ -277,8 +277,8 @@ def certificate_card(one: Certificate) -> Card:
     """What is certified and to which bound, or why nothing is."""
     names = one.actual.name, one.expected.name
     if not one.issued:
-        reasons = tuple(certified.reason_line(reason, one.cells[0]) for reason in one.reasons)
-        narrow = certified.narrowing_command(one)
+        reasons = tuple(refusal.reason_line(reason, one.cells[0]) for reason in one.reasons)
+        narrow = refusal.narrowing_command(one)
         tail = (f"What could be certified: {narrow}",) if narrow else ()
         return Card(f"No certificate: {names[0]} and {names[1]}", "alarm", (*reasons, *tail))
     head, rows = bound_rows(one)
