@@ -22,8 +22,9 @@ from parity.case.expectation import Kind
 from parity.core.shown import Shown, html_of
 from parity.engine.record import read_run
 from parity.identify.answer import Answer, Finding
-from parity.report.html import notebook as cards
-from parity.report.html.notebook import BORDERS, MOST_ROWS, card_of, rows_of, show
+from parity.report.html import card as cards
+from parity.report.html.card import BORDERS, MOST_ROWS, rows_of
+from parity.report.html.notebook import card_of, show
 from parity.report.panels.certifying import certify
 from parity.report.panels.panels import read_panels
 from parity.report.refusal import reason_title

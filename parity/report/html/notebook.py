@@ -1,25 +1,20 @@
-"""What a notebook shows of a value: a heading, some lines, some tables; everything it needs inside."""
+"""What a notebook shows of a value: a card, with everything that it needs inside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import singledispatch
-from importlib.util import find_spec
-from itertools import islice
 from math import isfinite
-from pathlib import Path
 
 from parity.adam.epsilon_conversion import Candidate, Conversion
 from parity.baseline.bisection import Bisected
 from parity.baseline.check import Checked
-from parity.baseline.drift import GREEN, Drift, grouped
+from parity.baseline.drift import Drift
 from parity.baseline.upgrade import ReleaseMatrix, Upgraded
 from parity.case.case import Case
 from parity.comparison.distance import Distance
 from parity.comparison.traces import Divergence
 from parity.comparison.verdict import Verdict
-from parity.core.environment import Difference
 from parity.engine.matrix import Entry
 from parity.engine.record import PairVerdict, Run
 from parity.explain.explanation import Answer as Explained
@@ -27,76 +22,17 @@ from parity.explain.explanation import Explanation
 from parity.identify.answer import Answer
 from parity.numerics.formats import FORMATS
 from parity.report import certificate as certified
-from parity.report import refusal, upgrade
+from parity.report import refusal
 from parity.report.certificate import bound_rows
-from parity.report.drift import BASELINE, Wording, change_rows, group_text, tally
 from parity.report.figures import number_text, steps_text, ulp_text, value_text
 from parity.report.html import explained
+from parity.report.html.card import Card, Rows, render_card, rows_of, stacked
+from parity.report.html.change_cards import bisected_card, checked_card, drift_card, releases_card, upgraded_card
 from parity.report.html.wording import SYMBOLS, TONES, field_kinds
 from parity.report.identity import answer_rows, sentence_about
 from parity.report.markdown import answer_line
 from parity.report.panels.certificate import Certificate
 from parity.report.panels.maps import Field, HeatMap, heat_map
-from parity.report.upgrade import bisected_summary
-
-NEEDED = "jinja2"
-
-MOST_ROWS = 30
-
-BORDERS = {"same": "#2a9d78", "near": "#3d8fd9", "other": "#d9822b", "alarm": "#d6336c"}
-"""Of the border, which only repeats what the heading says; to be seen on light and on dark."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A table. numbers: places of columns that hold figures; more: rows that are left out."""
-
-    caption: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: tuple[int, ...] = ()
-    more: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A value as it is shown. tone: one of `BORDERS`; formula: text whose lines stay lines."""
-
-    title: str
-    tone: str
-    lines: tuple[str, ...] = ()
-    tables: tuple[Rows, ...] = ()
-    formula: str = ""
-
-
-def rows_of(
-    caption: str,
-    headers: Sequence[str],
-    rows: Iterable[Iterable[str]],
-    numbers: Sequence[int] = (),
-    most: int = MOST_ROWS,
-) -> tuple[Rows, ...]:
-    """A table of the first rows, as the only one of several; none where there is no row."""
-    left = iter(rows)
-    shown = tuple(tuple(row) for row in islice(left, most))
-    return (Rows(caption, tuple(headers), shown, tuple(numbers), sum(1 for _ in left)),) if shown else ()
-
-
-def render_card(card: Card) -> str | None:
-    """The card as HTML that stands by itself; None where what makes it is not installed."""
-    if find_spec(NEEDED) is None:
-        return None
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("card.html.j2").render(card=card, border=BORDERS[card.tone])
-
 
 MOST_UNEXPECTED = 15
 
@@ -206,14 +142,9 @@ def _distance(one: Distance) -> tuple[str, ...]:
     first, lr = one.first, one.worst_max_steps
     return (
         one.label, counted, f"{first.step:,}", f"{first.parameter}[{first.index}]",
-        _stacked(value_text(first.actual)), _stacked(value_text(first.expected)),
+        stacked(value_text(first.actual)), stacked(value_text(first.expected)),
         ulp_text(int(one.worst_max_ulp.value)), steps_text(lr.value) if lr else "",
     )  # fmt: skip
-
-
-def _stacked(value: str) -> str:
-    """A value with its hexadecimal form below it."""
-    return value.replace(" (", "\n(")
 
 
 def explanation_card(one: Explanation) -> Card:
@@ -335,86 +266,6 @@ def conversion_card(found: Conversion) -> Card:
 def _constant(name: str, one: Candidate) -> tuple[str, ...]:
     gap = one.gap
     return name, f"{one.eps:.7g}", steps_text(gap.difference), f"{gap.gradient:.2g}", f"{gap.step:,}"
-
-
-def checked_card(checked: Checked) -> Card:
-    """What became of the entries, group by group."""
-    return Card(
-        f"{BASELINE.title}: {tally(checked)}",
-        _tone_of_drifts(checked.drifts),
-        (f"{_compared(checked)}, against {checked.baseline.name}.", *_same(checked.environment, BASELINE)),
-        (*_groups(checked), *_environment(checked.environment, BASELINE)),
-    )
-
-
-def drift_card(drift: Drift) -> Card:
-    """What became of one entry."""
-    title = f"{drift.implementation} on {drift.case} in {drift.dtype}: {drift.status}"
-    change = drift.change
-    headers = ("quantity", "parameter", "step", "differing", "ULP", "lr", "new", "old")
-    kept = () if change is None else (map(_stacked, row) for row in change_rows(change))
-    rows = rows_of("Kept steps that differ", headers, kept, range(2, 8))
-    told = (drift.detail or f"{drift.compared:,} digests are the same.",)
-    return Card(title, _tone_of_drifts([drift]), told, (*rows, *_environment(drift.environment, BASELINE)))
-
-
-def upgraded_card(upgraded: Upgraded) -> Card:
-    """What an upgrade changed."""
-    checked = upgraded.checked
-    compared = f"{_compared(checked)}, {upgraded.before.name} against {upgraded.after.name}."
-    return Card(
-        f"{upgrade.WORDING.title}: {tally(checked)}",
-        _tone_of_drifts(checked.drifts),
-        (compared, *upgrade.notes_of(upgraded), *_same(checked.environment, upgrade.WORDING)),
-        (*_groups(checked), *_environment(checked.environment, upgrade.WORDING)),
-    )
-
-
-def bisected_card(bisected: Bisected) -> Card:
-    """Which release changed it."""
-    decisions = ((one.release, str(one.answer), one.why) for one in bisected.decisions)
-    return Card(
-        bisected_summary(bisected),
-        "other" if bisected.first else "alarm",
-        tables=rows_of("Decisions, in their order", ("release", "answer", "why"), decisions),
-    )
-
-
-def releases_card(found: ReleaseMatrix) -> Card:
-    """Implementations by releases."""
-    rows = ((name, *(upgrade.cell_text(one, name) for one in found.columns)) for name in found.implementations)
-    return Card(
-        upgrade.matrix_summary(found),
-        "same" if not found.exit_code else "other",
-        tuple(upgrade.remarks(found)),
-        rows_of("", ("implementation", *(one.release for one in found.columns)), rows),
-    )
-
-
-def _compared(checked: Checked) -> str:
-    return f"{checked.compared:,} digests of steps were compared"
-
-
-def _tone_of_drifts(drifts: Sequence[Drift]) -> str:
-    return "same" if all(one.status in GREEN for one in drifts) else "alarm"
-
-
-def _same(environment: Sequence[Difference], wording: Wording) -> Iterator[str]:
-    if not environment:
-        yield wording.same
-
-
-def _groups(checked: Checked) -> tuple[Rows, ...]:
-    rows = (
-        (one.implementation, one.dtype, str(one.status), f"{len(one.drifts):,} of {one.of:,}", group_text(one))
-        for one in grouped(checked.drifts)
-    )
-    return rows_of("Not identical", ("implementation", "dtype", "status", "cases", "what"), rows, (3,))
-
-
-def _environment(environment: Iterable[Difference], wording: Wording) -> tuple[Rows, ...]:
-    rows = ((one.what, one.before, one.after) for one in environment)
-    return rows_of("Environment", ("", wording.before, wording.after), rows)
 
 
 def show(value: object) -> str | None:
