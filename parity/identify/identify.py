@@ -18,8 +18,9 @@ from parity.engine.square_root import LibrarySquareRoot
 from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
+from parity.identify.probed import Probed
 from parity.identify.probes import MAIN, Observation
-from parity.identify.probing import OnProbe, Probed, not_finite, probe
+from parity.identify.probing import OnProbe, not_finite, probe
 from parity.implementations.registry import shipped_implementations
 
 

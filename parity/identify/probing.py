@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,8 +17,8 @@ from parity.core.errors import ParityError
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import GRADIENTS, HUNG, MISSING, PROGRESS, UNSUPPORTED, WEIGHTS
-from parity.identify.answer import Finding
-from parity.identify.probes import LAW, MAIN, MATRICES, NOT_FINITE, OBSERVED, WIDE, Observation, Probe, probes
+from parity.identify.probed import SECOND, Probed, Refused, Shown, probed_twice
+from parity.identify.probes import LAW, MAIN, MATRICES, OBSERVED, WIDE, Observation, Probe, probes
 from parity.implementations.registry import framework_of
 from parity.numerics.formats import Format, format_named
 
@@ -28,9 +27,6 @@ TWICE = (MAIN, WIDE)
 
 OnProbe = Callable[[str, int, int], None]
 """Called with the dtype and the name of a probe that was asked, how many were, and of how many."""
-
-SECOND = (NOT_FINITE,)
-"""What is asked in the second one only, whose log nobody reads: there, warnings of what is no number are none."""
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -41,35 +37,6 @@ THREADS = (
 )
 """Variables from which frameworks take their number of threads."""
 
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A question that a target does not answer, and why.
-
-    failed: it did not say so, but raised, broke the contract, died or hung. traceback: where it raised.
-    """
-
-    name: str
-    reason: str
-    failed: bool = False
-    traceback: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """What a target showed in one dtype. unsteady: where two fresh processes did not show the same."""
-
-    observations: Mapping[str, Observation]
-    refused: tuple[Refused, ...] = ()
-    unsteady: Finding | None = None
-
-    @property
-    def failed(self) -> Refused | None:
-        """Why nothing is known of this dtype; None where something is."""
-        return next((one for one in self.refused if one.failed and one.name == MAIN), None)
-
-
-_Shown = dict[str, Observation | Refused]
 
 LOG = "worker.log"
 """What the first of both processes has printed, and where it raised."""
@@ -121,12 +88,11 @@ def probe(
                 },
             },
         )
-    return {
-        format.name: _probed(first[format.name], second[format.name], (plenty, few), hide_moments) for format in formats
-    }
+    threads = plenty, few
+    return {one.name: probed_twice(first[one.name], second[one.name], threads, hide_moments) for one in formats}
 
 
-def _side_by_side(questions: Mapping[_Sitting, Mapping[Format, list[Probe]]]) -> list[dict[str, _Shown]]:
+def _side_by_side(questions: Mapping[_Sitting, Mapping[Format, list[Probe]]]) -> list[dict[str, Shown]]:
     with ThreadPoolExecutor(len(questions)) as threads:
         asked = [threads.submit(sitting.ask, what) for sitting, what in questions.items()]
         try:
@@ -165,7 +131,7 @@ class _Sitting:
         self._hung = 0
         self._stopped = False
 
-    def ask(self, questions: Mapping[Format, Sequence[Probe]]) -> dict[str, _Shown]:
+    def ask(self, questions: Mapping[Format, Sequence[Probe]]) -> dict[str, Shown]:
         """The answers by dtype and name of the probe; _Broken where there can be none."""
         try:
             return {format.name: self._of_dtype(format.name, asked) for format, asked in questions.items()}
@@ -177,8 +143,8 @@ class _Sitting:
         """Whatever is asked, nobody waits for the answer any longer."""
         self._stopped = True
 
-    def _of_dtype(self, dtype: str, asked: Sequence[Probe]) -> _Shown:
-        shown: _Shown = {}
+    def _of_dtype(self, dtype: str, asked: Sequence[Probe]) -> Shown:
+        shown: Shown = {}
         for number, one in enumerate(asked):
             if dtype in self._given_up:
                 break
@@ -192,7 +158,7 @@ class _Sitting:
                 self._given_up.add(dtype)
         return shown
 
-    def _of_matrices(self, number: int, asked: Sequence[Probe]) -> _Shown:
+    def _of_matrices(self, number: int, asked: Sequence[Probe]) -> Shown:
         """What a target that raises at the plainest question shows where all tensors are matrices, if anything."""
         told = {one.name: self._answer(number, one) for one in asked if one.name == MATRICES}
         return {name: one for name, one in told.items() if isinstance(one, Observation)}
@@ -211,7 +177,7 @@ class _Sitting:
                 raise _Broken(f"{self._candidate.name}: {failure.reason}") from None
         return self._process
 
-    def _answer_from(self, shown: _Shown, number: int, probe: Probe) -> Observation | Refused:
+    def _answer_from(self, shown: Shown, number: int, probe: Probe) -> Observation | Refused:
         """What it answers, begun with what it has shown of another probe where this one asks for that."""
         if not probe.begins:
             return self._answer(number, probe)
@@ -345,94 +311,3 @@ def not_finite(observation: Observation) -> str:
             )
             found.append((step, f"{quantity}[{name!r}] is {rows[step, place]:g} from step {step} on"))
     return min(found)[1] if found else ""
-
-
-def _probed(first: _Shown, second: _Shown, threads: tuple[int, int], hide_moments: bool) -> Probed:
-    refused = tuple(one for one in first.values() if isinstance(one, Refused))
-    probed = Probed(MappingProxyType({}), refused)
-    if probed.failed is not None:
-        matrices = {name: one for name, one in first.items() if isinstance(one, Observation)}
-        return replace(probed, observations=MappingProxyType(matrices))
-    unsteady = _unsteady(first, second, threads)
-    first = {**first, **{name: one for name, one in second.items() if name in SECOND}}
-    probed = Probed(MappingProxyType({}), tuple(one for one in first.values() if isinstance(one, Refused)))
-    observations = {
-        name: replace(one, m=None, v=None, vmax=None) if hide_moments else one
-        for name, one in first.items()
-        if isinstance(one, Observation)
-    }
-    return replace(probed, observations=MappingProxyType(observations), unsteady=unsteady)
-
-
-def _unsteady(first: _Shown, second: _Shown, threads: tuple[int, int]) -> Finding | None:
-    """The first quantity that is not the same in both processes."""
-    asked = f"the same question in two fresh processes with {threads[0]} and {threads[1]} threads"
-    for name, other in second.items():
-        if name in SECOND:
-            continue
-        one = first[name]
-        refusals = [answer for answer in (one, other) if isinstance(answer, Refused)]
-        if len(refusals) == 1:
-            detail = f"{asked} is answered once, and refused once: {refusals[0].reason}"
-            return Finding("nondeterminism", detail, {"probe": name, "threads": list(threads)})
-        if isinstance(one, Refused) or isinstance(other, Refused):
-            continue
-        counts = dict(_differing(one, other))
-        if not counts:
-            continue
-        quantity = min(counts, key=lambda quantity: counts[quantity][0])
-        step, differing = counts[quantity]
-        elements = one.probe.gradients.size
-        detail = (
-            f"{asked} is answered differently: {quantity} differs in {differing:,} of {elements:,} elements, "
-            f"first at step {step} (probe {name!r})"
-        )
-        evidence = {
-            "probe": name,
-            "threads": list(threads),
-            "quantity": quantity,
-            "first_step": step,
-            "elements": elements,
-            "differing": {quantity: count for quantity, (_, count) in counts.items()},
-            "rounding": _only_rounding(one, other),
-        }
-        return Finding("nondeterminism", detail, evidence)
-    return None
-
-
-ROUNDING = 256.0
-"""Units of an element's greatest value so far by which two runs may be apart and differ by rounding only."""
-
-
-def _only_rounding(one: Observation, other: Observation) -> bool:
-    """Whether two runs show the same but for rounding."""
-    probe = one.probe
-    for quantity in OBSERVED:
-        ours, theirs = getattr(one, quantity), getattr(other, quantity)
-        if (ours is None) != (theirs is None):
-            return False
-        if ours is None:
-            continue
-        ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
-        with np.errstate(all="ignore"):
-            size = np.maximum.accumulate(np.maximum(np.abs(ours), np.abs(theirs)), axis=0)
-            size = size + (probe.hyper.lr_at(1) if quantity == "w" else 0.0)
-            near = np.abs(ours - theirs) <= ROUNDING * 2.0**-probe.format.precision * size
-        if not (near | (np.isnan(ours) & np.isnan(theirs)) | (ours == theirs)).all():
-            return False
-    return True
-
-
-def _differing(one: Observation, other: Observation) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Quantities that differ, each with the first step and the number of elements; NaN is NaN."""
-    for quantity in OBSERVED:
-        ours, theirs = getattr(one, quantity), getattr(other, quantity)
-        if ours is None and theirs is None:
-            continue
-        if ours is None or theirs is None:
-            yield quantity, (1, one.probe.gradients.size)
-            continue
-        bits = one.probe.format.unsigned
-        apart = (ours.view(bits) != theirs.view(bits)) & ~(np.isnan(ours) & np.isnan(theirs))
-        if apart.any():
-            yield quantity, (int(np.argmax(apart.any(axis=1))), int(np.count_nonzero(apart)))
