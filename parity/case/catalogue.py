@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from parity.case.around import ParameterHyper, StagesTable
 from parity.case.case import RESTARTED, Case, HyperTable, check_recorded
@@ -18,6 +19,7 @@ from parity.case.problems import problems
 from parity.case.program import Gradients, Start, Step, Weights
 from parity.case.recording_header import HEADER
 from parity.case.replay import cases_of_recording
+from parity.case.shapes import Tensor, tensors_in
 from parity.core.errors import ParityError, nearest
 from parity.core.selection import matcher
 
@@ -53,6 +55,23 @@ class FileParameter(_Table):
     start: Start | None = None
 
 
+class ShapesFile(_Table):
+    """The tensors of a model, named by a file; weights and gradients are those of the whole case file."""
+
+    file: str = Field(description="A safetensors file, of which only the header is read, or JSON: names with shapes.")
+    leave_out: tuple[str, ...] = Field((), description="Patterns of names that are no parameters, as 'h.*.attn.bias'.")
+
+
+def _kind_of_parameters(value: Any) -> str:
+    return "[file]" if isinstance(value, dict | ShapesFile) else "[list]"
+
+
+Parameters = Annotated[
+    Annotated[tuple[FileParameter, ...], Field(min_length=1), Tag("[list]")] | Annotated[ShapesFile, Tag("[file]")],
+    Discriminator(_kind_of_parameters),
+]
+
+
 class Sweep(_Table):
     """Hyperparameters with several values each; every combination is a case of its own."""
 
@@ -86,7 +105,7 @@ class CaseFile(_Table):
     sweep: Sweep | None = None
     weights: Weights | None = Field(None, description="Of every parameter that has none of its own.")
     gradients: Gradients | None = Field(None, description="Of every parameter that has none of its own.")
-    parameters: Annotated[tuple[FileParameter, ...], Field(min_length=1)] | None = None
+    parameters: Parameters | None = Field(None, description="One by one, or those of a model, by a file.")
     start: Start | None = Field(None, description="The state of every parameter that has none of its own.")
     restart: tuple[Step, ...] = Field((), description="Steps after which all save, and a new process goes on.")
     expect: tuple[Expectation, ...] = ()
@@ -172,6 +191,9 @@ def _read(path: Path, said_by: Path | None = None) -> dict[str, Any]:
 
 
 def _merged(own: dict[str, Any], base: dict[str, Any], path: Path, base_path: Path) -> dict[str, Any]:
+    for table, file in ((base, base_path), (own, path)):
+        if isinstance(table.get("parameters"), dict):
+            _name_tensors(table, file, {**base, **own}.get("dtypes"))
     merged = {**base, **own}
     for table, file in ((base, base_path), (own, path)):
         for one in (table, *table.get("parameters", ())):
@@ -189,6 +211,36 @@ def _merged(own: dict[str, Any], base: dict[str, Any], path: Path, base_path: Pa
     for key in ("extends", "sweep", *OF_PARAMETERS):
         merged.pop(key, None)
     return merged
+
+
+def _name_tensors(table: dict[str, Any], path: Path, dtypes: Sequence[str] | None) -> None:
+    """Put the tensors of the file that a table names in the place of its name, and its dtypes where none are asked for.
+
+    A file of several dtypes gives each tensor its own, that of most elements for the whole case.
+    """
+    file = table["parameters"]["file"]
+    try:
+        tensors = tensors_in(path.parent / file, table["parameters"].get("leave_out", ()))
+        held = _elements_by_dtype(tensors)
+        if dtypes is None and held:
+            table["dtypes"] = [max(held, key=lambda dtype: held[dtype])]
+        elif dtypes is not None and len(held) > 1:
+            raise ParityError(f"it holds {' and '.join(held)}; leave out dtypes, and each tensor has its own")
+    except ParityError as error:
+        raise ParityError(f"{path}: parameters.file: {file!r}: {error}") from None
+    table["parameters"] = [
+        {"name": one.name, "shape": list(one.shape)}
+        | ({"dtype": one.dtype} if len(held) > 1 and one.dtype != table["dtypes"][0] else {})
+        for one in tensors
+    ]
+
+
+def _elements_by_dtype(tensors: Sequence[Tensor]) -> dict[str, int]:
+    held: dict[str, int] = {}
+    for one in tensors:
+        if one.dtype:
+            held[one.dtype] = held.get(one.dtype, 0) + math.prod(one.shape)
+    return held
 
 
 def _place_folder(program: Any, file: Path) -> None:

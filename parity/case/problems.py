@@ -91,11 +91,14 @@ def _steps(schema: dict[str, Any], location: tuple[str | int, ...]) -> Iterator[
 def _open(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
     if "$ref" in node:
         return _open(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[1]])
-    choices = [opened for one in node.get("anyOf", ()) for opened in _open(schema, one)]
+    alternatives = () if "discriminator" in node else (*node.get("anyOf", ()), *node.get("oneOf", ()))
+    choices = [opened for one in alternatives for opened in _open(schema, one)]
     return choices or [node]
 
 
 def _below(node: dict[str, Any], part: str | int) -> list[dict[str, Any]]:
+    if _is_tag(part):
+        return [node]
     if isinstance(part, int):
         return [node["items"]] if "items" in node else []
     if part in node.get("properties", {}):
@@ -107,13 +110,18 @@ def _below(node: dict[str, Any], part: str | int) -> list[dict[str, Any]]:
     return []
 
 
+def _is_tag(part: str | int) -> bool:
+    """Whether a part of a location is no key: a key in brackets is not distinguished, and none of ours has any."""
+    return isinstance(part, str) and part in ("[key]", "[list]", "[file]")
+
+
 def _without_tags(location: tuple[str | int, ...], schema: dict[str, Any]) -> list[str | int]:
-    """A location as the user sees it: pydantic also names the kind it chose, and "[key]"."""
+    """A location as the user sees it: pydantic also names the kind it chose, and says "[key]" and "[list]"."""
     shown: list[str | int] = []
     nodes = _open(schema, schema)
     for part, below in _steps(schema, location):
         chosen = any("discriminator" in node and part in node["discriminator"]["mapping"] for node in nodes)
-        if not chosen and part != "[key]":
+        if not chosen and not _is_tag(part):
             shown.append(part)
         nodes = below or nodes
     return shown
