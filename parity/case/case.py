@@ -90,12 +90,22 @@ class HyperTable(BaseModel):
         return _one_or_every(value, "step size", below_one=False)
 
 
+class Sampled(BaseModel):
+    """Which elements of a tensor a parameter is: spans (start, stop) of it, flat, the first from 0; shape: its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    shape: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
 class CaseParameter(BaseModel):
     """A tensor of a case: its name, shape (() is 0-d, a 0 is empty), and where its numbers come from.
 
     dtype: its own, left out for that in which the case runs. rows: whether its gradients are handed over as rows, those
     along its first axis that are not 0 throughout. hyper: hyperparameters of its own. start: the state that it begins
-    with; left out, moments are zero and no step was counted.
+    with; left out, moments are zero and no step was counted. sampled: of which tensor it is a part, left out where it
+    is one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -108,6 +118,22 @@ class CaseParameter(BaseModel):
     rows: bool = False
     hyper: ParameterHyper | None = None
     start: Start | None = None
+    sampled: Sampled | None = None
+
+    @property
+    def whole_shape(self) -> tuple[int, ...]:
+        """Of the tensor of which it is a part, or its own."""
+        return self.shape if self.sampled is None else self.sampled.shape
+
+    @property
+    def whole_size(self) -> int:
+        """Elements of that tensor."""
+        return math.prod(self.whole_shape)
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Where its elements stand in that tensor."""
+        return ((0, self.whole_size),) if self.sampled is None else self.sampled.spans
 
 
 class Case(Shown, BaseModel):
@@ -250,7 +276,7 @@ def _leave_out_what_is_usual(told: dict[str, Any], parameter: CaseParameter) -> 
     tables = [(told["weights"], parameter.weights)]
     # A stage, as it is told.
     del told["rows"]
-    for key in ("hyper", "dtype"):
+    for key in ("hyper", "dtype", "sampled"):
         if getattr(parameter, key) is None:
             del told[key]
     for key in ("nan_steps", "inf_steps"):

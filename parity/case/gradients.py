@@ -63,9 +63,9 @@ def fill_weights(case: Case, format: Format, row: np.ndarray) -> None:
         table = parameter.weights
         with _bits_of(case, format, own, row[place]) as bits:
             if isinstance(table, programs.RecordedWeights):
-                _round(table.recording().weights(parameter.name).astype(np.float64), own, bits)
+                _round(_part_of(table.recording().weights(parameter.name), parameter), own, bits)
             else:
-                _fill_blocks(table, case.seed, index, 0, parameter.shape, own, bits, None)
+                _fill_blocks(table, case.seed, index, 0, parameter, own, bits, None)
 
 
 def fill_start(case: Case, format: Format, rows: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -84,9 +84,9 @@ def fill_start(case: Case, format: Format, rows: Mapping[str, np.ndarray]) -> np
             with _bits_of(case, format, own, row[place]) as bits:
                 if isinstance(table, programs.RecordedWeights):
                     recorded = table.recording().values(table.quantity, parameter.name, 0)
-                    _round(recorded.astype(np.float64), own, bits)
+                    _round(_part_of(recorded, parameter), own, bits)
                 else:
-                    _fill_blocks(table, case.seed, index, number, parameter.shape, own, bits, None)
+                    _fill_blocks(table, case.seed, index, number, parameter, own, bits, None)
     return counts
 
 
@@ -109,13 +109,19 @@ def fill_gradients(
             continue
         with _bits_of(case, format, own, row[place]) as bits:
             if isinstance(table, programs.Recorded):
-                _round(table.recording().gradients(parameter.name, step).astype(np.float64), own, bits)
+                _round(_part_of(table.recording().gradients(parameter.name, step), parameter), own, bits)
             else:
-                _fill_blocks(table, case.seed, index, step, parameter.shape, own, bits, threads)
+                _fill_blocks(table, case.seed, index, step, parameter, own, bits, threads)
             broken = table.not_finite(step)
             if broken is not None and bits.size:
                 _round(np.array([broken]), own, bits[:1])
     return tuple(absent)
+
+
+def _part_of(recorded: np.ndarray, parameter: CaseParameter) -> np.ndarray:
+    """Those elements of a recorded tensor that a parameter is, in float64."""
+    flat = recorded.reshape(-1)
+    return np.concatenate([flat[start:stop] for start, stop in parameter.spans]).astype(np.float64)
 
 
 def _places(case: Case, format: Format) -> Iterator[tuple[CaseParameter, slice, Format]]:
@@ -142,7 +148,7 @@ def _fill_blocks(
     seed: int,
     index: int,
     step: int,
-    shape: tuple[int, ...],
+    parameter: CaseParameter,
     format: Format,
     bits: np.ndarray,
     threads: ThreadPoolExecutor | None,
@@ -154,15 +160,26 @@ def _fill_blocks(
         bits.fill(one[0])
         return
 
-    def fill_piece(start: int) -> None:
+    def fill_piece(piece: tuple[int, int, int]) -> None:
         stream = _Stream(seed, index)
-        stop = min(start + PIECE, bits.size)
+        start, stop, before = piece
         for first in range(start, stop, BLOCK):
             last = min(first + BLOCK, stop)
-            _round(_master(table, stream, step, shape, first, last), format, bits[first:last])
+            part = bits[first - before : last - before]
+            _round(_master(table, stream, step, parameter.whole_shape, first, last), format, part)
 
     spread: Callable[..., object] = map if threads is None else threads.map
-    list(spread(fill_piece, range(0, bits.size, PIECE)))  # type: ignore[call-overload]
+    list(spread(fill_piece, _pieces(parameter)))  # type: ignore[call-overload]
+
+
+def _pieces(parameter: CaseParameter) -> Iterator[tuple[int, int, int]]:
+    """Start and stop of every task in the whole tensor, and how many elements before it are not in the parameter."""
+    before, end = 0, 0
+    for first, last in parameter.spans:
+        before += first - end
+        end = last
+        for start in range(first, last, PIECE):
+            yield start, min(start + PIECE, last), before
 
 
 def _same_everywhere(table: Weights | Gradients, step: int) -> float | None:

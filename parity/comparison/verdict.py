@@ -36,6 +36,7 @@ def judge(
     reaches: Sequence[Reach] = (),
     one_sided: Sequence[str] = (),
     formula: Sequence[str] | None = None,
+    suspected: Sequence[str] = (),
     unexplained: str = "",
 ) -> Verdict:
     """The verdict on a pair that ran to its end.
@@ -43,13 +44,14 @@ def judge(
     distances: one per quantity that both sides show. moved: whether a weight ever left its initial
     value, for actual and expected. reaches: of the expected side, by which a stated budget is held to
     mean something. one_sided: quantities that only one side shows. formula: where both sides equal their
-    twins bit for bit, the families of causes that are more than rounding; unexplained: else why nobody says so.
+    twins bit for bit, the families of causes that are more than rounding; unexplained: else why nobody says so, and
+    suspected: such families that were found on a sample.
     Without an expectation nothing but IDENTICAL is as expected.
     """
-    kind, reason = _kind(distances, moved, expectation, formula)
+    kind, reason = _kind(distances, moved, expectation, formula, suspected)
     if kind is Kind.WITHIN and expectation is not None and expectation.verdict == ANY and _blind(reaches, expectation):
         # A budget that an optimizer passes which never steps says of nobody that it is the same Adam.
-        kind, reason = _kind(distances, moved, expectation.model_copy(update={"within": None}), formula)
+        kind, reason = _kind(distances, moved, expectation.model_copy(update={"within": None}), formula, ())
     if one_sided:
         reason += f"; not compared, as one side hides it: {', '.join(one_sided)}"
     surprise = _surprise(kind, distances, moved, expectation, unexplained)
@@ -79,6 +81,7 @@ def _kind(
     moved: tuple[bool, bool],
     expectation: Expectation | None,
     formula: Sequence[str] | None,
+    suspected: Sequence[str],
 ) -> tuple[Kind, str]:
     if not any(distance.compared for distance in distances):
         return Kind.NOT_COMPARABLE, "no element was compared"
@@ -95,7 +98,7 @@ def _kind(
         if nonfinite and not expectation.nonfinite:
             excess.insert(0, f"{nonfinite} elements are NaN or inf")
         unbounded = _unbounded(differing, expectation)
-        other = _other_formula(expectation, formula)
+        other = _other_formula(expectation, suspected if formula is None else formula)
         if other:
             excess.append(f"another formula: {', '.join(other)}")
         if not excess and formula is None and not unbounded:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from parity.engine.findings import Finding, Topic
 from parity.engine.record import Run
-from parity.engine.result import CellResult, Held, Why
+from parity.engine.result import EXPLAINED, SAMPLED, CellResult, Held, Why
 from parity.numerics.formats import FORMATS
 
 LEAST_SHARE = 0.005
 """Share of a difference below which a family does not count as one of its causes."""
 
-ANSWERS = ("unexplained", "explained", "identical")
+ANSWERS = ("unexplained", SAMPLED, EXPLAINED, "identical")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class PairRow:
 
 
 def count_answers(run: Run) -> Counter[str]:
-    """Pairs by answer: identical, explained, unexplained; empty where nothing was explained."""
+    """Pairs by answer, as ANSWERS has them; empty where nothing was explained."""
     return Counter(why.answer for cell in run.cells for why in cell.account.pairs)
 
 
@@ -157,6 +157,19 @@ def not_explained(run: Run) -> Iterator[tuple[str, str, str]]:
     for cell in run.cells:
         if cell.account.reason and cell.account.reason != "not asked for":
             yield cell.case, cell.dtype, cell.account.reason
+
+
+def sampled(run: Run) -> Iterator[tuple[str, str, int, int]]:
+    """Case, dtype, elements that were explained, and all, of every cell that was explained on a sample."""
+    for cell in run.cells:
+        if cell.account.sampled:
+            yield cell.case, cell.dtype, cell.account.sampled, cell.elements
+
+
+def sampled_elements(run: Run) -> tuple[int, int]:
+    """Elements that were explained of those cells, and all that they have."""
+    found = [(looked_at, elements) for _, _, looked_at, elements in sampled(run)]
+    return sum(one for one, _ in found), sum(other for _, other in found)
 
 
 def left_open(run: Run) -> tuple[LeftOpen, ...]:

@@ -27,6 +27,7 @@ from parity.engine.outcome import outcome_of, outcome_without_end, seal_trace
 from parity.engine.plan import Cell
 from parity.engine.protocol import GRADIENTS, MISSING, UNSUPPORTED, WEIGHTS
 from parity.engine.result import CellResult, Failure, PairResult
+from parity.engine.sampling import Sampling
 from parity.engine.tables import TableWriter
 from parity.engine.window import Window, plan_window
 from parity.engine.workers import Workers
@@ -53,12 +54,13 @@ def run_cell(
     traces: Path | None,
     timeout: float | None,
     threads: ThreadPoolExecutor,
+    sample: tuple[Case, Path] | None = None,
 ) -> CellResult:
     """Run every implementation of a cell and compare every pair, step by step.
 
-    table: the parquet file to write. scratch: an empty folder for rows in flight. traces: where
-    whole traces are kept, or None. An implementation that fails is left out from that step on; where
-    its process is lost, the others are run again without it.
+    table: the parquet file to write. scratch: an empty folder for rows in flight. traces: where whole traces are kept,
+    or None. sample: the case on a sample, and where whole traces of that are kept. An implementation that fails is left
+    out from that step on; where its process is lost, the others are run again without it.
     """
     failures: dict[str, Failure] = {
         candidate.name: Failure(UNSUPPORTED, f"does not run in {cell.dtype}", 0)
@@ -71,7 +73,8 @@ def run_cell(
     while True:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        attempt = _Attempt(cell, workers, scratch, traces, timeout, threads, failures)
+        sampling = None if sample is None else Sampling(*sample, format_named(cell.dtype))
+        attempt = _Attempt(cell, workers, scratch, traces, timeout, threads, failures, sampling)
         try:
             with TableWriter(table) as writer:
                 return attempt.run(key, writer)
@@ -101,7 +104,9 @@ class _Attempt:
         timeout: float | None,
         threads: ThreadPoolExecutor,
         failures: dict[str, Failure],
+        sampling: Sampling | None,
     ) -> None:
+        self.sampling = sampling
         self.cell, self.workers, self.traces, self.threads = cell, workers, traces, threads
         self.case: Case = cell.case
         self.format: Format = format_named(cell.dtype)
@@ -208,6 +213,8 @@ class _Attempt:
         for name in arrived:
             participant = self.convoy.members[name]
             participant.moved = participant.moved or bool(np.any(participant.rows["w"][rows] != initial))
+            if self.sampling is not None:
+                self.sampling.keep(participant, rows, batch)
         pairs = [pair for pair in self.pairs if pair.actual in arrived and pair.expected in arrived]
         for pair, parts in zip(pairs, self._measure(pairs, rows, batch), strict=True):
             fold(parts, pair.distances)
@@ -272,8 +279,10 @@ class _Attempt:
                 outcomes.append(outcome_without_end(self.case, candidate, participant, failure))
                 continue
             outcomes.append(outcome_of(self.case, participant, self.window, initial, self.format))
+            environment = self.convoy.environments[candidate.home]
+            if self.sampling is not None:
+                self.sampling.seal(participant, digest, environment)
             if self.traces is not None:
-                environment = self.convoy.environments[candidate.home]
                 seal_trace(self.case, participant, self.format, digest, environment)
         return CellResult(
             key=key,

@@ -32,7 +32,8 @@ from parity.engine.account import Explaining
 from parity.engine.explanations import SUFFIX
 from parity.engine.host import receive, send
 from parity.engine.plan import Candidate, Cell
-from parity.engine.run import PARTS, Options, check_room, run_one
+from parity.engine.room import check_room
+from parity.engine.run import PARTS, Options, run_one
 from parity.engine.workers import LOGS, Workers
 from parity.implementations.registry import PREFIX, shipped_implementations
 
@@ -238,7 +239,7 @@ def _run(
     folder = Path(root) / "run"
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
     lane.refused = errand.refused
-    check_room(cell, folder, errand.options, explaining)
+    check_room(cell, folder, explaining, kept=errand.options.keep_traces)
     run_one(cell, lane, folder, errand.options, threads, explaining, errand.key)
     return _packed(folder, root)
 

@@ -110,10 +110,13 @@ class Held:
 EXPLAINED = "explained"
 """The answer on a pair both sides of which equal their twins bit for bit."""
 
+SAMPLED = "explained on a sample"
+"""The answer on a pair both sides of which do so on those elements that were looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a pair differs: identical, explained or unexplained; families of causes with their shares, largest first.
+    """Why a pair differs: identical, explained (on a sample), or unexplained; causes with their shares, largest first.
 
     formula: those of them that are more than rounding, however small their share.
     """
@@ -131,13 +134,15 @@ class Account:
     """What explains a cell.
 
     reason: why it was not explained, empty where it was. explanations: digest of the file that holds the whole
-    explanations of its headline pairs, empty where there is none.
+    explanations of its headline pairs, empty where there is none. sampled: on how many elements it was explained, 0 for
+    all.
     """
 
     held: tuple[Held, ...] = ()
     pairs: tuple[Why, ...] = ()
     reason: str = "not asked for"
     explanations: str = ""
+    sampled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +201,7 @@ def judge_pair(cell: CellResult, pair: PairResult, expectation: Expectation | No
         reaches=expected.reaches,
         one_sided=[one for one in QUANTITIES if (one in actual.quantities) != (one in expected.quantities)],
         formula=_formula(cell, pair),
+        suspected=_suspected(cell, pair),
         unexplained=_unexplained(cell, pair),
     )
 
@@ -204,6 +210,12 @@ def _formula(cell: CellResult, pair: PairResult) -> tuple[str, ...] | None:
     """By what formulas differ, where both sides equal their twins; what a restart lost is no twin's."""
     why = _why(cell, pair)
     return why.formula if why is not None and why.answer == EXPLAINED and not pair.actual.endswith(RESTARTED) else None
+
+
+def _suspected(cell: CellResult, pair: PairResult) -> tuple[str, ...]:
+    """By what formulas a pair differs on a sample: it differs by them in the whole, too."""
+    why = _why(cell, pair)
+    return why.formula if why is not None and why.answer == SAMPLED else ()
 
 
 def _unexplained(cell: CellResult, pair: PairResult) -> str:

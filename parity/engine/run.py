@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -23,7 +21,6 @@ from parity.core.environment import describe_environment
 from parity.core.errors import ParityError
 from parity.core.files import safe_name, write_atomically
 from parity.core.interrupt import interrupt_once
-from parity.core.state import QUANTITIES
 from parity.core.version import VERSION
 from parity.engine.account import Explained, Explaining
 from parity.engine.agenda import Agenda, Place
@@ -32,18 +29,15 @@ from parity.engine.convoy import Interrupted
 from parity.engine.explanations import SUFFIX, check_document, write_document
 from parity.engine.plan import Candidate, Cell, Plan
 from parity.engine.result import Account, CellResult, judge_pair
+from parity.engine.room import check_room, explained_whole, row_bytes, sample_of_cell, scratch_folder
+from parity.engine.sampling import of_a_sample
 from parity.engine.tables import check_table
-from parity.engine.window import plan_window
 from parity.engine.workers import LOGS, Workers
-from parity.numerics.formats import format_named
 
 RESULT_SCHEMA = 4
-SHARED_MEMORY = Path("/dev/shm")
 PARTS = "parts"
 INTERRUPTED = "interrupted"
 """What the reason begins with for which a run ended before its end and can be resumed."""
-
-GIB = 1 << 30
 
 _RESULT = TypeAdapter(CellResult)
 
@@ -167,7 +161,7 @@ def execute(
         else:
             done[cell.name] = kept
     for cell in waiting if not elsewhere else ():
-        check_room(cell, folder, options, explaining)
+        check_room(cell, folder, explaining, kept=options.keep_traces)
     for number, (name, result) in enumerate(done.items(), start=1):
         on_cell(next(cell for cell in plan.cells if cell.name == name), result, number, len(plan.cells))
     stopped = ""
@@ -286,15 +280,22 @@ def run_one(
     explanations_path(folder, cell.name).unlink(missing_ok=True)
     if key is None:
         key = cell_key(cell, options.keep_traces, explaining is not None)
-    explains = _explains(cell, options, explaining)
-    with _scratch(folder, _row_bytes(cell, options, explaining), shared=not options.keep_traces) as scratch:
+    explains = explained_whole(cell, explaining, kept=options.keep_traces)
+    sample = None if explains else sample_of_cell(cell, explaining)
+    needed = row_bytes(cell, explaining, kept=options.keep_traces)
+    with scratch_folder(folder, needed, shared=not options.keep_traces) as scratch:
         kept = traces_path(folder, cell.case.name, cell.dtype)
         traces = kept if options.keep_traces else scratch.parent / "traces" if explains else None
+        parts = scratch.parent / "sample"
         result = run_cell(
-            cell, key, workers, table_path, scratch, traces=traces, timeout=options.timeout, threads=threads
-        )
+            cell, key, workers, table_path, scratch, traces=traces, timeout=options.timeout, threads=threads,
+            sample=None if sample is None else (sample, parts),
+        )  # fmt: skip
         if explains and explaining is not None and traces is not None:
             result = replace(result, account=_keep(explaining.explainer(cell, result, traces), folder, cell))
+        elif explaining is not None and sample is not None:
+            found = explaining.explainer(replace(cell, case=sample), result, parts)
+            result = replace(result, account=_keep(of_a_sample(found, sample, result), folder, cell))
         elif explaining is not None:
             reason = f"its traces are larger than {explaining.largest >> 20} MiB; --keep-traces, or 'parity explain'"
             result = replace(result, account=Account(reason=reason))
@@ -308,56 +309,6 @@ def _keep(explained: Explained, folder: Path, cell: Cell) -> Account:
         return explained.account
     digest = write_document(explained.document, explanations_path(folder, cell.name))
     return replace(explained.account, explanations=digest)
-
-
-def _explains(cell: Cell, options: Options, explaining: Explaining | None) -> bool:
-    """Whether a cell is explained as soon as it has run: whole traces are needed for that."""
-    if explaining is None:
-        return False
-    return options.keep_traces or _bytes_of_rows(cell, cell.case.steps + 1) <= explaining.largest
-
-
-def _row_bytes(cell: Cell, options: Options, explaining: Explaining | None) -> int:
-    """Bytes of all rows that stand at a time: whole traces where they are needed, else those in flight."""
-    if options.keep_traces or _explains(cell, options, explaining):
-        return _bytes_of_rows(cell, cell.case.steps + 1)
-    return _bytes_of_rows(cell, plan_window(cell.case.steps, _row_size(cell), False).rows)
-
-
-def _bytes_of_rows(cell: Cell, rows: int) -> int:
-    """Bytes of so many rows of the gradients and of every quantity of every implementation."""
-    return rows * _row_size(cell) * (1 + len(QUANTITIES) * len(cell.candidates))
-
-
-def _row_size(cell: Cell) -> int:
-    return cell.case.layout().size * format_named(cell.dtype).dtype.itemsize
-
-
-def check_room(cell: Cell, folder: Path, options: Options, explaining: Explaining | None) -> None:
-    """ParityError where the rows of a cell fit neither into shared memory nor beside the results."""
-    needed = _row_bytes(cell, options, explaining)
-    free = shutil.disk_usage(folder).free
-    if needed > free and not _in_shared_memory(needed, shared=not options.keep_traces):
-        elements, steps = cell.case.layout().size, cell.case.steps
-        raise ParityError(
-            f"{cell.name}: {elements:,} elements in {len(cell.candidates)} implementations over {steps:,} steps need "
-            f"{needed / GIB:,.1f} GiB at a time; {folder} has {free / GIB:,.1f} GiB free"
-        )
-
-
-@contextmanager
-def _scratch(folder: Path, needed: int, *, shared: bool) -> Iterator[Path]:
-    """A folder for rows in flight: in shared memory where `needed` bytes fit, else beside the results."""
-    parent = SHARED_MEMORY if _in_shared_memory(needed, shared=shared) else folder
-    path = Path(tempfile.mkdtemp(prefix=".parity-", dir=parent))
-    try:
-        yield path / "rows"
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _in_shared_memory(needed: int, *, shared: bool) -> bool:
-    return shared and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * needed
 
 
 def read_part(folder: Path, cell_name: str) -> CellResult | None:

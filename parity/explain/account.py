@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from parity.case.case import RESTARTED
+from parity.case.case import RESTARTED, Case
 from parity.comparison.trace import Trace, read_trace
 from parity.core.errors import ParityError
 from parity.engine.account import Explained
@@ -39,7 +39,7 @@ def account(cell: Cell, result: CellResult, folder: Path, libraries: Libraries) 
             libraries.admit(one.name, one.target)
     claims = {candidate.name: candidate.convention for candidate in cell.candidates}
     headlines = [pair for pair in pairs if pair in cell.headlines]
-    reason = _too_large(result)
+    reason = _too_large(cell.case)
     try:
         found = explain_cell(
             cell.case,
@@ -79,12 +79,13 @@ def _restart(
     return Why(*pair, str(answer), f"{pair[1]}: {told.sentence}.", ((family, 1.0),), (family,) if told.causes else ())
 
 
-def _too_large(result: CellResult) -> str:
+def _too_large(case: Case) -> str:
     """Why a cell gets no ladders; empty where it does."""
-    if result.elements * result.steps <= LARGEST_LADDER:
+    elements = case.layout().size
+    if elements * case.steps <= LARGEST_LADDER:
         return ""
     return (
-        f"{result.elements:,} elements x {result.steps:,} steps are more than {LARGEST_LADDER:,}, "
+        f"{elements:,} elements x {case.steps:,} steps are more than {LARGEST_LADDER:,}, "
         "so ladders and noise floors were left out; 'parity explain' makes them"
     )
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from parity.case.expectation import Kind
 from parity.core.environment import MACHINE
-from parity.engine.accounts import claims_broken, count_answers
+from parity.engine.accounts import claims_broken, count_answers, sampled_elements
 from parity.engine.findings import Finding, Severity
 from parity.engine.matrix import Entry, Matrix, build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
-from parity.engine.result import PairResult
+from parity.engine.result import SAMPLED, PairResult
 from parity.explain.explanation import Explanation
 from parity.explain.headlines import Headlines
 from parity.explain.ladder import Rung
@@ -30,9 +30,11 @@ def answer_line(run: Run) -> str:
     found = count_answers(run)
     if not found:
         return ""
+    looked_at, elements = sampled_elements(run)
+    part = f" {found[SAMPLED]:,} were explained on {looked_at:,} of {elements:,} elements." if found[SAMPLED] else ""
     return (
         f"Bit by bit: {found['identical']:,} pairs are identical, {found['explained']:,} differ and every differing "
-        f"bit is accounted for by named causes, {found['unexplained']:,} are not fully explained."
+        f"bit is accounted for by named causes, {found['unexplained']:,} are not fully explained.{part}"
     )
 
 

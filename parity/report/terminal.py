@@ -12,13 +12,13 @@ from rich.table import Table
 from parity.case.expectation import Kind
 from parity.comparison.distance import Distance
 from parity.comparison.verdict import Verdict
-from parity.engine.accounts import ClaimHere, claims_broken, count_answers
+from parity.engine.accounts import ClaimHere, claims_broken, count_answers, sampled_elements
 from parity.engine.findings import Finding, Severity, Topic
 from parity.engine.kinds import Kinds
 from parity.engine.matrix import WORST_FIRST, build_matrix
 from parity.engine.power import Power
 from parity.engine.record import PairVerdict, Run
-from parity.engine.result import Outcome
+from parity.engine.result import EXPLAINED, SAMPLED, Outcome
 from parity.engine.workers import logs_of
 from parity.report import kinds
 from parity.report.figures import entry_lines, power_text, steps_text, ulp_text, value_text
@@ -175,7 +175,10 @@ def summary_line(run: Run) -> str:
         parts.append(f"{run.stopped or 'incomplete'}: {counts.cells} of {counts.cells_planned} cells")
     answers = count_answers(run)
     if answers:
-        parts.append(f"{answers['identical']:,} identical, {answers['explained']:,} explained to the last bit")
+        parts.append(f"{answers['identical']:,} identical, {answers[EXPLAINED]:,} explained to the last bit")
+    if answers[SAMPLED]:
+        looked_at, elements = sampled_elements(run)
+        parts.append(f"{answers[SAMPLED]:,} explained on {looked_at:,} of {elements:,} elements")
     parts.append(f"{counts.cells} cells, {counts.steps:,} steps, {counts.elements:,} elements compared")
     style = "green" if run.exit_code == 0 else "bold red"
     return f"[{style}]" + "; ".join(parts) + f"[/{style}]"

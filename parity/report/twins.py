@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from parity.engine.accounts import Answers, Twins, dtypes_of, left_open, not_explained, pair_rows
+from parity.engine.accounts import Answers, Twins, dtypes_of, left_open, not_explained, pair_rows, sampled
 from parity.engine.accounts import twin_rows as rows_of_twins
 from parity.engine.record import Run
 from parity.report.markup import escape, table
@@ -56,6 +56,8 @@ def open_lines(run: Run) -> Iterator[str]:
     """Cells that were not explained, then what twins leave open, each implementation and dtype once."""
     for case, dtype, reason in not_explained(run):
         yield f"{case} {dtype} was not explained: {reason}."
+    for case, dtype, looked_at, elements in sampled(run):
+        yield f"{case} {dtype} was explained on {looked_at:,} of {elements:,} elements, some of every tensor."
     for one in left_open(run):
         told = "; ".join(
             f"{case}: {differing:,} of {compared:,} elements, up to {max_ulp:,} ULP"

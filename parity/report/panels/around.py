@@ -12,7 +12,7 @@ from parity.case.case import RESTARTED
 from parity.case.expectation import Kind
 from parity.engine.accounts import LEAST_SHARE
 from parity.engine.record import Run
-from parity.engine.result import CellResult, PairResult, Why
+from parity.engine.result import SAMPLED, CellResult, PairResult, Why
 from parity.explain.causes import FORMULA, Family
 from parity.explain.explanation import Answer
 from parity.explain.headlines import DTYPES
@@ -231,7 +231,7 @@ def _extent(cell: CellResult, actual: str, expected: str) -> Extent:
 def _ground(pair: PairResult, why: Why | None, families: Sequence[str]) -> Ground:
     if not any(one.differing for one in pair.distances):
         return Ground.EQUAL
-    if why is None or why.answer == Answer.UNEXPLAINED:
+    if why is None or why.answer in (Answer.UNEXPLAINED, SAMPLED):
         return Ground.UNEXPLAINED
     if not families:
         return Ground.ROUNDING

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parity.engine.accounts import families_of
 from parity.engine.record import PairVerdict, Run
-from parity.engine.result import PairResult, Why
+from parity.engine.result import SAMPLED, PairResult, Why
 from parity.explain.causes import FORMULA
 from parity.explain.explanation import Answer
 from parity.explain.headlines import DTYPES
@@ -141,7 +141,9 @@ def _in_dtype(verdicts: Sequence[PairVerdict], pairs: Mapping[Key, PairResult], 
         cases=len(keys),
         identical=len(keys) - len(differing),
         formula=tuple(case for case, families in other.items() if families),
-        unexplained=sum(key[0] not in explained or explained[key[0]].answer == Answer.UNEXPLAINED for key in differing),
+        unexplained=sum(
+            key[0] not in explained or explained[key[0]].answer in (Answer.UNEXPLAINED, SAMPLED) for key in differing
+        ),
         since=min(firsts, default=None),
         typical=sizes[len(sizes) // 2] if sizes else None,
         largest=sizes[-1] if sizes else None,
@@ -149,6 +151,11 @@ def _in_dtype(verdicts: Sequence[PairVerdict], pairs: Mapping[Key, PairResult], 
         families=families_of(list(explained.values())),
         other_formula=tuple(Counter(family for families in other.values() for family in families).most_common()),
     )
+
+
+def _is_explained(why: Why) -> bool:
+    """Whether it is, every element of it."""
+    return why.answer not in (Answer.UNEXPLAINED, SAMPLED)
 
 
 def _more_than_arithmetic(why: Why) -> Iterator[str]:
