@@ -52,11 +52,11 @@ def catalogue(worker: str, *dtypes: str) -> None:
 def _cells(worker: str, dtypes: tuple[str, ...]) -> Iterator[float]:
     from parity.case.catalogue import load_catalogue, shipped_cases
     from parity.case.gradients import fill_gradients, fill_weights
-    from parity.engine.candidates import shipped_candidates
+    from parity.engine.candidates import usual_candidates
     from parity.engine.plan import plan_cells
     from parity.numerics.formats import FORMATS, format_named
 
-    candidates = shipped_candidates()
+    candidates = usual_candidates()
     cases = load_catalogue(shipped_cases())
     for cell in plan_cells(cases, candidates, dtypes or FORMATS, [one.name for one in candidates]).cells:
         mine = [one for one in cell.candidates if one.worker == worker and cell.dtype in one.dtypes]

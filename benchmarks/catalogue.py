@@ -38,7 +38,7 @@ def figures(quick: bool = False) -> list[Figure]:
 
 def _loops(quick: bool) -> float:
     """CPU seconds of all bare loops, a plain process for each framework."""
-    from parity.engine.candidates import shipped_candidates
+    from parity.engine.candidates import usual_candidates
 
     def loop(worker: str) -> float:
         command = [sys.executable, "-m", "benchmarks.bare", "catalogue", worker, *([QUICK] if quick else [])]
@@ -46,4 +46,4 @@ def _loops(quick: bool) -> float:
         return float(json.loads(done.stdout.splitlines()[-1]))
 
     with ThreadPoolExecutor(2) as threads:
-        return sum(threads.map(loop, dict.fromkeys(one.worker for one in shipped_candidates())))
+        return sum(threads.map(loop, dict.fromkeys(one.worker for one in usual_candidates())))

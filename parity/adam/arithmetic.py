@@ -78,7 +78,8 @@ class Arithmetic:
     decay_weights: the two kinds of weight decay. maximum: AMSGrad's. first_moment, second_moment, update: order of
     operations and contraction to fma. rounding, square_root, subnormals: as their types say. tail: the last
     ``size % lanes`` elements of a tensor, which a vectorised loop leaves to a scalar one; where `threads` share a
-    tensor, one for every `grain` elements that it has or has begun, those of every thread's part. only: a tensor that
+    tensor, one for every `grain` elements that it has or has begun, those of every thread's part. shards: processes
+    that share the first axis of a tensor, each with a part that is stepped as a tensor of its own. only: a tensor that
     is the only one of its optimizer. rows: one whose gradients are handed over as rows. alone: the only element of a
     tensor; zero_dimensional: that of a tensor of shape (). The later wins. clipping, reduction: of what is done to
     gradients before the step. averaging: of the weights after it.
@@ -107,6 +108,7 @@ class Arithmetic:
     averaging: Averaging = Averaging.PRODUCTS
     threads: int = 1
     grain: int = 0
+    shards: int = 1
     decays_by_zero: bool = False
 
     @property
@@ -173,6 +175,7 @@ def parts(arithmetic: Arithmetic, setting: Setting) -> Iterator[tuple[slice, Ari
         lanes=1,
         threads=1,
         grain=0,
+        shards=1,
         tail=_ALIKE,
         only=_ALIKE,
         rows=_ALIKE,
@@ -186,7 +189,7 @@ def parts(arithmetic: Arithmetic, setting: Setting) -> Iterator[tuple[slice, Ari
         (not setting.shape, arithmetic.zero_dimensional),
     ):
         common = _except(common, forms) if holds else common
-    for start, stop in _shares(size, arithmetic):
+    for start, stop in _shares(setting.shape, arithmetic):
         whole = stop - (stop - start) % arithmetic.lanes
         if start < whole:
             yield slice(start, whole), common
@@ -194,12 +197,16 @@ def parts(arithmetic: Arithmetic, setting: Setting) -> Iterator[tuple[slice, Ari
             yield slice(whole, stop), _except(common, arithmetic.tail)
 
 
-def _shares(size: int, arithmetic: Arithmetic) -> Iterator[tuple[int, int]]:
-    """Where the parts of a tensor begin and end that are one thread's each."""
-    takes_part = min(arithmetic.threads, -(-size // arithmetic.grain)) if arithmetic.grain else 1
-    length = -(-size // max(1, takes_part))
-    for start in range(0, size, max(1, length)):
-        yield start, min(start + length, size)
+def _shares(shape: tuple[int, ...], arithmetic: Arithmetic) -> Iterator[tuple[int, int]]:
+    """Where the parts of a tensor begin and end that are one thread's each, of one process."""
+    size, rows = math.prod(shape), shape[0] if shape else 1
+    shard = max(1, -(-rows // arithmetic.shards) * (size // max(1, rows)))
+    for first in range(0, size, shard):
+        last = min(first + shard, size)
+        takes_part = min(arithmetic.threads, -(-(last - first) // arithmetic.grain)) if arithmetic.grain else 1
+        length = -(-(last - first) // max(1, takes_part))
+        for start in range(first, last, max(1, length)):
+            yield start, min(start + length, last)
 
 
 _ALIKE = Exceptional()

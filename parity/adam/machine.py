@@ -228,6 +228,7 @@ def without_fma(arithmetic: Arithmetic, stored: Format) -> Arithmetic:
         reduction=arithmetic.reduction if stored.dtype.itemsize < 4 else _UNFUSED_REDUCTION[arithmetic.reduction],
         lanes=1,
         grain=0,
+        shards=1,
         tail=Exceptional(),
     )
 

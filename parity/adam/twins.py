@@ -87,6 +87,14 @@ def _torch_differentiable() -> dict[str, Arithmetic]:
     }
 
 
+def _torch_fully_sharded() -> dict[str, Arithmetic]:
+    """torch/distributed/fsdp/_fully_shard: the same kernels on halves of the first axis, each with its tail."""
+    return {
+        name: replace(arithmetic, shards=2) if arithmetic.lanes > 1 else arithmetic
+        for name, arithmetic in _torch_kernels().items()
+    }
+
+
 def _torch_compiled() -> dict[str, Arithmetic]:
     """What TorchInductor makes of the differentiable step: one loop, float32 inside for halves, no library's root."""
     each = Arithmetic(
@@ -341,6 +349,8 @@ _ALONE: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
                 for name, twin in _claims(_OUTSIDE_EACH, _torch_compiled()).items()
             }
         ),
+        "torch.adam.zero2": _claims(_OUTSIDE_EACH, _torch_kernels()),
+        "torch.adam.fsdp2": _claims(_OUTSIDE_EACH, _torch_fully_sharded()),
         "torch.adam.sparse": _claims(_HAT_LAZY, _torch_sparse()),
         "torch.adamw.forloop": _claims(_OUTSIDE_EACH, _torch_kernels()),
         "torch.adamw.foreach": _claims(_OUTSIDE_EACH, _torch_foreach()),

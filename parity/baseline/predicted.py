@@ -104,6 +104,7 @@ def _twin(told: dict[str, Any]) -> Twin:
             **{name: _exceptional(arithmetic[name]) for name in _PLACES if name in arithmetic},
             threads=int(arithmetic.get("threads", 1)),
             grain=int(arithmetic.get("grain", 0)),
+            shards=int(arithmetic.get("shards", 1)),
             decays_by_zero=bool(arithmetic.get("decays_by_zero", False)),
         ),
         float(told["eps_for_zero"]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,7 +19,7 @@ from parity.baseline.saving import OnCell, Recorded, Selection, save
 from parity.baseline.store import Baseline
 from parity.core.environment import VARIABLES, changes_numerics
 from parity.core.errors import NothingCompared, ParityError, UsageError, nearest
-from parity.engine.candidates import describe_plugin, shipped_candidates
+from parity.engine.candidates import describe_plugin, shipped_named, usual_candidates
 from parity.engine.plan import Candidate
 from parity.implementations.registry import check_target, shipped_implementations
 
@@ -41,10 +40,9 @@ def candidates_for(targets: Sequence[str], pins: Sequence[str], pythons: Sequenc
     """
     if not targets:
         return standing_on(pins)
-    shipped = {candidate.name: candidate for candidate in shipped_candidates()}
     chosen: dict[str, Candidate] = {}
     for target in dict.fromkeys(targets):
-        matching = {name: one for name, one in shipped.items() if fnmatchcase(name, target)}
+        matching = shipped_named(target)
         if not matching:
             check_target(target)
             plugin = _plugin(target, pythons)
@@ -56,11 +54,11 @@ def candidates_for(targets: Sequence[str], pins: Sequence[str], pythons: Sequenc
 def standing_on(pins: Sequence[str]) -> tuple[Candidate, ...]:
     """The shipped implementations whose framework a pin names; all but NumPy's where no pin names one."""
     asked = tuple(map(Requirement, pins))
-    standing = tuple(one for one in shipped_candidates() if _stands(one.name, asked))
+    standing = tuple(one for one in usual_candidates() if _stands(one.name, asked))
     frameworks = {one.worker for one in standing}
     if frameworks - {RULER}:
         return tuple(one for one in standing if one.worker != RULER)
-    return standing or tuple(one for one in shipped_candidates() if one.worker != RULER)
+    return standing or tuple(one for one in usual_candidates() if one.worker != RULER)
 
 
 def able(candidates: Sequence[Candidate], unmet: Unmet) -> tuple[Candidate, ...]:

@@ -41,22 +41,35 @@ def shipped_candidates() -> tuple[Candidate, ...]:
     )
 
 
+def usual_candidates() -> tuple[Candidate, ...]:
+    """The same without those that are run on request only."""
+    shipped = shipped_implementations()
+    return tuple(one for one in shipped_candidates() if not shipped[one.name].on_request)
+
+
+def shipped_named(target: str) -> dict[str, Candidate]:
+    """Those that a name or a pattern chooses; of a pattern, what is run on request only where nothing else fits."""
+    found = {one.name: one for one in shipped_candidates() if fnmatchcase(one.name, target)}
+    usual = {one.name: one for one in usual_candidates() if one.name in found}
+    return found if target in found or not usual else usual
+
+
 def select_candidates(targets: Sequence[str], logs: Path, timeout: float | None = None) -> tuple[Candidate, ...]:
     """The candidates that targets name: shipped names, patterns of them, entry points, plug-ins.
 
-    No target: all that is shipped. Where there is a plug-in, the reference joins. A plug-in is described
-    by a worker, so that its code never runs in the engine; ParityError where it cannot be loaded, or
-    not in `timeout` seconds.
+    No target: all that is shipped but for what is run on request only. Where there is a plug-in, the reference joins. A
+    plug-in is described by a worker, so that its code never runs in the engine; ParityError where it cannot be loaded,
+    or not in `timeout` seconds.
     """
     shipped = {candidate.name: candidate for candidate in shipped_candidates()}
     if not targets:
-        return tuple(shipped.values())
+        return usual_candidates()
     chosen: dict[str, Candidate] = {}
     plugins: list[str] = []
     for target in targets:
-        matching = [name for name in shipped if fnmatchcase(name, target)]
+        matching = shipped_named(target)
         if matching:
-            chosen.update({name: shipped[name] for name in matching})
+            chosen.update(matching)
         else:
             check_target(target)
             plugins.append(target)
@@ -73,7 +86,7 @@ def asked_for(targets: Sequence[str], candidates: Sequence[Candidate]) -> list[s
         one.name
         for target in targets
         for one in candidates
-        if one.target == target or (not one.plugin and fnmatchcase(one.name, target))
+        if one.target == target or (not one.plugin and one.name in shipped_named(target))
     )
     names = list(found)
     joined = len(names) == 1 and any(one.plugin for one in candidates)

@@ -54,6 +54,7 @@ class Implementation:
     framework's, an array of one of the four formats to another of its shape and dtype; None where nobody asks.
     representative: stands for its framework where one has to; pairs of two that do are explained at length. load:
     imports the framework and does nothing else, so that workers can be forked from a process that has called it.
+    on_request: too dear to be run where nobody names it.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Implementation:
     square_root: Callable[[np.ndarray], np.ndarray] | None = None
     representative: bool = False
     load: Callable[[], object] | None = None
+    on_request: bool = False
 
     def states(
         self,

@@ -26,7 +26,7 @@ PREFIX = "recorded:"
 
 _TORCH = "torch.optim.optimizer.Optimizer"
 _KERAS = "keras.src.optimizers.base_optimizer.BaseOptimizer"
-_SHIPPED_MODULES = ("numpy_", "torch_", "torch_sparse", "keras_", "tensorflow_", "tf_keras_", "optax_")
+_SHIPPED_MODULES = ("numpy_", "torch_", "torch_sparse", "torch_sharded", "keras_", "tensorflow_", "tf_keras_", "optax_")
 
 
 @cache

@@ -147,7 +147,7 @@ def orbit(
 
     masters = stages.state is not None and like is not None
     halves = {name: tensor_on(array).clone() for name, array in like.items()} if masters and like else {}
-    owns = list(_by_group(parameters, hyper))
+    owns = list(by_group(parameters, hyper))
     for step, gradient in enumerate(gradients, start=leg.first):
         given = [
             None if (array := gradient[name]) is None
@@ -197,7 +197,7 @@ def _compile(optimizer: Any, hyper: Hyper) -> None:
     optimizer.step = torch.compile(optimizer.step)
 
 
-def _by_group(parameters: Mapping[str, Any], hyper: Hyper) -> dict[Hyper, list[Any]]:
+def by_group(parameters: Mapping[str, Any], hyper: Hyper) -> dict[Hyper, list[Any]]:
     """Parameters that have the same hyperparameters, together."""
     found: dict[Hyper, list[Any]] = {}
     for name, parameter in parameters.items():
@@ -210,7 +210,7 @@ def grouped(parameters: Mapping[str, Any], hyper: Hyper, step: int) -> list[dict
     return [
         {"params": held, "lr": own.lr if own.stages.schedule else own.lr_at(step), "betas": own.betas_at(step),
          "eps": own.eps, "weight_decay": own.weight_decay}
-        for own, held in _by_group(parameters, hyper).items()
+        for own, held in by_group(parameters, hyper).items()
     ]  # fmt: skip
 
 
@@ -271,7 +271,7 @@ def _run_wrapped(
     keys: Mapping[str, str],
 ) -> Iterator[State]:
     parameters = {name: leaf(array, stages).requires_grad_() for name, array in weights.items()}
-    owns = _by_group(parameters, hyper)
+    owns = by_group(parameters, hyper)
     optimizer = make([{"params": held} for held in owns.values()] if hyper.groups else list(parameters.values()))
     for group, own in zip(optimizer.param_groups, owns, strict=True):
         asked = {"eps": own.eps, "weight_decay": own.weight_decay, "amsgrad": own.amsgrad}

@@ -128,7 +128,8 @@ def test_it_is_said_to_be_a_sample_everywhere(write, tmp_path):
         ('verdict = "EXPLAINED"', "DIVERGED", "(explained on 775 of 6,000,007 elements)"),
         ('verdict = "WITHIN"\nrounding = "operations"\nwithin = { "*" = { max_abs = 1 } }', "DIVERGED",
          "another formula: epsilon-placement"),
-        ('verdict = "WITHIN"\nwithin = { w = { max_steps = 2.9 }, m = { max_abs = 1e-6 }, v = { max_abs = 1e-9 } }', "WITHIN", ""),
+        ('verdict = "WITHIN"\nwithin = { w = { max_steps = 2.9 }, m = { max_abs = 1e-6 }, v = { max_abs = 1e-9 } }',
+         "WITHIN", ""),
     ],
 )  # fmt: skip
 def test_a_sample_proves_another_formula_and_nothing_else(write, tmp_path, expect, kind, told):
