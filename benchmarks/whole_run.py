@@ -1,4 +1,4 @@
-"""A whole run of NumPy, torch and Keras on 10 million parameters beside the three bare loops."""
+"""A whole run of NumPy, torch and Keras beside the three bare loops, on 10 million parameters and as others ask."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -20,10 +21,11 @@ from benchmarks.measure import PARITY, CommandFailed, Figure
 SIZE = 10_000_000
 ROUNDS = 5
 STEPS = 10
-ENOUGH = 90.0
-"""Seconds after which no further round begins, the second excepted."""
 
 TIME_AIM, MEMORY_AIM = 1.3, 1.2
+
+MOST_MEMORY = 24.0
+"""GiB of the machines on which it has to run."""
 
 CASE = """
 summary = "Ten million parameters, {steps} steps."
@@ -34,8 +36,8 @@ dtypes = ["float32"]
 [[parameters]]
 name = "w"
 shape = [{size}]
-weights = {{ kind = "uniform", low = -1.0, high = 1.0 }}
-gradients = {{ kind = "flipping", value = 0.1 }}
+weights = { kind = "uniform", low = -1.0, high = 1.0 }
+gradients = { kind = "flipping", value = 0.1 }
 
 [[expect]]
 actual = "*"
@@ -44,7 +46,26 @@ verdict = "DIVERGED"
 because = "A benchmark asks for time, not for a verdict."
 """
 
-IMPLEMENTATIONS = ("numpy.adam.outside", "torch.adam.forloop", "keras.adam.eager")
+
+class Subject(NamedTuple):
+    """What is run: in words, its case for ``{steps}`` steps, how torch's Adam is called, and shapes by name.
+
+    least, enough: rounds that there are in any case, and seconds after which no further one begins.
+    """
+
+    what: str
+    case: str
+    torch: str
+    shapes: str
+    steps: int = STEPS
+    least: int = 2
+    enough: float = 90.0
+
+    @property
+    def implementations(self) -> tuple[str, ...]:
+        """Those that run."""
+        return "numpy.adam.outside", f"torch.adam.{self.torch}", "keras.adam.eager"
+
 
 LOOPS = {
     "numpy": """
@@ -52,15 +73,16 @@ LOOPS = {
         from parity.implementations.numpy_ import run
         def forever():
             while True:
-                yield {"w": gradient}
-        states = run({"w": weights}, forever(), Hyper())
+                yield gradients
+        states = run(weights, forever(), Hyper())
         step = lambda: next(states)
     """,
     "torch": """
         import torch
-        parameter = torch.nn.Parameter(torch.from_numpy(weights))
-        parameter.grad = torch.from_numpy(gradient)
-        optimizer = torch.optim.Adam([parameter])
+        parameters = [torch.nn.Parameter(torch.from_numpy(one)) for one in weights.values()]
+        for parameter, one in zip(parameters, gradients.values()):
+            parameter.grad = torch.from_numpy(one)
+        optimizer = torch.optim.Adam(parameters, fused=FUSED)
         step = optimizer.step
     """,
     "keras": """
@@ -68,10 +90,10 @@ LOOPS = {
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
         import keras
         import tensorflow as tf
-        variable = keras.Variable(weights)
-        tensor = tf.constant(gradient)
+        variables = [keras.Variable(one) for one in weights.values()]
+        tensors = [tf.constant(one) for one in gradients.values()]
         optimizer = keras.optimizers.Adam(epsilon=1e-8)
-        step = lambda: optimizer.apply([tensor], [variable])
+        step = lambda: optimizer.apply(tensors, variables)
     """,
 }
 
@@ -79,8 +101,9 @@ PROLOGUE = """
 import json, time
 import numpy as np
 generator = np.random.default_rng(0)
-weights = generator.uniform(-1, 1, {size}).astype(np.float32)
-gradient = generator.standard_normal({size}, dtype=np.float32)
+shapes, FUSED = {shapes}, {fused}
+weights = {{name: generator.random(shape, dtype=np.float32) for name, shape in shapes.items()}}
+gradients = {{name: generator.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}}
 {loop}
 step()
 start = time.perf_counter()
@@ -120,26 +143,33 @@ def measured(command: list[str], allowed: tuple[int, ...] = (0,)) -> tuple[str, 
     return output, seconds, peak[0]
 
 
-def bare_loop(name: str) -> tuple[float, int]:
+def bare_loop(name: str, subject: Subject) -> tuple[float, int]:
     """Seconds of the steps of a framework alone, and the peak memory of its process."""
-    script = PROLOGUE.format(size=SIZE, steps=STEPS, loop=textwrap.dedent(LOOPS[name]))
+    loop, fused = textwrap.dedent(LOOPS[name]), subject.torch == "fused"
+    script = PROLOGUE.format(shapes=subject.shapes, fused=fused, steps=subject.steps, loop=loop)
     output, _, peak = measured([sys.executable, "-c", script])
     return float(json.loads(output)), peak
 
 
-def whole_run(steps: int, folder: Path) -> tuple[float, int]:
+def whole_run(steps: int, folder: Path, subject: Subject) -> tuple[float, int]:
     """Wall seconds of a run of one case, and the peak memory of all its processes."""
     case = folder / f"{steps}.toml"
-    case.write_text(CASE.format(steps=steps, size=SIZE))
-    selected = [part for name in IMPLEMENTATIONS for part in ("-i", name)]
+    case.write_text(subject.case.replace("{steps}", str(steps)))
+    selected = [part for name in subject.implementations for part in ("-i", name)]
     _, seconds, peak = measured([PARITY, "run", str(case), *selected, "-q", "-o", str(folder / f"run-{steps}")], (0, 1))
     return seconds, peak
 
 
 def figures(quick: bool = False) -> list[Figure]:
-    """Time: a run of 1 + STEPS steps less one of 1 step, over the steps of the three bare loops, in turns, medians.
+    """Of 10 million parameters in one tensor."""
+    what = "NumPy, torch and Keras on 10 million parameters with all metrics"
+    return beside(Subject(what, CASE.replace("{size}", str(SIZE)), "forloop", f"{{'w': ({SIZE},)}}"))[:2]
 
-    Memory: the peak of the run over the sum of the peaks of the three bare processes. A peak is that of the
+
+def beside(subject: Subject) -> list[Figure]:
+    """Time: a run of 1 + its steps less one of 1 step, over the steps of the three bare loops, in turns, medians.
+
+    Memory: the peak of the run over the sum of the peaks of the three bare processes, and alone. A peak is that of the
     proportional set sizes of a process and its descendants, so that pages that forks share count once.
     """
     loops: list[float] = []
@@ -148,17 +178,17 @@ def figures(quick: bool = False) -> list[Figure]:
     peaks: list[int] = []
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="parity-bench-") as name:
-        while len(loops) < 2 or (len(loops) < ROUNDS and time.perf_counter() - start < ENOUGH):
-            bare = [bare_loop(loop) for loop in LOOPS]
+        while len(loops) < subject.least or (len(loops) < ROUNDS and time.perf_counter() - start < subject.enough):
+            bare = [bare_loop(loop, subject) for loop in LOOPS]
             loops.append(sum(seconds for seconds, _ in bare))
             bare_peaks.append(sum(peak for _, peak in bare))
-            short, _ = whole_run(1, Path(name))
-            full, peak = whole_run(1 + STEPS, Path(name))
+            short, _ = whole_run(1, Path(name), subject)
+            full, peak = whole_run(1 + subject.steps, Path(name), subject)
             runs.append(full - short)
             peaks.append(peak)
-    what = "NumPy, torch and Keras on 10 million parameters with all metrics"
+    what, most = subject.what, statistics.median(peaks)
     return [
         Figure(f"{what} over the three bare loops", statistics.median(runs) / statistics.median(loops), TIME_AIM),
-        Figure(f"{what}: peak memory over theirs", statistics.median(peaks) / statistics.median(bare_peaks),
-               MEMORY_AIM),
-    ]  # fmt: skip
+        Figure(f"{what}: peak memory over theirs", most / statistics.median(bare_peaks), MEMORY_AIM),
+        Figure(f"{what}: peak memory", most / 2**30, MOST_MEMORY, "GiB"),
+    ]
