@@ -23,7 +23,7 @@ def benchmarks(*arguments, blocked=()):
 
 def test_the_sections_are_those_of_the_table():
     told = benchmarks("--help").stdout
-    assert "catalogue, metrics, adam, whole-run, record, identify, start" in " ".join(told.split())
+    assert "catalogue, metrics, adam, whole-run, gpt2, record, identify, start" in " ".join(told.split())
 
 
 def test_an_unknown_section_is_one_line_with_the_nearest():
