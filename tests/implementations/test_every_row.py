@@ -150,7 +150,7 @@ def test_what_begins_with_a_state_goes_on_as_the_run_that_came_to_it(
     assert_same_bits(orbit(rest), whole[2:])
 
 
-@each(row for row in ROWS if row.takes_leg)
+@each(tuple(row for row in ROWS if row.takes_leg))
 @each_dtype
 def test_a_leg_saves_and_loads_by_the_framework_s_own_means(
     row: Implementation, dtype: np.dtype, tmp_path: Path
