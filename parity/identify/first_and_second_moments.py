@@ -25,7 +25,6 @@ from parity.identify.moment_departures import Moment, groups_of, kept, moment, t
 from parity.identify.points import Points, tensors_in_words
 from parity.numerics.formats import Format
 
-
 _DECAY = " weight_decay * w is added"
 
 BEFORE_DECAY = f", before{_DECAY}"
