@@ -28,6 +28,7 @@ from parity.baseline.bisection import (
     start_journal,
 )
 from parity.baseline.document import FILES, Document, make_room, repeated, selecting
+from parity.baseline.environments.installs import SHELF, passing
 from parity.baseline.environments.releases import between, check_release, releases_of
 from parity.baseline.side import Side
 from parity.baseline.upgrade import hold_sides
@@ -60,6 +61,7 @@ def bisect(
     replay: Path | None = None,
     cluster: str = "",
     output: Path | str = Path("runs/bisect"),
+    discard: bool = False,
     on_build: OnBuild = unseen,
     on_done: OnDone = unheard,
     on_decided: OnDecided = lambda decision, left: None,
@@ -68,8 +70,9 @@ def bisect(
 
     asked: the releases. cases, implementations, dtypes, keyword, timeout: as in `upgrade`. check: a command for the
     shell, whose exit code decides instead. replay: a log, whose decisions are taken over. cluster: as `matrix` has it.
-    output: keeps the log, and a baseline of every release that was recorded. on_build, on_done: as in `upgrade`.
-    on_decided: called with a decision, and how many releases were suspected before it. NothingCompared where good and
+    output: keeps the log, and a baseline of every release that was recorded. discard: each environment that is built
+    for it is removed once its release is recorded or checked. on_build, on_done: as in `upgrade`. on_decided: called
+    with a decision, and how many releases were suspected before it. NothingCompared where good and
     bad have nothing in common, NoChange where they do not differ.
     """
     if check and (cases or implementations or dtypes or keyword):
@@ -82,12 +85,12 @@ def bisect(
     known = read_journal(replay, question, releases) if replay is not None else ()
     folder = Path(output)
     inside = replay is not None and replay.resolve().parent == folder.resolve()
-    own = () if inside else (RELEASES, CHECKS)
+    own = () if inside else (RELEASES, CHECKS, SHELF)
     make_room(folder, LOG, (*own, RESULT, PAGE), [replay] if replay is not None and not inside else [])
     start_journal(folder / LOG, question, known)
     command = (*_asking(asked), *repeated("--check", [check] if check else []),
                *selecting(cases, implementations, dtypes, keyword))  # fmt: skip
-    line = Line(asked.package, asked.beside, selection, tuple(implementations), folder)
+    line = Line(asked.package, asked.beside, selection, tuple(implementations), folder, discard)
 
     def decided(decision: Decision, left: int) -> None:
         append(folder / LOG, decision)
@@ -125,8 +128,9 @@ def _checking(line: Line, check: str, on_build: OnBuild) -> Judge:
     """By a user's command."""
 
     def judge(release: str) -> Decision:
-        python = release_site(line, release, on_build).python
-        return Decision(release, *run_check(check, python, line.folder / CHECKS / f"{release}.log"))
+        with passing(line.passing):
+            python = release_site(line, release, on_build).python
+            return Decision(release, *run_check(check, python, line.folder / CHECKS / f"{release}.log"))
 
     return judge
 

@@ -13,6 +13,7 @@ from parity.api.changes import PAGE, leave_page
 from parity.api.question import OnBuild, asked_for, unseen
 from parity.api.release import RELEASES, Line, recording_of
 from parity.baseline.document import FILES, Document, head, make_room, repeated, selecting
+from parity.baseline.environments.installs import SHELF
 from parity.baseline.environments.releases import in_order
 from parity.baseline.saving import Selection
 from parity.baseline.side import Side, saved_side
@@ -39,6 +40,7 @@ def matrix(
     output: Path | str = Path("runs/matrix"),
     resume: bool = False,
     cluster: str = "",
+    discard: bool = False,
     on_build: OnBuild = unseen,
     on_done: OnDone = unheard,
 ) -> ReleaseMatrix:
@@ -48,8 +50,9 @@ def matrix(
     pins that stand with every release. cases, implementations, dtypes, keyword, timeout: as in `upgrade`. baseline:
     what they are held against instead. output: keeps a baseline of every release, the result, a summary and a page.
     resume: releases that it keeps are not recorded again, if the same was asked. cluster: address of the scheduler of a
-    Dask cluster whose workers record the releases, or ``local:4``. on_build, on_done: as in `upgrade`. ParityError
-    where the newest cannot be had, NothingCompared where no release has anything in common with it.
+    Dask cluster whose workers record the releases, or ``local:4``. discard: environments are built there one after
+    another, and each is removed once its release is recorded. on_build, on_done: as in `upgrade`. ParityError where the
+    newest cannot be had, NothingCompared where no release has anything in common with it.
     """
     ordered = in_order(releases, 1 if baseline is not None else 2)
     asked = asked_for(cases, dtypes, keyword, timeout)
@@ -64,7 +67,7 @@ def matrix(
     }
     if resume:
         _check_resumed(folder, question)
-    own = (SUMMARY, PAGE) if resume else (SUMMARY, PAGE, RELEASES)
+    own = (SUMMARY, PAGE) if resume else (SUMMARY, PAGE, RELEASES, SHELF)
     make_room(folder, RESULT, own, () if saved is None else (saved.folder,))
     command = (
         *("parity", "matrix", "--package", package, "--versions", ",".join(ordered), *repeated("--with", beside)),
@@ -72,7 +75,7 @@ def matrix(
         *selecting(cases, implementations, dtypes, keyword),
     )
     write_json(folder / RESULT, {**head(Document.MATRIX, command), "finished": False, "asked": question})
-    line = Line(package, tuple(beside), asked, tuple(implementations), folder)
+    line = Line(package, tuple(beside), asked, tuple(implementations), folder, discard)
     with recording_of(line, ordered[::-1], cluster, on_build, on_done) as recorded:
         if saved is None:
             newest = recorded(ordered[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -13,10 +14,20 @@ from typing import Any
 
 from parity.api.baselines import OnDone, the_baseline, unheard
 from parity.api.question import OnBuild, cells_of, counted, unseen
+from parity.baseline.environments.installs import passing
 from parity.baseline.environments.interpreter import unmet_under
 from parity.baseline.saving import Selection
-from parity.baseline.side import Place, Side, Site, candidates_for, recorded_side, saved_side, settle
-from parity.baseline.store import INDEX
+from parity.baseline.side import (
+    SIDE,
+    Place,
+    Side,
+    Site,
+    candidates_for,
+    keep_side,
+    kept_side,
+    recorded_side,
+    settle,
+)
 from parity.engine.errand import Task, case_below, files_for, keep_files, target_below
 
 RELEASES = "releases"
@@ -26,7 +37,8 @@ RELEASES = "releases"
 class Line:
     """A package whose releases are looked at.
 
-    beside: pins that stand with every release. asked, targets: what is recorded. folder: keeps what was.
+    beside: pins that stand with every release. asked, targets: what is recorded. folder: keeps what was. discard:
+    whether an environment that is built for it is removed once its release is recorded.
     """
 
     package: str
@@ -34,10 +46,16 @@ class Line:
     asked: Selection
     targets: tuple[str, ...]
     folder: Path
+    discard: bool = False
 
     def pin(self, release: str) -> str:
         """As it is installed."""
         return f"{self.package}=={release}"
+
+    @property
+    def passing(self) -> Path | None:
+        """Where environments stand that are discarded, None where they are kept."""
+        return self.folder if self.discard else None
 
     def root(self, release: str) -> Path:
         """Where the baseline of a release is kept."""
@@ -47,7 +65,7 @@ class Line:
 def release_site(line: Line, release: str, on_build: OnBuild) -> Site:
     """The environment of a release; ParityError where it cannot be built."""
     place = Place("--package", (line.pin(release),), line.beside)
-    return settle(place, partial(on_build, line.pin(release)))
+    return settle(place, partial(on_build, line.pin(release)), line.passing)
 
 
 Recorder = Callable[[str], Side]
@@ -103,7 +121,7 @@ def _release_there(root: str, folder: Path, line: Line, release: str) -> tuple[A
 
 
 def _is_kept(line: Line, release: str) -> bool:
-    return any(line.root(release).glob(f"*/{INDEX}"))
+    return (line.root(release) / SIDE).is_file()
 
 
 def release_side(line: Line, release: str, on_build: OnBuild, on_done: OnDone) -> Side:
@@ -113,9 +131,13 @@ def release_side(line: Line, release: str, on_build: OnBuild, on_done: OnDone) -
     """
     root = line.root(release)
     if _is_kept(line, release):
-        return saved_side(the_baseline(root), line.pin(release))
-    site = release_site(line, release, on_build)
-    candidates = candidates_for(line.targets, [line.pin(release)], [site.python])
-    unmet = unmet_under(site.python, candidates)
-    on_cell = counted(cells_of(line.asked), on_done)(line.pin(release))
-    return recorded_side(site, replace(line.asked, candidates=candidates), unmet, root, on_cell)
+        return kept_side(the_baseline(root), root)
+    shutil.rmtree(root, ignore_errors=True)  # of a recording that was killed
+    with passing(line.passing):
+        site = release_site(line, release, on_build)
+        candidates = candidates_for(line.targets, [line.pin(release)], [site.python])
+        unmet = unmet_under(site.python, candidates)
+        on_cell = counted(cells_of(line.asked), on_done)(line.pin(release))
+        side = recorded_side(site, replace(line.asked, candidates=candidates), unmet, root, on_cell)
+        keep_side(side, root)
+    return side

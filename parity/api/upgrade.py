@@ -11,6 +11,7 @@ from parity.api.baselines import OnDone, the_baseline, unheard
 from parity.api.changes import PAGE, leave_page
 from parity.api.question import OnBuild, asked_for, cells_of, counted, unseen, with_candidates
 from parity.baseline.document import FILES, Document, head, make_room, placing, selecting
+from parity.baseline.environments.installs import SHELF, passing
 from parity.baseline.side import Place, Side, check_place, pinned, recorded_side, saved_side, settle
 from parity.baseline.upgrade import Upgraded, hold_sides, selected
 from parity.core.errors import UsageError
@@ -32,6 +33,7 @@ def upgrade(
     keyword: str = "",
     timeout: float | None = 300.0,
     output: Path | str = Path("runs/upgrade"),
+    discard: bool = False,
     on_build: OnBuild = unseen,
     on_done: OnDone = unheard,
 ) -> Upgraded:
@@ -40,25 +42,30 @@ def upgrade(
     before, after: the sides. One that is given by its variables alone, or, where the other one is, not at all, is this
     Python. cases, dtypes, keyword: as in `run`. implementations: none for those that stand on what is pinned. timeout:
     seconds a worker may take for one answer, None for ever. output: keeps both baselines, the result, a summary and a
-    page. on_build: called with what is built and a line of the installer. on_done: called with the name of a cell that
-    is recorded, how many are, and of how many. ParityError where a side cannot be had, NothingCompared where the two
-    have nothing in common.
+    page. discard: environments that are built for it are removed when both sides are recorded. on_build: called with
+    what is built and a line of the installer. on_done: called with the name of a cell that is recorded, how many are,
+    and of how many. ParityError where a side cannot be had, NothingCompared where the two have nothing in common.
     """
     places = dict(zip(SIDES, (before, after), strict=True))
     check_sides(before, after)
     asked = asked_for(cases, dtypes, keyword, timeout)
     saved = {side: the_baseline(place.baseline) for side, place in places.items() if place.baseline is not None}
     folder = Path(output)
-    make_room(folder, RESULT, (*SIDES, SUMMARY, PAGE), [one.folder for one in saved.values()])
+    make_room(folder, RESULT, (*SIDES, SUMMARY, PAGE, SHELF), [one.folder for one in saved.values()])
     command = ("parity", "upgrade", *placing(places.values()), *selecting(cases, implementations, dtypes, keyword))
     write_json(folder / RESULT, {**head(Document.UPGRADE, command), "finished": False})
-    sites = {side: settle(place, partial(on_build, place.flag)) for side, place in places.items() if side not in saved}
-    pythons = [site.python for site in sites.values()]
-    selection, unmets = with_candidates(asked, implementations, pinned(places.values()), pythons, [*saved.values()])
-    on_cell = counted(cells_of(asked) * len(sites), on_done)
     sides: dict[str, Side] = {side: saved_side(baseline) for side, baseline in saved.items()}
-    for (side, site), unmet in zip(sites.items(), unmets, strict=True):
-        sides[side] = recorded_side(site, selection, unmet, folder / side, on_cell(side))
+    with passing(folder if discard else None) as where:
+        sites = {
+            side: settle(place, partial(on_build, place.flag), where)
+            for side, place in places.items()
+            if side not in saved
+        }
+        pythons = [site.python for site in sites.values()]
+        selection, unmets = with_candidates(asked, implementations, pinned(places.values()), pythons, [*saved.values()])
+        on_cell = counted(cells_of(asked) * len(sites), on_done)
+        for (side, site), unmet in zip(sites.items(), unmets, strict=True):
+            sides[side] = recorded_side(site, selection, unmet, folder / side, on_cell(side))
     among = partial(selected, asked, {one.name for one in selection.candidates})
     found = replace(hold_sides(sides["before"], sides["after"], asked.cases, among), command=command)
     write_json(folder / RESULT, {"finished": True, **upgrade_to_json(found)})

@@ -19,8 +19,10 @@ from parity.baseline.saving import OnCell, Recorded, Selection, save
 from parity.baseline.store import Baseline
 from parity.core.environment import VARIABLES, changes_numerics
 from parity.core.errors import NothingCompared, ParityError, UsageError, nearest
+from parity.core.files import json_in, write_json
 from parity.engine.candidates import describe_plugin, shipped_named, usual_candidates
 from parity.engine.plan import Candidate
+from parity.engine.result import Failure
 from parity.implementations.registry import check_target, shipped_implementations
 
 Unmet = Mapping[str, tuple[str, ...]]
@@ -193,13 +195,17 @@ def check_place(place: Place, *, here: bool = False) -> None:
         check_interpreter(place.python, f"{place.flag}-python")
 
 
-def settle(place: Place, on_line: OnLine) -> Site:
-    """The interpreter of a place that is no baseline; its environment is built where there is none yet."""
+def settle(place: Place, on_line: OnLine, passing: Path | None = None) -> Site:
+    """The interpreter of a place that is no baseline; its environment is built where there is none yet.
+
+    passing: where one is built that is to be discarded.
+    """
     variables = dict(place.variables)
     if not place.pins:
         path = check_interpreter(place.python, f"{place.flag}-python").path if place.python else ""
         return Site(place.name, path, {}, (), variables)
-    built = build_environment((*place.pins, *place.beside), flag=place.flag, on_line=on_line)
+    pins = (*place.pins, *place.beside)
+    built = build_environment(pins, flag=place.flag, on_line=on_line, passing=passing)
     return Site(replace(place, pins=built.pins).name, built.python, built.packages, built.notes, variables)
 
 
@@ -257,3 +263,48 @@ def recorded_side(site: Site, selection: Selection, unmet: Unmet, root: Path, on
 def saved_side(baseline: Baseline, name: str = "") -> Side:
     """A baseline that was saved before."""
     return Side(name or str(baseline.folder), baseline, {}, (), {}, ())
+
+
+SIDE = "side.json"
+"""Beside the baseline of a side, written after it: what is known of its environment, and of what gave no trace."""
+
+_SIDE_SCHEMA = 1
+
+
+def keep_side(side: Side, root: Path) -> None:
+    """Write what a baseline does not tell of its side; root: the folder in which `recorded_side` put the baseline."""
+    failed = [
+        [one.case, one.dtype, one.implementation, one.failure.kind, one.failure.reason, one.failure.step]
+        for one in side.failed
+        if one.failure is not None
+    ]
+    told = {
+        "schema": _SIDE_SCHEMA,
+        "name": side.name,
+        "packages": dict(side.packages),
+        "notes": list(side.notes),
+        "variables": dict(side.variables),
+        "unmet": {name: list(lacks) for name, lacks in side.unmet.items()},
+        "failed": failed,
+    }
+    write_json(root / SIDE, told)
+
+
+def kept_side(baseline: Baseline, root: Path) -> Side:
+    """The side that `keep_side` wrote; ParityError, one line, where it cannot be read."""
+    path = root / SIDE
+    try:
+        told = json_in(path.read_bytes())
+        if told["schema"] != _SIDE_SCHEMA:
+            raise ParityError(f"{path}: schema {told['schema']}; this parity reads {_SIDE_SCHEMA}")
+        failed = tuple(
+            Recorded(case, dtype, name, None, Failure(kind, reason, step))
+            for case, dtype, name, kind, reason, step in told["failed"]
+        )
+        unmet = {str(name): tuple(map(str, lacks)) for name, lacks in told["unmet"].items()}
+        return Side(
+            str(told["name"]), baseline, dict(told["packages"]), tuple(told["notes"]), unmet, failed,
+            dict(told["variables"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ParityError(f"{path}: truncated or altered ({error}); leave out --resume") from None

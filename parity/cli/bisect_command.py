@@ -25,6 +25,7 @@ from parity.cli import options
 @options.cluster()
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("runs/bisect"),
               show_default=True, metavar="DIR", help="Keeps the log, and the baseline of every release.")  # fmt: skip
+@options.discard()
 @options.json_file()
 @options.verbosity()
 @options.color()
@@ -40,6 +41,7 @@ def command(
     list_only: bool,
     cluster: str,
     folder: Path,
+    discard: bool,
     json_file: str | None,
     verbose: bool,
     quiet: bool,
@@ -80,6 +82,7 @@ def command(
             replay=replay,
             cluster=cluster,
             output=folder,
+            discard=discard,
             on_build=watcher.on_build,
             on_done=watcher.on_done,
             on_decided=on_decided,

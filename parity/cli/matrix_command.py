@@ -21,6 +21,7 @@ from parity.cli import options
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("runs/matrix"),
               show_default=True, metavar="DIR", help="Keeps a baseline of every release, and the result.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Take over the releases that the folder already holds.")
+@options.discard()
 @options.markdown_file()
 @options.json_file()
 @options.verbosity()
@@ -34,6 +35,7 @@ def command(
     cluster: str,
     folder: Path,
     resume: bool,
+    discard: bool,
     markdown: Path | None,
     json_file: str | None,
     verbose: bool,
@@ -60,6 +62,7 @@ def command(
             cluster=cluster,
             output=folder,
             resume=resume,
+            discard=discard,
             on_build=watcher.on_build,
             on_done=watcher.on_done,
         )

@@ -46,6 +46,13 @@ def markdown_file() -> Decorator:
                         help="Append a summary in Markdown, as for $GITHUB_STEP_SUMMARY.")  # fmt: skip
 
 
+def discard() -> Decorator:
+    """``--discard``."""
+    return click.option("--discard", is_flag=True,
+                        help="Remove each environment that is built for this once it is recorded; nothing of it is "
+                             "cached.")  # fmt: skip
+
+
 def junit_file() -> Decorator:
     """``--junitxml``."""
     return click.option("--junitxml", "junit", type=click.Path(dir_okay=False, path_type=Path),

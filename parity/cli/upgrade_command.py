@@ -41,6 +41,7 @@ def _side(name: str) -> options.Decorator:
               help="A release in both environments, as 'tensorflow-cpu==2.21.0'. Repeatable.")  # fmt: skip
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("runs/upgrade"),
               show_default=True, metavar="DIR", help="Keeps the baselines of both sides, and the result.")  # fmt: skip
+@options.discard()
 @options.markdown_file()
 @options.json_file()
 @options.verbosity()
@@ -57,6 +58,7 @@ def command(
     after_variables: tuple[str, ...],
     beside: tuple[str, ...],
     folder: Path,
+    discard: bool,
     markdown: Path | None,
     json_file: str | None,
     verbose: bool,
@@ -89,6 +91,7 @@ def command(
             after,
             **asked.words,
             output=folder,
+            discard=discard,
             on_build=watcher.on_build,
             on_done=watcher.on_done,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -81,8 +82,12 @@ def run(
     if tensor_lr:
         lr = torch.tensor(lr)
         groups = [{**group, "lr": torch.tensor(group["lr"])} for group in groups]
+    made = torch.optim.AdamW if adamw or (hyper.decoupled and decays) else torch.optim.Adam
+    # What an older release does not know it does not do.
+    known = inspect.signature(made).parameters
+    options = {name: asked for name, asked in options.items() if asked or name in known}
     try:
-        optimizer = (torch.optim.AdamW if adamw or (hyper.decoupled and decays) else torch.optim.Adam)(
+        optimizer = made(
             groups,
             lr,
             hyper.betas_at(leg.first),
@@ -315,8 +320,11 @@ def _begin(optimizer: Any, parameters: Mapping[str, Any], start: State) -> None:
 
 
 def load() -> None:
-    # The first optimizer imports it, which takes as long as torch itself.
-    import torch._dynamo  # noqa: F401
+    import torch
+
+    # The first optimizer imports it, which takes as long as torch itself; torch 1.13 has none.
+    if hasattr(torch, "compile"):
+        import torch._dynamo
 
 
 def _variant(name: str, **options: bool) -> Implementation:

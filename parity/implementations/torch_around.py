@@ -7,6 +7,9 @@ from typing import Any
 from parity.core.errors import Unsupported
 from parity.core.stages import END, RISE, START, Clip, ClipBy, Decay, Schedule, Stages
 
+_NOT_THERE = " not implemented for "
+"""In torch's words for an operation that the release has not in a dtype."""
+
 
 class Around:
     """A step of an optimizer with what a case asks for around it; without anything, `optimizer.step()`.
@@ -68,15 +71,22 @@ class Around:
                 parameter.grad += given
 
     def step(self, step: int) -> None:
-        """The step, where it is an update; Unsupported, with torch's own words, for what takes no gradient as rows."""
+        """The step, where it is an update; Unsupported, with torch's own words, for what takes no gradient as rows, or
+        has no such dtype."""
         if step % self._stages.accumulate:
             return
         try:
             self._update()
         except RuntimeError as error:
-            if not any(one.grad is not None and one.grad.is_sparse for one in self._parameters):
-                raise
-            raise Unsupported(f"torch: with gradients as rows: {str(error).splitlines()[0]}") from error
+            first = str(error).splitlines()[0]
+            if any(one.grad is not None and one.grad.is_sparse for one in self._parameters):
+                raise Unsupported(f"torch: with gradients as rows: {first}") from error
+            # Releases before 2.1 have no half precision on the CPU for some operations.
+            if _NOT_THERE in first:
+                import torch
+
+                raise Unsupported(f"torch {torch.__version__}: {first}") from error
+            raise
 
     def _update(self) -> None:
         if self._scaler is None:

@@ -32,7 +32,9 @@ def rows_on(array: np.ndarray) -> Any:
     # A 0-d tensor is one row, which has no number.
     indices = there.reshape(1, -1)[: dense.dim()]
     values = dense[there] if dense.dim() else dense.reshape(1)[there]
-    return torch.sparse_coo_tensor(indices, values, dense.shape, check_invariants=True)
+    # Where it can be asked for it has to be, or torch warns; torch 1.13 always checks.
+    asked = {"check_invariants": True} if hasattr(torch.sparse, "check_sparse_tensor_invariants") else {}
+    return torch.sparse_coo_tensor(indices, values, dense.shape, **asked)
 
 
 def array_of(tensor: Any) -> np.ndarray:

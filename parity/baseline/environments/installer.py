@@ -20,6 +20,8 @@ from parity.core.errors import ParityError
 
 OnLine = Callable[[str], None]
 
+_UNCACHED = {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}
+
 _WORDS = 400
 """Characters of an installer's own words that a line of ours takes over."""
 
@@ -75,16 +77,17 @@ def choose_installer() -> Installer:
     )  # fmt: skip
 
 
-def run_installer(command: Sequence[str], folder: Path, on_line: OnLine) -> str:
+def run_installer(command: Sequence[str], folder: Path, on_line: OnLine, *, cached: bool = True) -> str:
     """Run a command of an installer in a folder, each line of it shown as it comes; all it said.
 
-    InstallFailed where it does not succeed. An exception on the way, as Ctrl-C is, ends the command first.
+    The folder also takes what it downloads. cached: whether its own cache may keep that. InstallFailed where it does
+    not succeed. An exception on the way, as Ctrl-C is, ends the command first.
     """
     said: deque[str] = deque(maxlen=5000)
     with subprocess.Popen(
         command,
         cwd=folder,
-        env=installer_environment(),
+        env={**installer_environment(), "TMPDIR": str(folder), **({} if cached else _UNCACHED)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -57,13 +57,16 @@ def build_environment(
     python: str = "",
     cache: Path | str | None = None,
     on_line: OnLine = lambda line: None,
+    passing: Path | None = None,
 ) -> Environment:
     """The environment that holds what the pins say, NumPy and ml_dtypes; built where the cache has none.
 
     flag: names the pins in error lines. python: the interpreter it is built for, empty for this one. cache: see
-    `cache_folder`. on_line: shown what the installer says, line by line. A package in pure Python that is pinned to
-    one release is installed even where another package asks for another one; the notes then say so. ParityError, one
-    line, where a pin is not understood, cannot be had, or contradicts another; nothing half built is left.
+    `cache_folder`. on_line: shown what the installer says, line by line. passing: a folder for one that the cache does
+    not have and nobody is to keep, as neither does the installer what it downloads for it. A package in pure Python
+    that is pinned to one release is installed even where another package asks for another one; the notes then say so.
+    ParityError, one line, where a pin is not understood, cannot be had, or contradicts another; nothing half built is
+    left.
     """
     asked = parse_pins(pins, flag)
     interpreter = find_interpreter(python or sys.executable, "--python")
@@ -71,17 +74,29 @@ def build_environment(
     kept = _read(folder)
     if kept is not None:
         return kept
+    if passing is not None:
+        folder = passing / SHELF / folder.name
     shelf = folder.parent
     try:
         shelf.mkdir(parents=True, exist_ok=True)
         with _alone(shelf / f"{folder.name}.lock", on_line):
-            return _read(folder) or _build(asked, interpreter, folder, on_line)
+            return _read(folder) or _build(asked, interpreter, folder, on_line, cached=passing is None)
     except InstallFailed as failure:
         raise ParityError(f"{flag} {' '.join(map(normal, asked))}: {failure}") from None
     except OSError as error:
         raise ParityError(
             f"{flag}: no environment can be built in {shelf} ({error.strerror or error}); {VARIABLE} sets another"
         ) from None
+
+
+@contextmanager
+def passing(folder: Path | None) -> Iterator[Path | None]:
+    """A folder for environments that are removed when they have served, or where anything goes wrong; None for none."""
+    try:
+        yield folder
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder / SHELF, ignore_errors=True)
 
 
 def kept_environments(cache: Path | str | None = None) -> tuple[Path, int]:
@@ -126,14 +141,16 @@ def _alone(lock: Path, on_line: OnLine) -> Iterator[None]:
         yield
 
 
-def _build(asked: Sequence[Requirement], interpreter: Interpreter, folder: Path, on_line: OnLine) -> Environment:
+def _build(
+    asked: Sequence[Requirement], interpreter: Interpreter, folder: Path, on_line: OnLine, *, cached: bool
+) -> Environment:
     """Build beside its place, and put it there when it is finished. The lock of the folder is held."""
     unfinished = f".{folder.name}-"
     for left in folder.parent.glob(f"{unfinished}*"):  # by builders that were killed
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=unfinished, dir=folder.parent, ignore_cleanup_errors=True) as half:
         home = Path(half) / "environment"
-        notes = _install(asked, interpreter, home, on_line)
+        notes = _install(asked, interpreter, home, on_line, cached=cached)
         check_interpreter(str(home / _PYTHON), "the new environment")
         facts = {
             "schema": SCHEMA,
@@ -149,13 +166,15 @@ def _build(asked: Sequence[Requirement], interpreter: Interpreter, folder: Path,
     return environment
 
 
-def _install(asked: Sequence[Requirement], interpreter: Interpreter, home: Path, on_line: OnLine) -> list[str]:
+def _install(
+    asked: Sequence[Requirement], interpreter: Interpreter, home: Path, on_line: OnLine, *, cached: bool
+) -> list[str]:
     """Make the environment and install into it; the notes. InstallFailed where that cannot be."""
     installer = choose_installer()
     run_installer([*installer.make(interpreter.path), str(home)], home.parent, on_line)
 
     def install(*words: str) -> None:
-        run_installer([*installer.install(str(home / _PYTHON)), *words], home.parent, on_line)
+        run_installer([*installer.install(str(home / _PYTHON)), *words], home.parent, on_line, cached=cached)
 
     wanted = [*map(normal, asked), *beside(asked)]
     try:
