@@ -299,6 +299,13 @@ class Factors(StrEnum):
     TORCH_FOREACH = TORCH_KERNELS.replace("b2 = beta2 as working", "b2 = beta2 as dtype").replace(
         "shrink = 1 - lr * wd as working", "shrink = 1 - lr * wd as dtype"
     )
+    TORCH_HALF_LERP = (
+        TORCH_KERNELS.replace("b1 = beta1 as working", "b1 = beta1 as dtype")
+        .replace("b2 = beta2 as working", "b2 = beta2 as dtype")
+        .replace("0.5) as working", "0.5) as dtype")
+        .replace("shrink = 1 - lr * wd as working", "shrink = 1 - lr * wd as dtype")
+    )
+    TORCH_HALF_SUM = TORCH_HALF_LERP.replace("c1 = 1 - beta1 as working", "c1 = 1 - beta1 as dtype")
     TORCH_TENSORS = _TENSORS.format(root="root") + _without_tensors(TORCH_KERNELS)
     TORCH_COMPILED = _TENSORS.format(root="sqrt") + _without_tensors(IN_WORKING_FORMAT)
     TORCH_TENSOR_LR = "float32 lr = lr" + TORCH_KERNELS.replace(

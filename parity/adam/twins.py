@@ -46,6 +46,22 @@ def _torch_kernels() -> dict[str, Arithmetic]:
     return {name: half if name in _HALVES else each for name in FORMATS}
 
 
+def _torch_kernels_before_2_0() -> dict[str, Arithmetic]:
+    """torch/optim/adam.py, torch 1.13: mul_ and add_ of exp_avg, where lerp_ is today.
+
+    In bfloat16 mul_, div and add_ round their scalar to it, and add_'s scalar loop, which ends a tensor, the product.
+    """
+    kernels = _torch_kernels()
+    single = {name: replace(kernels[name], first_moment=FirstMoment.TWO_KERNELS_FMA) for name in ("float64", "float32")}
+    half = replace(
+        kernels["bfloat16"],
+        factors=Factors.TORCH_HALF_SUM,
+        first_moment=FirstMoment.TWO_KERNELS_FMA,
+        tail=replace(kernels["bfloat16"].tail, first_moment=FirstMoment.TWO_KERNELS),
+    )
+    return {**single, "bfloat16": half}
+
+
 def _torch_foreach() -> dict[str, Arithmetic]:
     """_multi_tensor_adam: the same kernels; _foreach_mul_ rounds its factor to the dtype."""
     return _with_factors(_torch_kernels(), Factors.TORCH_FOREACH)
@@ -382,6 +398,7 @@ optax 0.2.8 on JAX 0.10.2."""
 
 EARLIER: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
     {
+        "torch.adam before 2.0": _claims(_OUTSIDE_EACH, _torch_kernels_before_2_0()),
         "optax.adam.plain before 0.1.4": _claims(_OPTAX_ALL, _optax_before_0_1_4()),
         "keras.adam.xla before TensorFlow 2.18": _claims(_HAT_ALL, _keras_xla_before_2_18()),
     }

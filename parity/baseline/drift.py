@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
@@ -24,6 +25,7 @@ from parity.explain.choices import Switch, switches
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam
 from parity.numerics.formats import format_named, format_of, in_format, numbers, widest
+from parity.numerics.ulp import NO_DISTANCE
 
 
 class Status(StrEnum):
@@ -77,11 +79,15 @@ class Change:
     @property
     def weights(self) -> tuple[int, float]:
         """The largest distance of a weight in the kept steps, in ULP and in units of lr; 0 where none differs."""
-        differing = [one for one in self.worst if one.quantity == "w"]
-        return (
-            max((int(one.metrics.max_ulp[0]) for one in differing), default=0),
-            max((float(one.max_steps[0]) for one in differing), default=0.0),
-        )
+        rows = [one for one in self.worst if one.quantity == "w"]
+        return farthest((int(one.metrics.max_ulp[0]), float(one.max_steps[0])) for one in rows)
+
+
+def farthest(rows: Iterable[tuple[int, float]]) -> tuple[int, float]:
+    """The largest of distances in ULP, and of the same in units of lr; a step whose lr is 0 has no such unit."""
+    found = [*rows]
+    sized = (lr for ulp, lr in found if math.isfinite(lr) or ulp == NO_DISTANCE)
+    return max((ulp for ulp, _ in found), default=0), max(sized, default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +196,20 @@ def _why(before: Entry, after: Entry, inputs: Inputs | None, restored: str) -> t
             False,
         )
     known = "the old one" if old is not None else "the new one" if new is not None else "neither"
-    return f"{known} is reproduced to the last bit by a from-scratch Adam, so not every bit is explained", (), False
+    told = f"{known} is reproduced to the last bit by a from-scratch Adam, so not every bit is explained"
+    return f"{_widened(before, after)}{told}", (), False
+
+
+def _widened(before: Entry, after: Entry) -> str:
+    """Which quantities are kept in a format of another width than before, as the beginning of a sentence."""
+    both = [name for name in QUANTITIES if name in before.gaps and name in after.gaps]
+    bits = {name: (before.gaps[name].itemsize * 8, after.gaps[name].itemsize * 8) for name in both}
+    changed: dict[tuple[int, int], list[str]] = {}
+    for name, sizes in bits.items():
+        if sizes[0] != sizes[1]:
+            changed.setdefault(sizes, []).append(name)
+    told = (f"{' and '.join(names)} went from {old} to {new} bits" for (old, new), names in changed.items())
+    return "".join(f"{one}; " for one in told)
 
 
 def _switched(left: Adam, right: Adam, after: Entry, inputs: Inputs | None) -> tuple[Cause, ...]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "upgrade": "Say what another release changes, to the bit, and why.",
     "bisect": "Find the first release in which an Adam changes.",
     "matrix": "Hold several releases against the newest, or against a baseline.",
+    "atlas": "One page of what releases changed, since when and why.",
     "report": "Make the pages of a run, hold two runs side by side, certify a pair.",
     "list": "List cases, implementations, metrics or conventions.",
     "doctor": "Check this installation by running every implementation once.",

@@ -8,10 +8,12 @@ from parity.core.errors import UsageError
 from parity.core.files import json_text, write_atomically
 from parity.core.version import VERSION
 from parity.explain.trainings import Trainings
+from parity.report import atlas as told_of_atlas
 from parity.report import certificate, refusal, trainings
 from parity.report import side_by_side as told
 from parity.report.certificate_page import MARK, STEM, file_stem, render_certificate
 from parity.report.html.templates import asset, missing, templates
+from parity.report.panels.atlas import Atlas
 from parity.report.panels.certificate import Certificate
 from parity.report.panels.changes import Changes
 from parity.report.panels.side_by_side import SideBySide
@@ -63,6 +65,22 @@ def render_changes(changes: Changes) -> str:
         .get_template("changes_page.html.j2")
         .render(
             one=changes,
+            version=VERSION,
+            style=asset("style.css"),
+            script=asset("copy.js", "follow.js"),
+        )
+    )
+
+
+def render_atlas_page(atlas: Atlas) -> str:
+    """The page of an atlas; `parity.report.html.templates.missing` says whether it can be made."""
+    return (
+        templates()
+        .get_template("atlas.html.j2")
+        .render(
+            atlas=atlas,
+            told=told_of_atlas,
+            numbers={one.lineage.name: one.number for one in atlas.lines},
             version=VERSION,
             style=asset("style.css"),
             script=asset("copy.js", "follow.js"),

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, NonNegativeInt, TypeAdapter, ValidationErro
 
 from parity.baseline.bisection import Decision
 from parity.baseline.document import FILES, SCHEMA, Document
-from parity.baseline.drift import Cause, Status
+from parity.baseline.drift import Cause, Status, farthest
 from parity.core.environment import Difference
 from parity.core.errors import ParityError
 
@@ -76,8 +76,7 @@ class EntryChange:
     @property
     def weights(self) -> tuple[int, float]:
         """The largest distance of a weight in the kept steps, in ULP and in units of lr; 0 where none differs."""
-        rows = [one for one in self.worst if one.quantity == "w"]
-        return max((one.max_ulp for one in rows), default=0), max((one.lr for one in rows), default=0.0)
+        return farthest((one.max_ulp, one.lr) for one in self.worst if one.quantity == "w")
 
 
 @dataclass(frozen=True, slots=True)
