@@ -12,7 +12,7 @@ from parity.api.changes import PAGE, leave_page
 from parity.api.question import OnBuild, asked_for, cells_of, counted, unseen, with_candidates
 from parity.baseline.document import FILES, Document, head, make_room, placing, selecting
 from parity.baseline.environments.installs import SHELF, passing
-from parity.baseline.side import Place, Side, check_place, pinned, recorded_side, saved_side, settle
+from parity.baseline.side import Place, Side, check_place, keep_side, pinned, recorded_side, saved_side, settle
 from parity.baseline.upgrade import Upgraded, hold_sides, selected
 from parity.core.errors import UsageError
 from parity.core.files import write_atomically, write_json
@@ -66,6 +66,7 @@ def upgrade(
         on_cell = counted(cells_of(asked) * len(sites), on_done)
         for (side, site), unmet in zip(sites.items(), unmets, strict=True):
             sides[side] = recorded_side(site, selection, unmet, folder / side, on_cell(side))
+            keep_side(sides[side], folder / side)
     among = partial(selected, asked, {one.name for one in selection.candidates})
     found = replace(hold_sides(sides["before"], sides["after"], asked.cases, among), command=command)
     write_json(folder / RESULT, {"finished": True, **upgrade_to_json(found)})

@@ -75,7 +75,7 @@ def build_environment(
     if kept is not None:
         return kept
     if passing is not None:
-        folder = passing / SHELF / folder.name
+        folder = passing.absolute() / SHELF / folder.name
     shelf = folder.parent
     try:
         shelf.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def _install(
 ) -> list[str]:
     """Make the environment and install into it; the notes. InstallFailed where that cannot be."""
     installer = choose_installer()
-    run_installer([*installer.make(interpreter.path), str(home)], home.parent, on_line)
+    run_installer([*installer.make(interpreter.path), str(home)], home.parent, on_line, cached=cached)
 
     def install(*words: str) -> None:
         run_installer([*installer.install(str(home / _PYTHON)), *words], home.parent, on_line, cached=cached)
