@@ -46,8 +46,8 @@ def _torch_kernels() -> dict[str, Arithmetic]:
     return {name: half if name in _HALVES else each for name in FORMATS}
 
 
-def _torch_kernels_before_2_0() -> dict[str, Arithmetic]:
-    """torch/optim/adam.py, torch 1.13: mul_ and add_ of exp_avg, where lerp_ is today.
+def _torch_kernels_before_2_1() -> dict[str, Arithmetic]:
+    """torch/optim/adam.py, torch 1.13 and 2.0: mul_ and add_ of exp_avg, where lerp_ is today.
 
     In bfloat16 mul_, div and add_ round their scalar to it, and add_'s scalar loop, which ends a tensor, the product.
     """
@@ -398,11 +398,11 @@ optax 0.2.8 on JAX 0.10.2."""
 
 EARLIER: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
     {
-        "torch.adam before 2.0": _claims(_OUTSIDE_EACH, _torch_kernels_before_2_0()),
+        "torch.adam before 2.1": with_around("torch.adam.forloop", _claims(_OUTSIDE_EACH, _torch_kernels_before_2_1())),
         "optax.adam.plain before 0.1.4": _claims(_OPTAX_ALL, _optax_before_0_1_4()),
         "keras.adam.xla before TensorFlow 2.18": _claims(_HAT_ALL, _keras_xla_before_2_18()),
     }
 )
 """What earlier releases were in those dtypes in which they were something else than today, found and confirmed bit by
-bit on them: optax 0.1.2 and 0.1.3 on JAX 0.4.13; Keras on TensorFlow 2.16.2 and 2.17.1, but for 8 elements where beta2
-is 0.95."""
+bit on them: torch 1.13.1 and 2.0.1, for-loop and foreach; optax 0.1.2 and 0.1.3 on JAX 0.4.13; Keras on TensorFlow
+2.16.2 and 2.17.1, but for 8 elements where beta2 is 0.95."""
