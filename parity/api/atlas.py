@@ -85,7 +85,7 @@ def _stations(
     if kind is Document.UPGRADE:
         sides = [_station(name, folder / name, {}) for name in SIDES]
         named = [Station(one.side.name, one.side) if one.side is not None else one for one in sides]
-        return tuple(named), " to ".join(one.name for one in named)
+        return tuple(named), folder.resolve().name
     package = str(told["package"] if "package" in told else told["asked"]["package"])
     if kind is Document.BISECT:
         decided = {str(one["release"]): str(one["why"]) for one in told["decisions"]}

@@ -78,8 +78,8 @@ def line_answer(line: Line) -> str:
     if not changed:
         first, last = lineage.recorded[0].name, lineage.recorded[-1].name
         return f"{lineage.title}: no bit changed from {first} to {last}; {digests}."
-    rest = f"{len(line.same)} of {counted(len(lineage.steps), 'step')} nothing"
-    return f"{lineage.title}: {' and '.join(changed)} changed something, {rest}; {digests}."
+    steps = f"{len(changed)} of {counted(len(lineage.steps), 'step')}"
+    return f"{lineage.title}: {', '.join(changed)} changed something ({steps}); {digests}."
 
 
 def any_changed(atlas: Atlas) -> bool:

@@ -181,13 +181,13 @@ def _families(block: Block) -> tuple[tuple[str, int], ...]:
 
 
 def facts_of(station: Station) -> dict[str, str]:
-    """What decides the numbers of a station: its Python, and the packages that an Adam stands on."""
+    """What decides the numbers of a station: its Python, the packages that an Adam stands on, and its variables."""
     assert station.side is not None
     environments = station.side.baseline.environments
     found = {PYTHON: str(environments[0]["python"])}
     for one in environments:
         found.update({name: str(release) for name, release in one["packages"].items() if name in PACKAGES})
-    return found
+    return {**found, **station.side.variables}
 
 
 def dtypes_in_order(dtypes: Sequence[str]) -> list[str]:
