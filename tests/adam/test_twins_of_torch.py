@@ -10,10 +10,12 @@ import pytest
 
 from parity.adam.arithmetic import Setting
 from parity.adam.step import Rows, free_steps, lock_step
-from parity.adam.twins import TWINS
+from parity.adam.twins import EARLIER, TWINS
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
+from parity.core.state import State
 from parity.implementations.registry import shipped_implementations
+from parity.implementations.torch_memory import array_of, square_root, tensor_on
 from parity.numerics.formats import FORMATS, to_bits
 
 pytestmark = [
@@ -81,6 +83,12 @@ def test_every_bit_of_a_thousand_steps_is_the_twin_s(name, kind, dtype):
         with pytest.raises(Unsupported):
             next(states)
         return
+    check_against(twin, row.square_root, weights, gradients, hyper, states)
+
+
+def check_against(twin, square_root, weights, gradients, hyper, states):
+    """Every bit of the states is the twin's, step by step and in a free run."""
+    steps = len(gradients)
     quantities = ("w", "m", "v", *(("vmax",) if hyper.amsgrad else ()))
     kept = {(one, quantity): [weights[one] if quantity == "w" else np.zeros_like(weights[one])]
             for one in weights for quantity in quantities}  # fmt: skip
@@ -93,7 +101,7 @@ def test_every_bit_of_a_thousand_steps_is_the_twin_s(name, kind, dtype):
         feed = np.stack([gradients[step][one].reshape(-1) for step in given])
         told = (
             hyper.over([step + 1 for step in given]), twin.convention, twin.arithmetic,
-            [hyper.lr_at(step + 1) for step in given], list(range(1, len(given) + 1)), row.square_root,
+            [hyper.lr_at(step + 1) for step in given], list(range(1, len(given) + 1)), square_root,
             Setting(weights[one].shape, len(weights)),
         )  # fmt: skip
         before = Rows(*(recorded[quantity][given] for quantity in quantities))
@@ -105,6 +113,50 @@ def test_every_bit_of_a_thousand_steps_is_the_twin_s(name, kind, dtype):
                 actual, expected = getattr(made, quantity), recorded[quantity][[step + 1 for step in given]]
                 differs = (to_bits(actual) != to_bits(expected)) & ~(np.isnan(actual) & np.isnan(expected))
                 assert not differs.any(), (one, quantity, np.argwhere(differs)[:3].tolist(), int(differs.sum()))
+
+
+def before_2_1(weights, gradients, hyper, decays):
+    """torch/optim/adam.py of torch 1.13 and 2.0, _single_tensor_adam, in the kernels of today.
+
+    In bfloat16 mul_, div and add_ then took a scalar in that dtype, where they take one in float32 today.
+    """
+    import torch
+
+    def scalar(value):
+        return float(torch.tensor(value, dtype=torch.float64).to(dtype)) if dtype == torch.bfloat16 else value
+
+    w = {name: tensor_on(array).clone() for name, array in weights.items()}
+    m, v, vmax = ({name: torch.zeros_like(one) for name, one in w.items()} for _ in range(3))
+    counts = dict.fromkeys(w, 0)
+    dtype = w["rows"].dtype
+    for step, gradient in enumerate(gradients, start=1):
+        for name in (one for one in w if gradient[one] is not None):
+            counts[name] += 1
+            t, g = counts[name], tensor_on(gradient[name])
+            if decays and hyper.decoupled:
+                w[name].mul_(scalar(1 - hyper.lr_at(step) * hyper.weight_decay))
+            elif decays:
+                g = g.add(w[name], alpha=scalar(hyper.weight_decay))
+            m[name].mul_(scalar(hyper.beta1)).add_(g, alpha=scalar(1 - hyper.beta1))
+            v[name].mul_(scalar(hyper.beta2)).addcmul_(g, g, value=1 - hyper.beta2)
+            if hyper.amsgrad:
+                torch.maximum(vmax[name], v[name], out=vmax[name])
+            root = (vmax if hyper.amsgrad else v)[name].sqrt() / scalar((1 - hyper.beta2**t) ** 0.5)
+            w[name].addcdiv_(m[name], root.add_(hyper.eps), value=-hyper.lr_at(step) / (1 - hyper.beta1**t))
+        yield State(*({name: array_of(one) for name, one in kept.items()} for kept in (w, m, v, vmax)))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("kind", HYPERS)
+def test_what_torch_was_before_2_1(kind, dtype):
+    hyper, twin = HYPERS[kind], EARLIER["torch.adam before 2.1"][dtype]
+    weights, gradients = drawn(FORMATS[dtype].dtype, SHAPES, STEPS if kind == "visible" else SHORT)
+    states = before_2_1(weights, gradients, hyper, hyper.weight_decay > 0)
+    check_against(twin, square_root, weights, gradients, hyper, states)
+    # It is not what torch is today.
+    today = shipped_implementations()["torch.adam.forloop"].states(weights, gradients[:3], hyper)
+    old = [*before_2_1(weights, gradients[:3], hyper, hyper.weight_decay > 0)][-1]
+    assert not np.array_equal([*today][-1].m["rows"], old.m["rows"])
 
 
 @pytest.mark.parametrize("name", ["torch.adamw.forloop", "torch.adamw.foreach", "torch.adamw.fused",
