@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from parity.baseline.drift import Cause, Change, Drift, Status, grouped
+import math
+
+from parity.baseline.drift import Cause, Change, Drift, Status, farthest, grouped
+from parity.numerics.ulp import NO_DISTANCE
 
 
 def changed(case, *families, sentence="", first=3, dtype="float32"):
@@ -42,3 +45,9 @@ def test_causes_of_the_same_families_are_said_once():
 def test_what_is_not_explained_is_told_apart_by_its_words():
     (group,) = grouped([changed("a", sentence="one"), changed("b", sentence="two"), changed("c", sentence="two")])
     assert group.reasons == (("two", 2), ("one", 1))
+
+
+def test_a_step_whose_lr_is_0_has_no_unit():
+    assert farthest([(62, math.inf), (3, 1e-5)]) == (62, 1e-5)
+    assert farthest([(3, 1e-5), (NO_DISTANCE, math.inf)]) == (NO_DISTANCE, math.inf)
+    assert farthest([]) == (0, 0.0)

@@ -61,6 +61,25 @@ def recorded(tmp_path_factory, adam_text, case_text):
     return folder
 
 
+def test_a_moment_in_a_wider_format_is_named(tmp_path, write_case, write_adam):
+    """As NumPy 2 makes one of float32 where a scalar is of float64."""
+    case, folder = write_case(), tmp_path / "numpy"
+    for release, wide in (("1.26", False), ("2.0", True)):
+        first = "m = {name: one.astype(np.float64) for name, one in m.items()}" if wide else "pass"
+        target = write_adam("plugin", swap=[("w[name] = w[name] - ", "w[name][...] -= ")], first=first)
+        plugin = describe_plugin(target, tmp_path / "logs", 60.0)
+        root = folder / "releases" / release
+        baseline, failed = save(Selection(select_cases([case]), (plugin,), ("float32",)), root)
+        keep_side(Side(f"numpy=={release}", baseline, {}, (), {"user.plugin": ()}, failed), root)
+    command = ("parity", "matrix", "--package", "numpy", "--versions", "1.26,2.0", str(case))
+    told = {**head(Document.MATRIX, command), "package": "numpy"}
+    (folder / "matrix.json").write_text(json.dumps(told))
+    (one,) = atlas([folder], tmp_path / "page").lines
+    ((reason, count),) = one.found[0].reasons
+    assert (reason.split(";")[0], count) == ("m went from 32 to 64 bits", 1)
+    assert "m went from 32 to 64 bits" in (tmp_path / "page" / "atlas.md").read_text()
+
+
 @pytest.fixture
 def line(recorded, tmp_path):
     """A copy that a test may damage."""
