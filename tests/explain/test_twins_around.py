@@ -35,8 +35,11 @@ HYPER = Hyper(lr=0.01, beta2=0.95, eps=1e-4)
 APART = {"torch.adam.compiled"}
 """torch.compile takes seconds for each."""
 
+SHARDED = ("torch.adam.zero2", "torch.adam.fsdp2")
+"""They take nothing that stands around the step, and say so."""
+
 FRAMEWORKS = ("numpy", "torch", "optax", "tensorflow", "tf_keras")
-NAMES = tuple(name for name in TWINS if name.partition(".")[0] in FRAMEWORKS and name not in APART)
+NAMES = tuple(name for name in TWINS if name.partition(".")[0] in FRAMEWORKS and name not in {*APART, *SHARDED})
 
 STAGES = {
     "value": Stages(clip=Clip(ClipBy.VALUE, 0.3)),
@@ -93,6 +96,13 @@ def differing(name, dtype, stages, hyper=HYPER, steps=STEPS):
     block = Block(range(1, steps + 1), rows, np.ones((steps, len(LAYOUT.parameters)), bool))
     ((_, made),) = free_run(adam, start, LAYOUT, [block])
     return {key: int((to_bits(np.array([one[key] for one in orbit])) != to_bits(made[key])).sum()) for key in shown}
+
+
+@pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES)
+@pytest.mark.parametrize("name", SHARDED)
+def test_who_takes_nothing_around_the_step_says_so(name, stages):
+    with pytest.raises(Unsupported, match=f"^{name}: its run takes no stages, which a case with .* needs$"):
+        differing(name, "float32", stages)
 
 
 IN_ROWS = (
