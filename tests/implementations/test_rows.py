@@ -32,6 +32,8 @@ def refusal(row: Implementation) -> str:
     """What a row says that takes no gradients as rows; empty where it does."""
     if row.name == "torch.adam.compiled" and shutil.which(os.environ.get("CXX", "g++")) is None:
         return "needs a C.. compiler"
+    if row.name.endswith(("zero2", "fsdp2")):
+        return "its run takes no stages, which a case with rows needs"
     if row.framework == "torch" and row.name != LAZY:
         return "does not support sparse gradients, please consider SparseAdam instead"
     return {"jax": "no gradient as rows; that of an embedding", "tensorflow": "no Adam kernel"}.get(row.framework, "")
