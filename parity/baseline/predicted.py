@@ -38,11 +38,11 @@ _PLACES = ("tail", "only", "rows", "alone", "zero_dimensional")
 def predict(twin: Twin, hyper: Hyper, inputs: Inputs, steps: Sequence[int]) -> dict[str, np.ndarray]:
     """The bits of w, m, v (vmax) after those steps, (len(steps), size), where a twin runs freely on the inputs.
 
-    A square root of a framework's own library is taken as the IEEE one: it needs no framework, and any prediction
-    serves, as what differs from it is kept.
+    A square root of a framework's own library, of elements or of scalars, is taken as the IEEE one: it needs no
+    framework, and any prediction serves, as what differs from it is kept.
     """
     plain = replace(twin, arithmetic=replace(twin.arithmetic, square_root=SquareRoot.IEEE))
-    adam = Adam(plain.in_force(hyper, max(steps, default=0), inputs.format), plain)
+    adam = Adam(plain.in_force(hyper, max(steps, default=0), inputs.format), plain, np.sqrt)
     kept: dict[str, list[np.ndarray]] = {}
     wanted = set(steps)
     for block, rows in free_run(adam, inputs.start(), inputs.layout, inputs.blocks()):

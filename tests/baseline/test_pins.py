@@ -49,6 +49,8 @@ def test_numpy_and_ml_dtypes_are_always_there_and_a_pin_of_them_stands():
         (("jax==0.4.25", "jaxlib==0.4.25"), ["numpy<2", "scipy<1.13"]),
         (("jax==0.4.25", "scipy==1.12"), ["numpy<2"]),
         (("torch==2.2.2",), ["numpy<2"]),
+        (("torch==2.1.2",), ["setuptools<70", "numpy<2"]),
+        (("keras==3.3.3", "jax==0.10.2"), ["packaging"]),
         (("jax==0.4.26",), []),
         (("jax<0.4.26",), []),
     ],

@@ -22,6 +22,8 @@ TENSORFLOWS = (
 OVERLOOKED = (
     ("jax", "0.4.26", ("numpy<2", "scipy<1.13")),
     ("jaxlib", "0.4.26", ("numpy<2", "scipy<1.13")),
+    ("keras", "3.4", ("packaging",)),
+    ("torch", "2.2", ("setuptools<70",)),
     ("torch", "2.3", ("numpy<2",)),
 )
 """Package, release, and bounds that releases before it need and do not state: what broke them came later."""
