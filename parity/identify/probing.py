@@ -182,9 +182,9 @@ class _Sitting:
         """What it answers, begun with what it has shown of another probe where this one asks for that."""
         if not probe.begins:
             return self._answer(number, probe)
-        before = shown.get(LAW)
-        if not isinstance(before, Observation):
-            return Refused(probe.name, f"has no answer to {LAW!r}, whose state it would begin with")
+        before = shown[LAW]
+        if isinstance(before, Refused):
+            return replace(before, name=probe.name)
         if before.m is None or before.v is None:
             return Refused(probe.name, "hides m or v: nobody can hand its state over")
         start = {"m": before.m[probe.begins], "v": before.v[probe.begins]}

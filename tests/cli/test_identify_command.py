@@ -210,9 +210,9 @@ def test_an_epsilon_in_the_wrong_place_is_read_out_of_a_file(command, write_adam
     assert "w = w - lr * (m / c1) / sqrt(v / c2 + eps)" in told["formula"].splitlines()
     # It counts steps, not the gradients of a parameter, and has eps inside: nobody claimed otherwise.
     assert (told["convention"]["step_count"], told["causes"]) == ("global", [])
-    assert told["residual"][LEFT_OUT] == dict.fromkeys(
-        ("decoupled", "l2", "amsgrad", "none-decoupled", "clip-l2"), "plain Adam only"
-    )
+    left_out = dict(told["residual"][LEFT_OUT])
+    assert "its run takes no start" in left_out.pop("law-continued")
+    assert left_out == dict.fromkeys(("decoupled", "l2", "amsgrad", "none-decoupled", "clip-l2"), "plain Adam only")
     assert "user.plugin in float32 is Adam with epsilon inside, " in err
     assert re.search(r"^refused +decoupled, l2, amsgrad, none-decoupled, clip-l2: plain Adam only *$", err, re.M)
 
@@ -239,7 +239,9 @@ def test_without_moments_the_weights_tell(command, write_adam, target):
     told = json.loads(out)
     assert (code, told["verdict"], told["arithmetic"]) == (0, "explained", None)
     assert told["convention"]["epsilon"] == "outside"
-    assert told["residual"] == {"elements": 361_351, "differing": 0}
+    left_out = {"law-continued": "hides m or v: nobody can hand its state over"} if target != NAME else {}
+    left = {"elements": 361_351, "differing": 0}
+    assert told["residual"] == {**left, **({LEFT_OUT: left_out} if left_out else {})}
     expected = set() if target == NAME else {"weight-decay", "amsgrad"}
     assert {cause["family"] for cause in told["causes"]} == expected
 

@@ -24,7 +24,7 @@ import parity.cli.run_command
 import parity.cli.upgrade_command
 import parity.report.html.documents
 from parity.api.upgrade import RESULT
-from parity.baseline.store import baselines_in, check_files
+from parity.baseline.store import baselines_in, check_files, holds_baseline
 from parity.case.recording import check_recording, read_recording
 from parity.core.errors import ParityError
 from parity.engine.record import read_run
@@ -132,7 +132,8 @@ class KilledUpgrade(Killed):
             assert told == json.loads(self.sound[self.room / "up" / RESULT])
         else:
             assert "did not come to its end" in refused(read_document, self.room / "up") or not told
-        for one in baselines_in(self.room / "up" / "after") if (self.room / "up" / "after").is_dir() else ():
+        after = self.room / "up" / "after"
+        for one in baselines_in(after) if holds_baseline(after) else ():
             check_files(one)
         self.whole(self.arguments)
         assert self._content("up") == self.sound
