@@ -86,7 +86,7 @@ NEW_JAX := jax==0.10.2 jaxlib==0.10.2
 NUMPY := 1.26.4,2.0.2,2.2.6,2.4.6
 ML_DTYPES := 0.4.1,0.5.1,0.5.4,0.6.0
 
-LINES := torch torch-bisect keras keras-torch keras-jax tensorflow jax optax-0.1 optax-0.2 numpy ml_dtypes
+LINES := torch torch-bisect keras keras-bisect keras-torch keras-jax tensorflow jax optax-0.1 optax-0.2 numpy ml_dtypes
 UPGRADES := optax-0.1-to-0.2 tensorflow-2.15
 
 releases: $(LINES:%=line-%) $(UPGRADES:%=upgrade-%)
@@ -95,6 +95,8 @@ releases: $(LINES:%=line-%) $(UPGRADES:%=upgrade-%)
 line-torch: ASKED = matrix --package torch --versions $(TORCH) -i 'torch.adam.f*' -i 'torch.adamw.f*'
 line-torch-bisect: ASKED = bisect --package torch --good 2.0.1 --bad 2.2.2 -i torch.adam.forloop -k same
 line-keras: ASKED = matrix --package keras --versions $(KERAS) --with tensorflow-cpu==2.21.0 -i 'keras.adam.*'
+line-keras-bisect: ASKED = bisect --package keras --good 3.3.3 --bad 3.9.2 --with tensorflow-cpu==2.21.0 \
+	-i keras.adam.function -k accumulation -d float32
 line-keras-torch: ASKED = matrix --package keras --versions $(KERAS) --with torch==2.13.0 -i 'keras_torch.*'
 line-keras-jax: ASKED = matrix --package keras --versions $(KERAS) $(NEW_JAX:%=--with %) -i 'keras_jax.*'
 line-tensorflow: ASKED = matrix --package tensorflow-cpu --versions $(TENSORFLOW) -i 'keras.adam.*' -i tensorflow.adam.kernel

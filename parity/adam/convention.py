@@ -89,7 +89,8 @@ class Convention:
     is False both divisors are 1. step_count: what t counts. maximum: what AMSGrad keeps. clip_factor: what
     gradients are clipped by. lazy_rows: whether a row (along the first axis) keeps w, m and v where its gradient is 0
     throughout; torch's SparseAdam sees no such row. average_start: where an average of the weights begins.
-    counts_left_out: whether t counts a step that a loss scale leaves out, where it counts for all; tf_keras.
+    counts_left_out: whether t counts a step that a loss scale or an accumulation leaves out, where it counts for all;
+    tf_keras, Keras 3.3.
     scale_range: where a loss scale stays.
 
     One choice is not a field, because all frameworks agree: a parameter without a gradient keeps w, m, v and vmax,

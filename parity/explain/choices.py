@@ -150,12 +150,14 @@ def _same(before: Adam, after: Adam, format: Format, steps: int) -> bool:
 
 
 def _formula(adam: Adam) -> Convention:
-    """Its convention, without what is said of an AMSGrad, or a clipping, that is not asked for."""
+    """Its convention, without what is said of an AMSGrad, a clipping or steps left out that are not asked for."""
     convention = adam.twin.convention
     if not adam.hyper.amsgrad:
         convention = replace(convention, maximum=Maximum.BEFORE_CORRECTION)
     if not adam.hyper.stages.loss_scale:
-        convention = replace(convention, counts_left_out=False, scale_range=ScaleRange.FINITE)
+        convention = replace(convention, scale_range=ScaleRange.FINITE)
+        if adam.hyper.stages.accumulate == 1:
+            convention = replace(convention, counts_left_out=False)
     if not adam.hyper.stages.average:
         convention = replace(convention, average_start=AverageStart.FIRST_WEIGHTS)
     return convention if adam.hyper.stages.clip else replace(convention, clip_factor=ClipFactor.EXACT)
