@@ -73,7 +73,8 @@ def entry_of(trace: Trace, standing: Standing, inputs: Inputs) -> Entry:
         hyper=trace.hyper,
         digests=shortened(trace),
         twin=twin,
-        known=standing.known,
+        # A twin of moments that are wide of their own accord is none of what was asked.
+        known=standing.known and standing.trace.hyper == trace.hyper,
         gaps={name: bits - said[name] for name, bits in rows.items()},
         kept_digest=_digest(rows),
         environment=trace.environment,

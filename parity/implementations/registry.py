@@ -9,9 +9,10 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache, partial
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -263,11 +264,18 @@ def _load_module(name: str, target: str) -> ModuleType:
         raise
 
 
+class _FromSource(SourceFileLoader):
+    """Never the bytecode of before: of a file that is as long, and was written in the same second, it is not told."""
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError(f"{path}: no bytecode of it is kept")
+
+
 def _load_file(path: Path) -> ModuleType:
     name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     if spec is None or spec.loader is None:
         raise ParityError(f"implementation file {str(path)!r} cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)

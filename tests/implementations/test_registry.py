@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import parity
 from parity.core.errors import ParityError
 from parity.implementations.implementation import Implementation
 from parity.implementations.registry import (
@@ -64,6 +68,22 @@ def test_a_shipped_name_is_no_plugin():
 def test_a_function_in_a_file(write_adam):
     implementation = resolve(write_adam("mine"))
     assert (implementation.name, implementation.framework) == ("user.mine", "user")
+
+
+def test_a_file_that_was_rewritten_in_the_same_second_is_the_new_one(tmp_path):
+    """As long as it was, and as old: Python would run the bytecode that it has kept of it."""
+    path = tmp_path / "mine.py"
+    program = (
+        "import sys; sys.dont_write_bytecode = False; sys.path.insert(0, sys.argv[2])\n"
+        "from parity.implementations.registry import resolve; print(resolve(sys.argv[1]).run.__defaults__)"
+    )
+    told = []
+    for number in (1, 2):
+        path.write_text(f"def run(weights, gradients, hyper={number}):\n    yield\n")
+        os.utime(path, (10**9, 10**9))
+        command = [sys.executable, "-c", program, f"{path}:run", str(Path(parity.__file__).parents[1])]
+        told.append(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip())
+    assert told == ["(1,)", "(2,)"]
 
 
 def test_an_implementation_in_a_file_keeps_its_facts(tmp_path):
