@@ -52,7 +52,8 @@ def with_candidates(
     recorded = {name for one in saved for _, _, name in one.places()}
     candidates = candidates_for(targets, pins, pythons)
     unmets = tuple(unmet_under(python, candidates) for python in pythons)
-    return replace(asked, candidates=able_somewhere(candidates, targets, unmets, recorded)), unmets
+    names = able_somewhere([one.name for one in candidates], targets, unmets, recorded)
+    return replace(asked, candidates=tuple(one for one in candidates if one.name in names)), unmets
 
 
 def counted(cells: int, on_done: OnDone) -> Callable[[str], OnCell]:

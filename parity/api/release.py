@@ -1,22 +1,21 @@
-"""One release of a package, recorded in an environment of its own, or as it was recorded there before."""
+"""One side, recorded in an environment of its own by this machine or another one; one release, or as it was kept."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from parity.api.baselines import OnDone, the_baseline, unheard
+from parity.api.baselines import OnDone, the_baseline
 from parity.api.question import OnBuild, cells_of, counted, unseen
 from parity.baseline.environments.installs import passing
 from parity.baseline.environments.interpreter import unmet_under
-from parity.baseline.saving import Selection
+from parity.baseline.saving import OnCell, Selection
 from parity.baseline.side import (
     SIDE,
     Place,
@@ -52,6 +51,10 @@ class Line:
         """As it is installed."""
         return f"{self.package}=={release}"
 
+    def place(self, release: str) -> Place:
+        """Where a release is recorded."""
+        return Place("--package", (self.pin(release),), self.beside)
+
     @property
     def passing(self) -> Path | None:
         """Where environments stand that are discarded, None where they are kept."""
@@ -64,8 +67,7 @@ class Line:
 
 def release_site(line: Line, release: str, on_build: OnBuild) -> Site:
     """The environment of a release; ParityError where it cannot be built."""
-    place = Place("--package", (line.pin(release),), line.beside)
-    return settle(place, partial(on_build, line.pin(release)), line.passing)
+    return settle(line.place(release), partial(on_build, line.pin(release)), line.passing)
 
 
 Recorder = Callable[[str], Side]
@@ -83,41 +85,83 @@ def recording_of(
     if not cluster:
         yield partial(release_side, line, on_build=on_build, on_done=on_done)
         return
-    from parity.engine.cluster import tasks_at
-
-    files = files_for(line.asked.cases, line.targets)
-    with tasks_at(cluster) as ask:
-        begun: dict[str, Future[tuple[Any, dict[str, bytes]]]] = {}
-
-        def begin(release: str) -> None:
-            if release not in begun and not _is_kept(line, release):
-                asked = replace(line.asked, variables=dict(line.asked.variables))
-                question = (replace(line, asked=asked), release)
-                begun[release] = ask(Task(line.pin(release), _release_there, question, os.getcwd(), files))
+    with sides_at(cluster, line.asked, line.targets, line.folder, line.discard) as begin:
+        begun: dict[str, Callable[[], Side]] = {}
 
         def recorded(release: str) -> Side:
-            begin(release)
-            if release not in begun:
+            if _is_kept(line, release):
                 return release_side(line, release, on_build, on_done)
-            about, left = begun.pop(release).result()
-            keep_files(left, line.folder, cluster)
+            if release not in begun:
+                begun[release] = begin(line.place(release), [line.pin(release)], f"{RELEASES}/{release}")
+            side = begun.pop(release)()
             cells = cells_of(line.asked)
             on_done(f"{line.pin(release)}: {cells} cells", cells, cells)
-            return Side(line.pin(release), the_baseline(line.root(release)), *about)
+            return side
 
         for release in first:
-            begin(release)
+            if not _is_kept(line, release):
+                begun[release] = begin(line.place(release), [line.pin(release)], f"{RELEASES}/{release}")
         yield recorded
 
 
-def _release_there(root: str, folder: Path, line: Line, release: str) -> tuple[Any, ...]:
-    """As `release_side`, where what was sent lies below a folder; what a side says beside its name and baseline."""
-    cases = tuple(case_below(root, case) for case in line.asked.cases)
-    targets = tuple(target_below(root, target) for target in line.targets)
-    moved = replace(line, asked=replace(line.asked, cases=cases), targets=targets, folder=folder)
-    side = release_side(moved, release, unseen, unheard)
+Beginner = Callable[[Place, Sequence[str], str], Callable[[], Side]]
+"""Has a side recorded that is told from others by pins, into a part of a folder; what it gives waits for it."""
+
+
+@contextmanager
+def sides_at(cluster: str, asked: Selection, targets: Sequence[str], folder: Path, discard: bool) -> Iterator[Beginner]:
+    """Sides that workers of a cluster record side by side, each in an environment that it builds itself.
+
+    folder: where what they record is kept. discard: as a line has it.
+    """
+    from parity.engine.cluster import tasks_at
+
+    files = files_for(asked.cases, targets)
+    with tasks_at(cluster) as ask:
+
+        def begin(place: Place, pins: Sequence[str], part: str) -> Callable[[], Side]:
+            question = (place, asked, tuple(targets), tuple(pins), part, discard)
+            task = ask(Task(place.name, _side_there, question, os.getcwd(), files))
+
+            def recorded() -> Side:
+                (name, *about), left = task.result()
+                keep_files(left, folder, cluster)
+                return Side(name, the_baseline(folder / part), *about)
+
+            return recorded
+
+        yield begin
+
+
+def _side_there(
+    root: str, folder: Path, place: Place, asked: Selection, targets: Sequence[str], pins: Sequence[str], part: str,
+    discard: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    """As `side_of`, where what was sent lies below a folder; what a side says beside its baseline."""
+    moved = replace(asked, cases=tuple(case_below(root, case) for case in asked.cases))
+    named = [target_below(root, target) for target in targets]
+    with passing(folder if discard else None) as where:
+        side = side_of(
+            settle(place, partial(unseen, place.name), where),
+            moved,
+            named,
+            pins,
+            folder / part,
+            lambda case, dtype: None,
+        )
     failed = tuple(replace(one, folder=None) for one in side.failed)
-    return dict(side.packages), side.notes, dict(side.unmet), failed, dict(side.variables)
+    return side.name, side.packages, side.notes, side.unmet, failed, side.variables
+
+
+def side_of(
+    site: Site, asked: Selection, targets: Sequence[str], pins: Sequence[str], root: Path, on_cell: OnCell
+) -> Side:
+    """What can run at a site of what targets name, or of what stands on pins, recorded and kept."""
+    candidates = candidates_for(targets, pins, [site.python])
+    unmet = unmet_under(site.python, candidates)
+    side = recorded_side(site, replace(asked, candidates=candidates), unmet, root, on_cell)
+    keep_side(side, root)
+    return side
 
 
 def _is_kept(line: Line, release: str) -> bool:
@@ -134,10 +178,6 @@ def release_side(line: Line, release: str, on_build: OnBuild, on_done: OnDone) -
         return kept_side(the_baseline(root), root)
     shutil.rmtree(root, ignore_errors=True)  # of a recording that was killed
     with passing(line.passing):
-        site = release_site(line, release, on_build)
-        candidates = candidates_for(line.targets, [line.pin(release)], [site.python])
-        unmet = unmet_under(site.python, candidates)
         on_cell = counted(cells_of(line.asked), on_done)(line.pin(release))
-        side = recorded_side(site, replace(line.asked, candidates=candidates), unmet, root, on_cell)
-        keep_side(side, root)
-    return side
+        site = release_site(line, release, on_build)
+        return side_of(site, line.asked, line.targets, [line.pin(release)], root, on_cell)

@@ -69,18 +69,19 @@ def able(candidates: Sequence[Candidate], unmet: Unmet) -> tuple[Candidate, ...]
 
 
 def able_somewhere(
-    candidates: Sequence[Candidate], targets: Sequence[str], unmets: Sequence[Unmet], saved: Collection[str]
-) -> tuple[Candidate, ...]:
-    """Those that can run on a side, or of which a baseline has entries.
+    names: Sequence[str], targets: Sequence[str], unmets: Sequence[Unmet], saved: Collection[str]
+) -> set[str]:
+    """Those implementations that can run on a side, or of which a baseline has entries.
 
     saved: names in baselines. ParityError where nothing is left, or where one that is named in full is not.
     """
-    left = tuple(one for one in candidates if one.name in saved or any(not unmet[one.name] for unmet in unmets))
-    named = [one for one in candidates if one not in left and (one.plugin or one.name in targets)]
-    for one in named or ([] if left else candidates):
-        lacks = " and ".join(dict.fromkeys(why for unmet in unmets for why in unmet[one.name])) or "is in no baseline"
-        more = "" if left else f" (and {len(candidates) - 1} more cannot run either)" if len(candidates) > 1 else ""
-        raise ParityError(f"{one.name} can run on no side: {lacks}{more}")
+    left = {one for one in names if one in saved or any(not unmet[one] for unmet in unmets)}
+    shipped = shipped_implementations()
+    named = [one for one in names if one not in left and (one not in shipped or one in targets)]
+    for one in named or ([] if left else names):
+        lacks = " and ".join(dict.fromkeys(why for unmet in unmets for why in unmet[one])) or "is in no baseline"
+        more = "" if left else f" (and {len(names) - 1} more cannot run either)" if len(names) > 1 else ""
+        raise ParityError(f"{one} can run on no side: {lacks}{more}")
     return left
 
 

@@ -35,6 +35,7 @@ def command(confirm: bool, json_file: str | None, color: str) -> int:
     from parity.cli.console import console, write_answer
     from parity.core.environment import MACHINE, together
     from parity.engine.accounts import claims_here
+    from parity.implementations.registry import shipped_implementations
     from parity.report.html.page import missing
     from parity.report.html.templates import lacking_line
     from parity.report.terminal import doctor_table, environment_table
@@ -43,6 +44,8 @@ def command(confirm: bool, json_file: str | None, color: str) -> int:
     with tempfile.TemporaryDirectory(prefix="parity-") as place:
         outcome = run(
             [] if confirm else [shipped_cases() / f"{PROBE}.toml"],
+            # By their names, as a claim of what is run on request only is a claim too.
+            tuple(shipped_implementations()) if confirm else (),
             dtypes=[] if confirm else ["float32"],
             output=Path(place) / "run",
             keyword=CONFIRMING if confirm else PROBE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,15 @@ import click
 from parity.cli import options
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from parity.api.identify import Identified
     from parity.case.case import Case
-    from parity.cli.progress import OnDone
     from parity.identify.answer import Answer
 
 
 @click.command("identify", short_help="Say which Adam a target is.")
-@click.argument("target")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option("-d", "--dtype", "dtypes", multiple=True, metavar="DTYPE",
               help="float64, float32, float16 or bfloat16. Repeatable.  [all it runs in]")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
@@ -28,17 +31,20 @@ if TYPE_CHECKING:
               help="Of a trace: where its weights.npy and gradients.npy are.  [input, in it or beside it]")  # fmt: skip
 @click.option("--show", is_flag=True, help="Show every number that was read, as --json has them.")
 @click.option("--hide-moments", is_flag=True, help="Look at the weights only.")
+@click.option("--cluster", default="", metavar="ADDRESS",
+              help="Ask on workers of the Dask scheduler there, or on so many here: local:4.")  # fmt: skip
 @options.json_file()
 @options.traceback()
 @options.color()
 def command(
-    target: str,
+    targets: tuple[str, ...],
     dtypes: tuple[str, ...],
     timeout: float,
     case_name: str | None,
     input_folder: Path | None,
     show: bool,
     hide_moments: bool,
+    cluster: str,
     json_file: str | None,
     traceback: bool,
     color: str,
@@ -47,50 +53,90 @@ def command(
 
     TARGET is the name of an implementation, your own ('file.py:run', 'module:run', 'torch.optim:Adam'), a trace folder
     (from 'parity run --keep-traces'), or a recording (of parity.record). What your own cannot do it refuses by 'raise
-    parity.Unsupported(...)' before its first state: such a question is left out. Exit code 0 where it is identified or
-    explained and nothing unexplained is left, 1 where it is not, or fails in a dtype or at a question.
+    parity.Unsupported(...)' before its first state: such a question is left out. Of several each has its answer, or the
+    line that says why it has none. Exit code 0 where it is identified or explained and nothing unexplained is left, 1
+    where it is not, or fails in a dtype or at a question.
     """
-    from parity.case.recording_header import HEADER
+    from parity.api.identify import Identified, Question, identified_at, identify_and_log
     from parity.cli.console import console, show_traceback, write_answer
     from parity.cli.progress import progress
-    from parity.core.errors import UsageError
+    from parity.core.errors import ParityError, TargetError, UsageError
+
+    asked = list(dict.fromkeys(targets))
+    traces = [target for target in asked if _is_trace(target)]
+    if traces and (dtypes or cluster):
+        raise UsageError(
+            "--dtype: a trace has the dtype it was made in" if dtypes else "--cluster: a trace is read here"
+        )
+    for option, given in (("--case", case_name), ("--input", input_folder)):
+        if given is not None and len(traces) < len(asked):
+            other = next(target for target in asked if target not in traces)
+            raise UsageError(f"{option}: is for a trace folder, and {other!r} is none")
+    question = Question(dtypes, timeout, hide_moments)
+    screen, watched = console(color, stderr=json_file == "-"), console(color, stderr=True)
+    told: dict[str, Any] = {}
+    codes: list[int] = []
+    with ExitStack() as ends:
+        away = ends.enter_context(identified_at(cluster, asked, question)) if cluster else {}
+        for target in asked:
+            try:
+                if target in traces:
+                    found = Identified(*_of_folder(Path(target), case_name, input_folder, hide_moments))
+                elif target in away:
+                    found = away[target]()
+                else:
+                    with progress(watched, not watched.is_terminal, "questions") as on_done:
+                        found = identify_and_log(target, question, on_done)
+            except ParityError as error:
+                if len(asked) == 1:
+                    raise
+                if traceback and isinstance(error, TargetError):
+                    show_traceback(error.traceback)
+                watched.print(f"parity: {target}: {error}", markup=False, highlight=False, soft_wrap=True)
+                told[target] = {"error": str(error)}
+                codes.append(error.exit_code)
+                continue
+            told[target] = _json(found)
+            if traceback:
+                for text in dict.fromkeys(text for one in found.answers.values() for text in one.tracebacks):
+                    show_traceback(text)
+            if len(told) > 1:
+                screen.print()
+            _show(screen, found, numbers=show)
+            codes.append(0 if all(answer.sound for answer in found.answers.values()) else 1)
+    if json_file:
+        write_answer(json_file, told[asked[0]] if len(asked) == 1 else {"targets": told})
+    return max(codes)
+
+
+def _show(screen: Console, found: Identified, *, numbers: bool) -> None:
     from parity.report.identity import identity_parts
 
-    log = ""
-    if _is_trace(target):
-        if dtypes:
-            raise UsageError("--dtype: a trace has the dtype it was made in")
-        if (Path(target) / HEADER).is_file():
-            name, answers = _of_recording(Path(target), hide_moments)
-        else:
-            name, answers = _of_trace(Path(target), case_name, input_folder, hide_moments)
-    else:
-        for option, given in (("--case", case_name), ("--input", input_folder)):
-            if given is not None:
-                raise UsageError(f"{option}: is for a trace folder, and {target!r} is none")
-        watched = console(color, stderr=True)
-        with progress(watched, not watched.is_terminal, "questions") as on_done:
-            name, answers, log = _of_candidate(target, dtypes, timeout, hide_moments, on_done)
-    if json_file:
-        write_answer(json_file, _json(name, answers))
-    for text in dict.fromkeys(text for answer in answers.values() for text in answer.tracebacks if traceback):
-        show_traceback(text)
-    screen = console(color, stderr=json_file == "-")
-    for place, (dtype, answer) in enumerate(answers.items()):
+    for place, (dtype, answer) in enumerate(found.answers.items()):
         if place:
             screen.print()
-        for part in identity_parts(name, dtype, answer):
+        for part in identity_parts(found.name, dtype, answer):
             screen.print(part)
-        if show:
+        if numbers:
             screen.print(json.dumps(answer.to_json(), indent=2, default=str), markup=False, highlight=False)
-    if log:
-        screen.print(f"\nlog: {log}", markup=False, style="dim")
-    return 0 if all(answer.sound for answer in answers.values()) else 1
+    if found.log:
+        screen.print(f"\nlog: {found.log}", markup=False, style="dim")
 
 
 def _is_trace(target: str) -> bool:
     """Whether a target names a folder, there or not; a name of an implementation has no slash."""
     return Path(target).is_dir() or ("/" in target and ":" not in target and not target.endswith(".py"))
+
+
+def _of_folder(
+    folder: Path, case_name: str | None, input_folder: Path | None, hide_moments: bool
+) -> tuple[str, dict[str, Answer]]:
+    """Of a recording, or of a trace."""
+    from parity.case.recording_header import HEADER
+
+    if (folder / HEADER).is_file():
+        return _of_recording(folder, hide_moments)
+    return _of_trace(folder, case_name, input_folder, hide_moments)
 
 
 def _of_trace(
@@ -137,46 +183,8 @@ def _case(name: str) -> Case:
     return shipped[name]
 
 
-def _of_candidate(
-    target: str, dtypes: tuple[str, ...], timeout: float, hide_moments: bool, on_done: OnDone
-) -> tuple[str, dict[str, Answer], str]:
-    """Its name, its answers, and where the log is kept; empty where nothing failed that left a word in it."""
-    import shutil
-    import tempfile
-
-    from parity.core.errors import TargetError
-    from parity.explain.explain import candidate_of
-    from parity.identify.answer import FAILED
-    from parity.identify.identify import identify
-    from parity.identify.probing import LOG
-    from parity.numerics.formats import FORMATS, format_named
-
-    asked = {format_named(dtype).name for dtype in dtypes}
-    candidate = candidate_of(target, timeout)
-    ordered = [dtype for dtype in FORMATS if dtype in (asked or candidate.dtypes)]
-    logs = Path(tempfile.mkdtemp(prefix="parity-identify-"))
-    log = logs / LOG
-    kept = ""
-    try:
-        answers = identify(candidate, ordered, timeout=timeout, hide_moments=hide_moments, logs=logs, on_done=on_done)
-        if any(FAILED in answer.residual for answer in answers.values()):
-            kept = _with_words(log)
-    except TargetError as error:
-        kept = _with_words(log)
-        raise TargetError(f"{error}; log: {kept}", error.traceback) if kept else error from None
-    finally:
-        if not kept:
-            shutil.rmtree(logs, ignore_errors=True)
-    return candidate.name, answers, kept
-
-
-def _with_words(log: Path) -> str:
-    """The path of a log that says anything; empty for another."""
-    return str(log) if log.exists() and log.stat().st_size else ""
-
-
-def _json(name: str, answers: dict[str, Answer]) -> dict[str, Any]:
+def _json(found: Identified) -> dict[str, Any]:
     """The widest dtype's answer, and that of every dtype."""
-    told = {dtype: answer.to_json() for dtype, answer in answers.items()}
+    told = {dtype: answer.to_json() for dtype, answer in found.answers.items()}
     widest = next(iter(told))
-    return {**told[widest], "target": name, "dtype": widest, "dtypes": told}
+    return {**told[widest], "target": found.name, "dtype": widest, "dtypes": told}

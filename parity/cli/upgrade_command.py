@@ -41,6 +41,7 @@ def _side(name: str) -> options.Decorator:
               help="A release in both environments, as 'tensorflow-cpu==2.21.0'. Repeatable.")  # fmt: skip
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("runs/upgrade"),
               show_default=True, metavar="DIR", help="Keeps the baselines of both sides, and the result.")  # fmt: skip
+@options.cluster()
 @options.discard()
 @options.markdown_file()
 @options.json_file()
@@ -58,6 +59,7 @@ def command(
     after_variables: tuple[str, ...],
     beside: tuple[str, ...],
     folder: Path,
+    cluster: str,
     discard: bool,
     markdown: Path | None,
     json_file: str | None,
@@ -91,6 +93,7 @@ def command(
             after,
             **asked.words,
             output=folder,
+            cluster=cluster,
             discard=discard,
             on_build=watcher.on_build,
             on_done=watcher.on_done,

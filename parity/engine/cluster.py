@@ -7,7 +7,6 @@ of Dask, and runs what it is sent (`parity.engine.errand`).
 from __future__ import annotations
 
 import os
-import pickle
 import secrets
 import signal
 import sys
@@ -28,7 +27,7 @@ from parity.core.errors import ParityError, UsageError
 from parity.core.version import VERSION
 from parity.engine.account import Explaining
 from parity.engine.convoy import Interrupted
-from parity.engine.errand import Errand, Task, answered, files_of, keep_files, packages_of
+from parity.engine.errand import Errand, Task, answered, files_of, keep_files, packages_of, pickled
 from parity.engine.host import END_SECONDS, NANNY_VARIABLES, end_there, run_there, source_digest, tell
 from parity.engine.kinds import MachineKind, OnEveryKind, folder_of, kinds_of
 from parity.engine.plan import Cell
@@ -252,20 +251,30 @@ class Cluster:
 
     def refused(self, cell: Cell, worker: str) -> dict[str, str]:
         """Why implementations of a cell are not run on a worker, by their own worker's name."""
-        other = self.known[worker].refused if worker in self.known else {}
-        return {
-            one.worker: "; ".join(other[package] for package in packages_of(one) if package in other)
-            for one in cell.candidates
-            if any(package in other for package in packages_of(one))
-        }
+        return {one.worker: lacks for one in cell.candidates if (lacks := self.lacking(one.target, worker))}
 
-    def choose(self, cell: Cell | None, usual: str, kind: Mapping[str, Any] | None = None) -> str:
+    def lacking(self, target: str, worker: str) -> str:
+        """Which releases of what decides the numbers of an implementation are others on a worker, empty for none."""
+        other = self.known[worker].refused if worker in self.known else {}
+        return "; ".join(other[package] for package in packages_of(target) if package in other)
+
+    def choose_for(self, task: Task, usual: str) -> str:
+        """The worker on which a task can be done, the usual one of its lane if it can; ParityError where none can."""
+        lacking = {worker: self.lacking(task.target, worker) if task.target else "" for worker in self.alive()}
+        able = [worker for worker, lacks in lacking.items() if not lacks]
+        if lacking and not able:
+            raise ParityError(f"{task.name}: no worker at {self.address} has what is here: {min(lacking.values())}")
+        if not able:
+            raise Interrupted(f"no worker is left at {self.address}")
+        return min(able, key=lambda worker: worker != usual)
+
+    def choose(self, cell: Cell, usual: str, kind: Mapping[str, Any] | None = None) -> str:
         """The worker, of a kind where that matters, on which most of a cell can be run; the usual one of its lane where
         that is as good."""
         alive = [worker for worker, one in self.alive().items() if not kind or not differences(kind, one.environment)]
         if not alive:
             raise Interrupted(f"no worker {'of a kind ' if kind else ''}is left at {self.address}; --resume goes on")
-        return min(alive, key=lambda worker: (len(self.refused(cell, worker)) if cell else 0, worker != usual))
+        return min(alive, key=lambda worker: (len(self.refused(cell, worker)), worker != usual))
 
     def end(self) -> None:
         """End what was started on the workers."""
@@ -329,7 +338,7 @@ class There:
             errand = Errand(cell, "" if refused else key, self._options, self._explains, self._lane, os.getcwd(), files,
                             refused)  # fmt: skip
             own = self._cluster.known[self._worker].variables if self._worker in self._cluster.known else {}
-            answer = self._answer(pickle.dumps(errand), {**variables, **own})
+            answer = self._answer(pickled(errand), {**variables, **own})
             if answer is not None:
                 found: dict[str, bytes] | str = answered(answer, self._worker)
                 if isinstance(found, str):
@@ -341,8 +350,8 @@ class There:
         """What a task returns on a worker, and the files that it leaves; what it raises is raised here."""
         variables = {name: value for name, value in os.environ.items() if changes_numerics(name)}
         for _ in range(ATTEMPTS):
-            self._worker = self._cluster.choose(None, self._worker)
-            answer = self._answer(pickle.dumps(task), variables)
+            self._worker = self._cluster.choose_for(task, self._worker)
+            answer = self._answer(pickled(task), variables)
             if answer is not None:
                 found: tuple[Any, dict[str, bytes]] | ParityError = answered(answer, self._worker)
                 if isinstance(found, ParityError):

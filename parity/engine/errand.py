@@ -7,6 +7,7 @@ which it was asked, so that all it tells reads as if it had been run here.
 from __future__ import annotations
 
 import ast
+import io
 import os
 import pickle
 import re
@@ -21,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 from parity.case.case import Case, CaseParameter
@@ -35,7 +36,7 @@ from parity.engine.plan import Candidate, Cell
 from parity.engine.room import check_room
 from parity.engine.run import PARTS, Options, run_one
 from parity.engine.workers import LOGS, Workers
-from parity.implementations.registry import PREFIX, shipped_implementations
+from parity.implementations.registry import PREFIX, check_target, shipped_implementations
 
 IDLE_SECONDS = 60.0
 """After which a process that nobody asks ends: whoever began it may be gone."""
@@ -65,7 +66,7 @@ class Task(NamedTuple):
     """Anything else that another machine is asked, in which folder, and what that needs.
 
     function: called with where files lie there, a folder for what it leaves, and the arguments. files: contents by
-    absolute path.
+    absolute path. target: an implementation whose frameworks have to be those that are here; empty for none.
     """
 
     name: str
@@ -73,11 +74,12 @@ class Task(NamedTuple):
     arguments: tuple[Any, ...]
     folder: str
     files: dict[str, bytes]
+    target: str = ""
 
 
-def packages_of(candidate: Candidate) -> tuple[str, ...]:
+def packages_of(target: str) -> tuple[str, ...]:
     """Those whose releases decide its numbers; all for a plug-in, which may import any."""
-    shipped = shipped_implementations().get(candidate.target)
+    shipped = shipped_implementations().get(target)
     if shipped is None:
         return PACKAGES
     modules = [module for need in shipped.needs for module in re.findall(r"[A-Za-z]\w*", need)]
@@ -88,12 +90,18 @@ def files_of(cell: Cell) -> dict[str, bytes]:
     """Recordings and sources of plug-ins that a cell needs, by absolute path; UsageError where one cannot travel."""
     targets = [one.target for one in cell.candidates if one.plugin]
     for target in targets:
-        top = target.partition("?")[0].rpartition(":")[0].partition(".")[0]
-        if not _sources(target) and not {top, *_ALSO.get(top, ())}.intersection(PACKAGES):
-            raise UsageError(
-                f"--cluster: {target!r} is installed here, and cannot travel; allowed: 'file.py:attribute'"
-            )
+        check_travels(target)
     return files_for([cell.case], targets)
+
+
+def check_travels(target: str) -> None:
+    """ParityError where a target means nothing; UsageError where it is neither shipped, a framework's nor in files."""
+    top = target.partition("?")[0].rpartition(":")[0].partition(".")[0]
+    if target in shipped_implementations():
+        return
+    check_target(target)
+    if not _sources(target) and not {top, *_ALSO.get(top, ())}.intersection(PACKAGES):
+        raise UsageError(f"--cluster: {target!r} is installed here, and cannot travel; allowed: 'file.py:attribute'")
 
 
 def files_for(cases: Iterable[Case], targets: Iterable[str]) -> dict[str, bytes]:
@@ -197,7 +205,7 @@ def serve(parent: int) -> None:
         while _asked(requests) and (told := receive(requests)) is not None:
             errand: Errand | Task = pickle.loads(told)
             if isinstance(errand, Task):
-                send(answers, pickle.dumps(_done(errand, root)))
+                send(answers, pickled(_done(errand, root)))
                 continue
             if lane is None:
                 lane = Workers(Path(root) / "run" / LOGS, errand.lane)
@@ -210,7 +218,7 @@ def serve(parent: int) -> None:
                 found = str(error)
             except (OSError, MemoryError) as error:
                 found = f"{errand.cell.name}: {getattr(error, 'strerror', None) or type(error).__name__}"
-            send(answers, pickle.dumps(found))
+            send(answers, pickled(found))
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -256,6 +264,19 @@ def _done(task: Task, root: str) -> tuple[Any, dict[str, bytes]] | ParityError:
         return error if not str(error).count(root) else type(error)(str(error).replace(root, ""))
     except (OSError, MemoryError) as error:
         return ParityError(f"{task.name}: {getattr(error, 'strerror', None) or type(error).__name__}")
+
+
+def _frozen(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(mapping)
+
+
+def pickled(value: Any) -> bytes:
+    """A value with its mappings that cannot be changed, which Python alone would not pickle."""
+    written = io.BytesIO()
+    pickler = pickle.Pickler(written)
+    pickler.dispatch_table = {MappingProxyType: lambda one: (_frozen, (dict(one),))}
+    pickler.dump(value)
+    return written.getvalue()
 
 
 def answered(answer: bytes, worker: str) -> Any:

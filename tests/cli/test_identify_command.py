@@ -299,7 +299,7 @@ def test_a_trace_is_a_target(command, kept):
         ([NAME, "--case", "constant"], 2, f"--case: is for a trace folder, and '{NAME}' is none"),
         ([NAME, "--input", "."], 2, "--input: is for a trace folder, .*"),
         ([NAME, "--timeout", "0"], 2, ".*--timeout.*"),
-        ([], 2, "Missing argument 'TARGET'.*"),
+        ([], 2, "Missing argument 'TARGET...'.*"),
     ],
 )
 def test_a_mistake_is_one_line(command, monkeypatch, tmp_path, arguments, code, told):

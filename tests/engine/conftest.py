@@ -84,3 +84,23 @@ def workers(started, scheduler, wait_for):
     for one in mine:
         one.kill()
         one.wait()
+
+
+@pytest.fixture(scope="session")
+def first_on_the_path():
+    """The PYTHONPATH on which a folder comes first."""
+    return lambda folder: os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture
+def other_packages(first_on_the_path, tmp_path):
+    """A PYTHONPATH on which some packages are of another release, by name."""
+
+    def make(name, **versions):
+        for package, version in versions.items():
+            folder = tmp_path / name / f"{package}-{version}.dist-info"
+            folder.mkdir(parents=True)
+            (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        return first_on_the_path(tmp_path / name)
+
+    return make

@@ -194,25 +194,9 @@ def test_ctrl_c_ends_everything(ask, wait_for, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "run"]
 
 
-def first_on_the_path(folder):
-    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-
-
-@pytest.fixture
-def other_packages(tmp_path):
-    """A PYTHONPATH on which some packages are of another release, by name."""
-
-    def make(name, **versions):
-        for package, version in versions.items():
-            folder = tmp_path / name / f"{package}-{version}.dist-info"
-            folder.mkdir(parents=True)
-            (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
-        return first_on_the_path(tmp_path / name)
-
-    return make
-
-
-def test_a_worker_with_another_parity_takes_no_part(ask, workers, scheduler, other_packages, tmp_path):
+def test_a_worker_with_another_parity_takes_no_part(
+    ask, workers, scheduler, first_on_the_path, other_packages, tmp_path
+):
     source = Path(parity.__file__).parent
     for name, line in {
         "version": 'VERSION = "0.4.9"',

@@ -12,9 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import parity
 from parity.adam.arithmetic import Setting
 from parity.adam.machine import Machine, twin_on
 from parity.adam.step import Rows, lock_step
+from parity.case.catalogue import select_cases
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.state import State
@@ -224,3 +226,24 @@ def test_they_run_where_they_are_named_only(tmp_path):
     assert names() == names("torch.*") == names("*", "numpy.*") == set()
     assert names("torch.adam.zero2") == names("torch.*", "torch.adam.z*") == {"torch.adam.zero2"}
     assert names(*SHARDED) == {*SHARDED}
+
+
+def test_two_runs_side_by_side_do_not_meet(process, tmp_path):
+    targets = [word for name in (*SHARDED, "torch.adam.forloop") for word in ("-i", name)]
+    runs = [process("run", "-k", "same", "-d", "float32", *targets, "-q", "-o", name) for name in ("one", "other")]
+    told = {one.communicate(timeout=200)[0] for one in runs}
+    assert [one.returncode for one in runs] == [0, 0]
+    assert len(told) == 1
+    assert "2 of 2 pairs as expected; 2 identical" in told.pop()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
+def test_the_whole_catalogue_is_as_expected_and_a_twin_has_every_bit(tmp_path):
+    run = parity.run(implementations=[*SHARDED, "torch.adam.forloop"], output=tmp_path / "run",
+                     options=parity.Options(timeout=900, jobs=2))  # fmt: skip
+    assert (run.exit_code, {cell.case for cell in run.cells}) == (0, {one.name for one in select_cases()})
+    for name in SHARDED:
+        held = [one for cell in run.cells for one in cell.account.held if one.implementation == name]
+        assert sum(one.compared for one in held) > 4_000_000
+        assert [one for one in held if one.differing] == []

@@ -50,6 +50,39 @@ def test_a_search(both):
     assert there == here
 
 
+def some(counts):
+    return {status: count for status, count in counts.items() if count}
+
+
+def test_an_upgrade(both):
+    here, there = both("upgrade", "--before", "adams==1.3", "--after", "adams==2.0")
+    assert here[0][0] == 1
+    assert some(here[0][3]["counts"]) == {"identical": 1, "changed": 1}
+    assert there == here
+    assert {"before/side.json", "after/side.json"} < here[1].keys()
+
+
+def test_an_upgrade_to_what_raises(both):
+    here, there = both("upgrade", "--before", "adams==1.3", "--after", "adams==3.0")
+    assert some(here[0][3]["counts"]) == {"identical": 1, "failed": 1}
+    assert there == here
+
+
+@pytest.mark.parametrize("after", [["--after-baseline", "none"], ["--after-env", "OMP_NUM_THREADS=1"]])
+def test_a_side_of_this_machine_stays_here(call, after):
+    code, _, err, _ = call("upgrade", "--before", "adams==1.3", *after, "--cluster", "local:1")
+    assert code == 2
+    assert "--cluster local:1: only a side with pins is recorded elsewhere, and not both have them" in err
+
+
+def test_what_a_side_lacks_is_the_line_that_it_is_here(call):
+    asked = ("upgrade", "--before", "adams==1.3", "--after", "adams==2.2")
+    here, there = call(*asked), call(*asked, "--cluster", "local:1")
+    assert here[0] == 4
+    assert "nowhere-to-be-had" in here[2]
+    assert there == here
+
+
 def test_what_the_newest_lacks_is_the_line_that_it_is_here(call):
     asked = ("matrix", "--package", "adams", "--versions", "1.0,2.2")
     here, there = call(*asked), call(*asked, "--cluster", "local:1")
