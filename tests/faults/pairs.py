@@ -31,6 +31,9 @@ SAME_NUMBERS = {"correction_without_power": "step-count"}
 SAMPLE = 240
 """Pairs that `make power` asks for."""
 
+LEAST = {"one": 0.97, "two": 0.9}
+"""Shares that have to be named, of one fault and of two at once; nothing may be named falsely."""
+
 ROUNDING = 1e-15
 """Of a long double, whose unit is 5e-20: what differs by less in it is one formula."""
 
@@ -175,10 +178,11 @@ def of_pair(job: tuple[int, str]) -> Named | None:
         return named(pair.names, pair.run, dtype) if tells(pair, dtype) else None
 
 
-def figures(jobs: int, sample: int = SAMPLE) -> str:
-    """Wrong Adams that are named, singly and in pairs, by dtype, as a table."""
+def figures(jobs: int, sample: int = SAMPLE) -> tuple[str, bool]:
+    """Wrong Adams that are named, singly and in pairs, by dtype, as a table, and whether they are as many as asked."""
     rows = ["| faults | dtype | asked | named | falsely named | seconds each |", "|---|---|---|---|---|---|"]
     singles = sorted(set(WRONG) - TWO_RUNS)
+    enough = True
     with ProcessPoolExecutor(jobs) as pool:
         for dtype in ("float64", "float32"):
             for what, found in (
@@ -187,8 +191,9 @@ def figures(jobs: int, sample: int = SAMPLE) -> str:
             ):
                 told = [one for one in found if one is not None]
                 right, false = sum(one.right for one in told), sum(bool(one.false) for one in told)
+                enough &= right >= LEAST[what] * len(told) and not false
                 seconds = sum(one.seconds for one in told) / len(told)
                 rows.append(
                     f"| {what} | {dtype} | {len(told)} | {right} ({right / len(told):.1%}) | {false} | {seconds:.2f} |"
                 )
-    return "\n".join(rows)
+    return "\n".join(rows), enough

@@ -284,7 +284,7 @@ def takes_a_bare_step(case: Case) -> bool:
 
 
 def main() -> None:
-    """Write cases/power.json, and print how many wrong Adams identify names."""
+    """Write cases/power.json, and print how many wrong Adams identify names; exit code 1 where they are too few."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("-j", "--jobs", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, default=shipped_cases() / FILE)
@@ -293,7 +293,9 @@ def main() -> None:
     cases = tuple(case for case in load_catalogue(shipped_cases()) if takes_a_bare_step(case))
     write_power(options.output, compute(cases, options.jobs, partial(print, flush=True)))
     print(f"{options.output} in {time.perf_counter() - start:.0f} s")
-    print(figures(options.jobs))
+    table, enough = figures(options.jobs)
+    print(table)
+    sys.exit(not enough)
 
 
 if __name__ == "__main__":
