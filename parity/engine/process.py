@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 import parity
+from parity.core import bootstrap
 from parity.core.errors import ParityError
 from parity.core.files import json_in
 from parity.engine.forking import ForkedProcess, NotForked, Stopped, fork_worker
@@ -119,7 +120,7 @@ class WorkerProcess:
                 _log.info("worker %s is started cold: %s", self.name, reason)
         command = [sys.executable, "-m", WORKER_MODULE]
         if python:
-            command = [python, str(_PACKAGE / "engine" / "bootstrap.py"), WORKER_MODULE]
+            command = [python, bootstrap.__file__, WORKER_MODULE]
             for name in _OF_THIS_PYTHON:
                 environment.pop(name, None)
         try:

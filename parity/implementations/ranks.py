@@ -14,26 +14,12 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-import parity
+from parity.core import bootstrap
 from parity.core.errors import Unsupported
 
 RANKS = 2
-
-_SCRIPT = """
-import importlib.util, json, sys
-path, package, asked = json.loads(sys.argv[1])
-sys.path[:] = path
-spec = importlib.util.spec_from_file_location(
-    "parity", package + "/__init__.py", submodule_search_locations=[package])
-sys.modules["parity"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["parity"])
-from parity.implementations.ranks import serve
-serve(*asked)
-"""
-"""A process of any interpreter that has the framework; nothing is searched but where this one does."""
 
 
 class Ranks:
@@ -48,11 +34,11 @@ class Ranks:
         # A file instead of a port: nobody else can take it in between.
         with tempfile.TemporaryDirectory(prefix="parity-ranks-") as folder:
             for rank in range(RANKS):
-                asked = [sys.path, str(Path(parity.__file__).parent), [module, rank, folder, threads, os.getpid()]]
+                asked = json.dumps([sys.path, [module, rank, folder, threads, os.getpid()]])
                 try:
                     self._processes.append(
                         subprocess.Popen(
-                            [sys.executable, "-c", _SCRIPT, json.dumps(asked)],
+                            [sys.executable, bootstrap.__file__, "parity.implementations.ranks", asked],
                             stdin=subprocess.PIPE,
                             stdout=subprocess.PIPE,
                             env=_environment(),
@@ -164,3 +150,9 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.2)
     os._exit(1)
+
+
+if __name__ == "__main__":
+    # Nothing is searched but where the process that started this one does.
+    sys.path[:], of_this = json.loads(sys.argv[2])
+    serve(*of_this)

@@ -1,4 +1,4 @@
-"""The script that starts a worker under a foreign interpreter: parity becomes importable there, and nothing beside it.
+"""The script that starts a process of any interpreter: this parity becomes importable there, and nothing beside it.
 
 On PYTHONPATH, the folder in which parity is installed would bring all its neighbours, frameworks of other versions too.
 """
@@ -13,7 +13,7 @@ def main(module: str) -> None:
     """Run a module of the parity that this file belongs to as `__main__`."""
     package = Path(__file__).resolve().parent.parent
     # The folder of a script is searched first, and this one has modules with common names.
-    sys.path[:] = [place for place in sys.path if Path(place).resolve() != package / "engine"]
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
     spec = importlib.util.spec_from_file_location(
         "parity", package / "__init__.py", submodule_search_locations=[str(package)]
     )
