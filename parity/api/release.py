@@ -86,21 +86,19 @@ def recording_of(
         yield partial(release_side, line, on_build=on_build, on_done=on_done)
         return
     with sides_at(cluster, line.asked, line.targets, line.folder, line.discard) as begin:
-        begun: dict[str, Callable[[], Side]] = {}
+
+        def waiting(release: str) -> Callable[[], Side]:
+            return begin(line.place(release), [line.pin(release)], f"{RELEASES}/{release}")
 
         def recorded(release: str) -> Side:
             if _is_kept(line, release):
                 return release_side(line, release, on_build, on_done)
-            if release not in begun:
-                begun[release] = begin(line.place(release), [line.pin(release)], f"{RELEASES}/{release}")
-            side = begun.pop(release)()
+            side = (begun.pop(release, None) or waiting(release))()
             cells = cells_of(line.asked)
             on_done(f"{line.pin(release)}: {cells} cells", cells, cells)
             return side
 
-        for release in first:
-            if not _is_kept(line, release):
-                begun[release] = begin(line.place(release), [line.pin(release)], f"{RELEASES}/{release}")
+        begun = {release: waiting(release) for release in dict.fromkeys(first) if not _is_kept(line, release)}
         yield recorded
 
 
