@@ -20,7 +20,8 @@ from benchmarks.measure import PARITY, CommandFailed, Figure
 
 SIZE = 10_000_000
 ROUNDS = 5
-STEPS = 10
+STEPS = 40
+"""Enough that what a start takes more or less decides nothing."""
 
 TIME_AIM, MEMORY_AIM = 1.3, 1.2
 
@@ -127,37 +128,46 @@ def peak_memory(process: psutil.Process, found: list[int], stop: threading.Event
         found[0] = max(found[0], total)
 
 
-def measured(command: list[str], allowed: tuple[int, ...] = (0,)) -> tuple[str, float, int]:
-    """Standard output, wall seconds and peak memory in bytes of a command and its descendants."""
+class Measured(NamedTuple):
+    """A command. output: what it said. seconds: wall. peak: bytes of it and its descendants, 0 where nobody watched."""
+
+    output: str
+    seconds: float
+    peak: int
+
+
+def measured(command: list[str], allowed: tuple[int, ...] = (0,), *, watched: bool = False) -> Measured:
+    """Run a command. watched: its memory is sampled, which holds up a process of many pages."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     peak, stop = [0], threading.Event()
     watcher = threading.Thread(target=peak_memory, args=(psutil.Process(process.pid), peak, stop))
-    watcher.start()
+    if watched:
+        watcher.start()
     output, _ = process.communicate()
     seconds = time.perf_counter() - start
     stop.set()
-    watcher.join()
+    if watched:
+        watcher.join()
     if process.returncode not in allowed:
         raise CommandFailed(f"{' '.join(command)[:200]}: exit code {process.returncode}")
-    return output, seconds, peak[0]
+    return Measured(output, seconds, peak[0])
 
 
-def bare_loop(name: str, subject: Subject) -> tuple[float, int]:
-    """Seconds of the steps of a framework alone, and the peak memory of its process."""
+def bare_loop(name: str, subject: Subject, *, watched: bool = False) -> Measured:
+    """The steps of a framework alone; its output is their seconds."""
     loop, fused = textwrap.dedent(LOOPS[name]), subject.torch == "fused"
     script = PROLOGUE.format(shapes=subject.shapes, fused=fused, steps=subject.steps, loop=loop)
-    output, _, peak = measured([sys.executable, "-c", script])
-    return float(json.loads(output)), peak
+    return measured([sys.executable, "-c", script], watched=watched)
 
 
-def whole_run(steps: int, folder: Path, subject: Subject) -> tuple[float, int]:
-    """Wall seconds of a run of one case, and the peak memory of all its processes."""
+def whole_run(steps: int, folder: Path, subject: Subject, *, watched: bool = False) -> Measured:
+    """A run of one case."""
     case = folder / f"{steps}.toml"
     case.write_text(subject.case.replace("{steps}", str(steps)))
     selected = [part for name in subject.implementations for part in ("-i", name)]
-    _, seconds, peak = measured([PARITY, "run", str(case), *selected, "-q", "-o", str(folder / f"run-{steps}")], (0, 1))
-    return seconds, peak
+    command = [PARITY, "run", str(case), *selected, "-q", "-o", str(folder / f"run-{steps}")]
+    return measured(command, (0, 1), watched=watched)
 
 
 def figures(quick: bool = False) -> list[Figure]:
@@ -169,26 +179,22 @@ def figures(quick: bool = False) -> list[Figure]:
 def beside(subject: Subject) -> list[Figure]:
     """Time: a run of 1 + its steps less one of 1 step, over the steps of the three bare loops, in turns, medians.
 
-    Memory: the peak of the run over the sum of the peaks of the three bare processes, and alone. A peak is that of the
-    proportional set sizes of a process and its descendants, so that pages that forks share count once.
+    Memory: the peak of another such run over the sum of the peaks of three more bare processes, and alone. A peak is
+    that of the proportional set sizes of a process and its descendants, so that pages that forks share count once.
     """
     loops: list[float] = []
     runs: list[float] = []
-    bare_peaks: list[int] = []
-    peaks: list[int] = []
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="parity-bench-") as name:
         while len(loops) < subject.least or (len(loops) < ROUNDS and time.perf_counter() - start < subject.enough):
-            bare = [bare_loop(loop, subject) for loop in LOOPS]
-            loops.append(sum(seconds for seconds, _ in bare))
-            bare_peaks.append(sum(peak for _, peak in bare))
-            short, _ = whole_run(1, Path(name), subject)
-            full, peak = whole_run(1 + subject.steps, Path(name), subject)
-            runs.append(full - short)
-            peaks.append(peak)
-    what, most = subject.what, statistics.median(peaks)
+            loops.append(sum(float(json.loads(bare_loop(loop, subject).output)) for loop in LOOPS))
+            short = whole_run(1, Path(name), subject).seconds
+            runs.append(whole_run(1 + subject.steps, Path(name), subject).seconds - short)
+        theirs = sum(bare_loop(loop, subject, watched=True).peak for loop in LOOPS)
+        most = whole_run(1 + subject.steps, Path(name), subject, watched=True).peak
+    what = subject.what
     return [
         Figure(f"{what} over the three bare loops", statistics.median(runs) / statistics.median(loops), TIME_AIM),
-        Figure(f"{what}: peak memory over theirs", most / statistics.median(bare_peaks), MEMORY_AIM),
+        Figure(f"{what}: peak memory over theirs", most / theirs, MEMORY_AIM),
         Figure(f"{what}: peak memory", most / 2**30, MOST_MEMORY, "GiB"),
     ]

@@ -14,8 +14,9 @@ from parity.case import program as programs
 from parity.case.case import Case, CaseParameter
 from parity.case.program import Gradients, Weights
 from parity.numerics.formats import Format, formats_in, in_format, row_format
+from parity.numerics.jit import compiled
 
-BLOCK = 1 << 13
+BLOCK = 1 << 15
 """Elements made at a time: temporaries stay in the cache. A multiple of Philox's four words."""
 
 PIECE = 1 << 17
@@ -23,8 +24,6 @@ PIECE = 1 << 17
 
 WEIGHTS, GRADIENTS, MAGNITUDES, ROWS = range(4)
 """What a stream of random words is for; part of the counter."""
-
-LANES = np.uint64(0x0000_FFFF_0000_FFFF)
 
 
 class _Stream:
@@ -236,18 +235,19 @@ def _uniform(words: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def _bell(words: np.ndarray, scale: float) -> np.ndarray:
     """The sum of the four 16-bit lanes of a word, centred and scaled: Irwin-Hall of order four."""
-    high = words >> np.uint64(16)
-    high &= LANES
-    words &= LANES
-    words += high
-    np.right_shift(words, np.uint64(32), out=high)
-    words += high
-    words &= np.uint64(0xFFFF_FFFF)
-    sums = words.view(np.int64)
-    sums -= 2 * 0xFFFF
-    bell = sums.astype(np.float64)
-    bell *= scale / programs.BELL_PLACES
+    bell = np.empty(words.size)
+    _add_lanes(words, scale / programs.BELL_PLACES, bell)
     return bell
+
+
+@compiled
+def _add_lanes(words, scale, sums):  # type: ignore[no-untyped-def]
+    for k in range(len(words)):
+        word, lane = words[k], np.uint64(0xFFFF)
+        total = (
+            (word & lane) + (word >> np.uint64(16) & lane) + (word >> np.uint64(32) & lane) + (word >> np.uint64(48))
+        )
+        sums[k] = np.float64(np.int64(total) - 2 * 0xFFFF) * scale
 
 
 def _magnitudes(words: np.ndarray, low: float, high: float, zeros: float) -> np.ndarray:

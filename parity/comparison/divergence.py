@@ -173,38 +173,27 @@ def to_table(label: Label, measured: Iterable[Measured]) -> pa.Table:
     """The rows of a divergence table."""
     import pyarrow as pa
 
-    parts = [pa.table(_columns(label, part), schema=schema()) for part in measured]
-    return pa.concat_tables(parts) if parts else schema().empty_table()
+    parts = list(measured)
+    if not parts:
+        return schema().empty_table()
+    rows = [len(part.steps) for part in parts]
 
+    def words(values: Sequence[str]) -> pa.DictionaryArray:
+        places = {value: place for place, value in enumerate(dict.fromkeys(values))}
+        indices = np.repeat(np.array([places[value] for value in values], np.int32), rows)
+        return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(list(places)))
 
-def _columns(label: Label, part: Measured) -> dict[str, Any]:
-    import pyarrow as pa
+    def column(name: str) -> Any:
+        if name in Label.__dataclass_fields__:
+            return words([getattr(label, name)] * len(parts))
+        if name in ("quantity", "parameter"):
+            return words([getattr(part, name) for part in parts])
+        if name in ("actual_value", "expected_value"):
+            return pa.array([value for part in parts for value in getattr(part, f"{name}s")], pa.string())
+        if name == "step":
+            return np.concatenate([part.steps for part in parts])
+        if name == "max_steps":
+            return pa.array(np.concatenate([part.max_steps for part in parts]), from_pandas=True)
+        return np.concatenate([getattr(part.metrics, name) for part in parts])
 
-    rows = len(part.steps)
-
-    def constant(value: str) -> pa.DictionaryArray:
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value]))
-
-    metrics = part.metrics
-    return {
-        "case": constant(label.case),
-        "dtype": constant(label.dtype),
-        "mode": constant(label.mode),
-        "actual": constant(label.actual),
-        "expected": constant(label.expected),
-        "quantity": constant(part.quantity),
-        "parameter": constant(part.parameter),
-        "step": part.steps,
-        "elements": metrics.elements,
-        "differing": metrics.differing,
-        "max_abs": metrics.max_abs,
-        "max_rel": metrics.max_rel,
-        "max_ulp": metrics.max_ulp,
-        "p99_ulp": metrics.p99_ulp,
-        "rms_abs": metrics.rms_abs,
-        "max_steps": pa.array(part.max_steps, from_pandas=True),
-        "worst_index": metrics.worst_index,
-        "actual_value": pa.array(part.actual_values, pa.string()),
-        "expected_value": pa.array(part.expected_values, pa.string()),
-        "nonfinite": metrics.nonfinite,
-    }
+    return pa.table({name: column(name) for name in schema().names}, schema=schema())

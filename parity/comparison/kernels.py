@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from parity.numerics.jit import bits_of, compiled, from_bits, number
+from parity.numerics.jit import as_kind_of, bits_of, compiled, from_bits, number
 
 BLOCK = 2048
 """Elements whose distances and differences stay in the nearest cache; sums are added block by block."""
@@ -33,11 +33,11 @@ def distances_of(left, right, out, magnitude, infinity):  # type: ignore[no-unty
     """ULP distances of the bits (n,) of two sides; magnitude: mask of all bits but the sign; all ones: no distance."""
     for k in range(len(left)):
         x, y = left[k], right[k]
-        a, b = x & magnitude, y & magnitude
+        a, b = as_kind_of(x & magnitude, x), as_kind_of(y & magnitude, x)
         high, low = max(a, b), min(a, b)
-        distance = high + low if (x ^ y) > magnitude else high - low
+        distance = as_kind_of(high + low, x) if (x ^ y) > magnitude else as_kind_of(high - low, x)
         # NaN of any payload equals NaN, and inf the same inf.
-        unusual = np.uint64(0) if (x == y) | (low > infinity) else ~np.uint64(0)
+        unusual = as_kind_of(0, x) if (x == y) | (low > infinity) else as_kind_of(-1, x)
         out[k] = unusual if high >= infinity else distance
 
 
@@ -62,19 +62,32 @@ def are_equal(left, right):  # type: ignore[no-untyped-def]
 def _sum_of_squares(values, lanes, scale):  # type: ignore[no-untyped-def]
     """Of ``values * scale``."""
     lanes[:] = 0.0
-    whole = len(values) // LANES * LANES
-    for start in range(0, whole, LANES):
-        part = values[start : start + LANES]
-        for lane in range(LANES):
+    # A length that the compiler does not know: it would unroll the loop and add numbers one by one.
+    width = len(lanes)
+    whole = len(values) // width * width
+    for start in range(0, whole, width):
+        part = values[start : start + width]
+        for lane in range(width):
             value = part[lane] * scale
             lanes[lane] += value * value
     total = 0.0
     for k in range(whole, len(values)):
         value = values[k] * scale
         total += value * value
-    for lane in range(LANES):
+    for lane in range(width):
         total += lanes[lane]
     return total
+
+
+@compiled
+def _greatest_quotient(differences, right, shift, scale):  # type: ignore[no-untyped-def]
+    """The greatest of the differences (n,) over the magnitude of one side; of those that are 0 it is 0."""
+    greatest = np.int64(0)
+    for k in range(len(right)):
+        gap = differences[k]
+        quotient = gap / abs(number(right[k], shift, scale)) if gap > 0.0 else 0.0
+        greatest = max(greatest, np.int64(bits_of(quotient)))
+    return from_bits(np.uint64(greatest))
 
 
 @compiled
@@ -123,15 +136,14 @@ def measure_piece(left, right, distances, differences, lanes, limit, layout, cou
         distances_of(x, y, distance, magnitude, infinity)
         differing, unlike, unusual = np.uint32(0), np.uint32(0), np.uint32(0)
         above, reached = np.uint32(0), np.uint32(0)
-        top = np.uint64(0)
+        top = as_kind_of(0, none)
         for k in range(size):
             d = distance[k]
             differing = np.uint32(differing + np.uint32(d != 0))
             above = np.uint32(above + np.uint32(d > limit))
             reached = np.uint32(reached + np.uint32(d >= limit))
-            top = max(top, np.uint64(d))
-        for k in range(size):
-            high = max(x[k] & magnitude, y[k] & magnitude)
+            top = max(top, d)
+            high = as_kind_of(max(x[k] & magnitude, y[k] & magnitude), none)
             unlike = np.uint32(unlike + np.uint32((high == 0) & (x[k] != y[k])))
             unusual = np.uint32(unusual + np.uint32(high >= infinity))
         counts[DIFFERING] += differing
@@ -142,22 +154,25 @@ def measure_piece(left, right, distances, differences, lanes, limit, layout, cou
         if differing == 0:
             continue
         if top > farthest:
-            farthest = top
+            farthest = np.uint64(top)
             for k in range(size):
                 if distance[k] == top:
                     counts[WORST] = start + k
                     break
         # Numbers that are not negative have the order of their bits, and integers have no NaN in a maximum.
-        greatest, quotients = np.int64(0), np.int64(0)
-        difference = differences[:size]
+        greatest, further = np.int64(0), np.uint32(0)
+        difference, relative = differences[:size], reals[RELATIVE]
         for k in range(size):
             a, b = number(x[k], shift, scale), number(y[k], shift, scale)
             usual = (distance[k] != 0) & (distance[k] != none)
-            difference[k] = abs(a - b) if usual else 0.0
-            quotient = abs(a - b) / abs(b) if usual else 0.0
-            greatest = max(greatest, np.int64(bits_of(difference[k])))
-            quotients = max(quotients, np.int64(bits_of(quotient)))
-        absolute, relative = from_bits(np.uint64(greatest)), from_bits(np.uint64(quotients))
+            gap = abs(a - b) if usual else 0.0
+            difference[k] = gap
+            greatest = max(greatest, np.int64(bits_of(gap)))
+            # Rounding keeps order: who divides to more than the greatest quotient so far is at least this product.
+            further = np.uint32(further + np.uint32((gap > 0.0) & (gap >= relative * abs(b))))
+        if further:
+            relative = _greatest_quotient(difference, y, shift, scale)
+        absolute = from_bits(np.uint64(greatest))
         reals[ABSOLUTE] = max(reals[ABSOLUTE], absolute)
         if absolute > HIGH:
             once = 1.0
@@ -202,6 +217,29 @@ def count_digits_of_row(left, right, layout, prefix, above, shift, mask, histogr
         part = distances[: stop - start]
         distances_of(left[start:stop], right[start:stop], part, layout[0], layout[1])
         count_digits(part, prefix, above, shift, mask, histogram)
+
+
+@compiled
+def collect_between(left, right, layout, low, high, out):  # type: ignore[no-untyped-def]
+    """The distances from `low` to `high` of bits (n,) of two sides, into `out`; how many, and how many are above.
+
+    -1 where `out` may be too short: after every BLOCK it has to have room for one more.
+    """
+    distances = np.empty(BLOCK, left.dtype)
+    found, above = np.uint64(0), 0
+    for start in range(0, len(left), BLOCK):
+        stop = min(start + BLOCK, len(left))
+        if found + np.uint64(stop - start) > np.uint64(len(out)):
+            return -1, 0
+        part = distances[: stop - start]
+        distances_of(left[start:stop], right[start:stop], part, layout[0], layout[1])
+        for k in range(len(part)):
+            d = part[k]
+            # Written in any case, as a branch would be guessed wrong.
+            out[found] = d
+            found += np.uint64((d >= low) & (d <= high))
+            above += d > high
+    return np.int64(found), above
 
 
 @compiled

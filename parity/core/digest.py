@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,23 @@ def quick_digest_of(content: Any) -> str:
     import xxhash
 
     return xxhash.xxh3_128_hexdigest(content)
+
+
+class InputDigest:
+    """What a trace was made from, row by row: SHA-256 over the XXH3-128 of each and who had no gradient there.
+
+    Traces can be compared where theirs are equal. rows: C-contiguous arrays of bits, the weights first.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, row: Any, none: Iterable[str] = ()) -> None:
+        """A row, and the names of those whose gradient is None in it, in the order of the layout."""
+        self._digest.update(f"{quick_digest_of(row)} {','.join(none)}\n".encode())
+
+    def __str__(self) -> str:
+        return self._digest.hexdigest()[:DIGEST_CHARACTERS]
 
 
 def digest_of_file(path: Path) -> str:

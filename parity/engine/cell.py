@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from parity.comparison.distance import Distance, fold
 from parity.comparison.divergence import Formats, Label, Measured, label_metrics, measure_apart, to_table
 from parity.comparison.metrics import measure_pairs
 from parity.comparison.trace import create_rows, hyper_to_json, layout_to_json
-from parity.core.digest import DIGEST_CHARACTERS
+from parity.core.digest import InputDigest
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
@@ -126,14 +125,14 @@ class _Attempt:
         kept = traces is not None
         self.convoy = Convoy(participants, workers, timeout, self.case.steps, failures, traces_kept=kept)
         self.pairs = [_Pair(actual, expected) for actual, expected in cell.pairs]
-        self.input_digest = hashlib.sha256()
+        self.input_digest = InputDigest()
 
     def run(self, key: str, writer: TableWriter) -> CellResult:
         """All steps, batch by batch; a batch is compared while the next is made where memory allows."""
         weights = create_rows(self.input, WEIGHTS, 1, self.layout, self.stored)
         gradients = create_rows(self.input, GRADIENTS, self.window.rows, self.layout, self.stored)
         fill_weights(self.case, self.format, weights[0])
-        self.input_digest.update(weights[0].data)
+        self.input_digest.add(weights[0])
         if self.case.begun:
             self._fill_start()
         self.convoy.ask(partial(self._start_message, first=1))
@@ -159,8 +158,8 @@ class _Attempt:
         rows = {name: create_rows(self.input, name, 1, self.layout, self.stored)[0] for name in moments}
         self.counts = fill_start(self.case, self.format, rows)
         for row in rows.values():
-            self.input_digest.update(row.data)
-        self.input_digest.update(",".join(map(str, self.counts.tolist())).encode())
+            self.input_digest.add(row)
+        self.input_digest.add(self.counts)
 
     def _start_message(self, participant: Participant, *, first: int) -> Message:
         return {
@@ -203,8 +202,7 @@ class _Attempt:
             names = fill_gradients(self.case, self.format, step, row, self.threads)
             if names:
                 none[str(step)] = list(names)
-            self.input_digest.update(row.data)
-            self.input_digest.update(",".join(names).encode())
+            self.input_digest.add(row, names)
         return none
 
     def _compare(self, batch: range, initial: np.ndarray, writer: TableWriter) -> None:
@@ -270,7 +268,7 @@ class _Attempt:
         return member.rows[quantity][rows].view(stored.dtype)
 
     def _result(self, key: str, initial: np.ndarray, rows: int) -> CellResult:
-        digest = self.input_digest.hexdigest()[:DIGEST_CHARACTERS]
+        digest = str(self.input_digest)
         outcomes = []
         for candidate in self.cell.candidates:
             participant = self.convoy.members.get(candidate.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +13,7 @@ from parity.case.gradients import fill_gradients, fill_weights
 from parity.case.recording import recording_in
 from parity.case.replay import RECORDED
 from parity.comparison.trace import Trace, open_rows, read_trace
-from parity.core.digest import DIGEST_CHARACTERS
+from parity.core.digest import InputDigest
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
@@ -144,10 +143,9 @@ def _rows(trace: Trace, folder: Path, name: str, shape: tuple[int, int]) -> np.n
 
 
 def _digest(layout: Layout, weights: np.ndarray, gradients: np.ndarray, none: _None) -> str:
-    """As the engine takes it while it runs a cell."""
-    names = [parameter.name for parameter in layout.parameters]
-    digest = hashlib.sha256(np.ascontiguousarray(weights).data)
+    digest = InputDigest()
+    digest.add(np.ascontiguousarray(weights))
     for step, row in enumerate(gradients, start=1):
-        digest.update(np.ascontiguousarray(row).data)
-        digest.update(",".join(name for name in names if name in none.get(step, ())).encode())
-    return digest.hexdigest()[:DIGEST_CHARACTERS]
+        absent = none.get(step, ())
+        digest.add(np.ascontiguousarray(row), [one.name for one in layout.parameters if one.name in absent])
+    return str(digest)

@@ -100,6 +100,18 @@ def from_bits(typing_context: Any, value: Any) -> Any:
 
 
 @_intrinsic
+def as_kind_of(typing_context: Any, value: Any, like: Any) -> Any:
+    """An integer in the type of another, modulo 2^width; else the compiler computes in 64 bits, a quarter as fast."""
+    if not (isinstance(value, types.Integer) and isinstance(like, types.Integer)):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.cast(builder, arguments[0], value, like)
+
+    return like(value, like), generate
+
+
+@_intrinsic
 def number(typing_context: Any, bits: Any, shift: Any, scale: Any) -> Any:
     """The number of the bits of any of the formats, as float64.
 

@@ -122,6 +122,32 @@ def test_the_99th_percentile_is_exact_where_all_distances_differ(format):
 
 
 @every_format
+@pytest.mark.parametrize("wide", [1e-3, 0.3])
+def test_the_99th_percentile_is_exact_where_distances_are_wide(format, wide):
+    expected = near_pair(format)[1]
+    random = np.random.default_rng(4)
+    close = random.random(expected.shape) < wide
+    offset = (random.standard_normal(expected.shape) * 2.0 ** (format.precision - 2)).astype(format.signed)
+    to_bits(expected)[...] = 1 << (format.precision + 1)
+    actual = from_bits(
+        (to_bits(expected).view(format.signed) + np.where(close, 1, offset)).view(format.unsigned), format
+    )
+    assert check(actual, expected).p99_ulp[0] > 2
+
+
+@every_format
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_greatest_quotient_is_found_where_quotients_rise_and_where_they_fall(format, turn):
+    # One gap everywhere, over magnitudes that fall: every block has a greater quotient than all before it.
+    magnitudes = np.linspace(2.0, 1.0, SIZE, endpoint=False)[None, ::turn]
+    expected = magnitudes.astype(format.dtype)
+    actual = (expected.astype(np.float64) + 0.5).astype(format.dtype)
+    found = check(actual, expected)
+    gaps = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
+    assert found.max_rel[0] == (gaps / expected.astype(np.float64)).max()
+
+
+@every_format
 def test_the_99th_percentile_is_exact_where_the_sample_misleads(format):
     expected = near_pair(format)[1]
     stride, width = SIZE // SAMPLE_RUNS, SAMPLE_WIDTH

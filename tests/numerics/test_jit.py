@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.numerics.jit import bits_of, compiled, compiled_text, fma, from_bits
+from parity.numerics.jit import as_kind_of, bits_of, compiled, compiled_text, fma, from_bits
 
 PROGRAM = """
 import sys
@@ -33,6 +33,12 @@ def to_bits_and_back(values, bits, back):
     for place in range(values.size):
         bits[place] = bits_of(values[place])
         back[place] = from_bits(bits_of(values[place]))
+
+
+@compiled
+def add_as_the_first(left, right, sums):
+    for place in range(left.size):
+        sums[place] = as_kind_of(left[place] + right[place], left[place]) > as_kind_of(-2, left[place])
 
 
 def start(cache, factor="3", code=PROGRAM):
@@ -189,3 +195,14 @@ def test_a_broken_numba_is_told_in_one_line(tmp_path):
     _, error = start(tmp_path, code=code).communicate(timeout=120)
     line = "numba cannot be imported (no such processor); allowed: an installed numba>=0.63"
     assert error.splitlines()[-1] == f"parity.core.errors.ParityError: {line}"
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.uint64])
+def test_an_integer_in_the_type_of_another_wraps_as_that_does(kind):
+    left = np.array([0, 1, 2, np.iinfo(kind).max, np.iinfo(kind).max], kind)
+    right = np.array([0, np.iinfo(kind).max, np.iinfo(kind).max - 2, 0, 1], kind)
+    sums = np.zeros(5, np.int64)
+    add_as_the_first(left, right, sums)
+    with np.errstate(over="ignore"):
+        assert sums.tolist() == (left + right > np.iinfo(kind).max - 1).astype(int).tolist()
+    assert sums.tolist() == [0, 0, 1, 1, 0]
