@@ -71,4 +71,5 @@ def _updates(observed: Observation, every: int, *, mean: bool) -> Observation:
         total / total.dtype.type(every) if mean else total, replace(asked, lr=lr),
         MappingProxyType(none),
     )  # fmt: skip
-    return Observation(taken, observed.w[::every][: steps + 1], rows(observed.m), rows(observed.v), rows(observed.vmax))
+    w = observed.w[::every][: steps + 1]
+    return replace(observed, probe=taken, w=w, m=rows(observed.m), v=rows(observed.v), vmax=rows(observed.vmax))

@@ -16,7 +16,8 @@ from parity.adam.scalars import ArraySquareRoot
 from parity.adam.step import Rows, lock_step
 from parity.adam.twin import Twin
 from parity.identify.probes import Observation
-from parity.numerics.formats import Format, format_of, to_bits
+from parity.numerics.formats import Format, format_of, in_format, to_bits
+from parity.numerics.rounding import round_to
 
 FIRST_PROBES = ("main", "other")
 """What every candidate of a stage is held against; who passes is held against all."""
@@ -103,6 +104,8 @@ def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | N
             library,
             Setting(parameter.shape, len(probe.layout.parameters)),
         )
+        if (kept := observation.kept.get("w")) is not None:
+            after = after._replace(w=in_format(round_to(after.w.astype(np.float64), kept), format))
         recorded = _rows(states, np.flatnonzero(given) + 1)
         for quantity in counts:
             rows = getattr(states, quantity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -39,10 +40,10 @@ def observation_from_trace(
     unused, bits as in the trace; by default `input` in the trace's folder or beside it. ParityError where the inputs
     are missing or are not those of the trace.
     """
-    wide = [name for name in trace.quantities if {*trace.formats[name]} != {trace.format}]
-    if wide:
-        told = f"{', '.join(wide)} {'are' if len(wide) > 1 else 'is'} not all in {trace.format.name}"
-        raise ParityError(f"{trace.folder}: {told}; a rule is read out of one dtype")
+    mixed = [name for name in trace.quantities if len({*trace.formats[name]}) > 1 or trace.layout.mixed]
+    if mixed:
+        told = f"{', '.join(mixed)} {'are' if len(mixed) > 1 else 'is'} not in one dtype"
+        raise ParityError(f"{trace.folder}: {told}; a rule is read out of tensors that are alike")
     weights, gradients, none = _made(trace, case) if case is not None else _read(trace, input or _found(trace))
     if _digest(trace.layout, weights, gradients, none) != trace.input_digest:
         raise ParityError(f"{trace.folder}: {_strangers(case, input or _found(trace))} (its input digest differs)")
@@ -50,7 +51,8 @@ def observation_from_trace(
     weights.flags.writeable = gradients.flags.writeable = False
     probe = Probe(NAME, trace.layout, trace.format, weights, gradients, trace.hyper, none)
     hidden = {"m", "v", "vmax"} if hide_moments else set()
-    return Observation(probe, **{name: trace.array(name) for name in trace.quantities if name not in hidden})
+    rows: dict[str, Any] = {name: trace.array(name) for name in trace.quantities if name not in hidden}
+    return Observation(probe, **rows)
 
 
 def observation_from_recording(case: Case, *, hide_moments: bool = False) -> Observation:
@@ -63,15 +65,14 @@ def observation_from_recording(case: Case, *, hide_moments: bool = False) -> Obs
     probe = Probe(RECORDED, layout, format, weights.view(format.dtype), gradients.view(format.dtype), hyper, none)
     shown = [one for one in ("w", "m", "v", "vmax") if one in recording.quantities and (one == "w" or not hide_moments)]
     kept = [one for one in shown if one != "vmax" or hyper.amsgrad]
-    rows = {
+    rows: dict[str, Any] = {
         quantity: np.stack([
             np.concatenate([recording.values(quantity, one.name, step) for one in case.parameters])
             for step in range(case.steps + 1)
         ])
         for quantity in kept
     }  # fmt: skip
-    same = {quantity: states for quantity, states in rows.items() if states.dtype == format.dtype}
-    return Observation(probe, **same)
+    return Observation(probe, **rows)
 
 
 def read_observation(

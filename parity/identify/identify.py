@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from parity.adam.convention import Epsilon
 from parity.adam.scalars import ArraySquareRoot
@@ -19,7 +19,7 @@ from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
 from parity.identify.probed import Probed
-from parity.identify.probes import MAIN, Observation
+from parity.identify.probes import MAIN, Narrowed, Observation, in_one_format
 from parity.identify.probing import OnProbe, not_finite, probe
 from parity.implementations.registry import shipped_implementations
 
@@ -114,13 +114,29 @@ def _departing(answer: Answer, claim: Mapping[str, object]) -> Answer:
     return replace(answer, causes=tuple(one for one in answer.causes if not agreed.intersection(one.evidence)))
 
 
+def _with_storage(answer: Answer, observations: Mapping[str, Observation]) -> Answer:
+    """With moments that are wider than the weights as a departure, not what is as narrow as was asked."""
+    kept = {name: format for one in observations.values() for name, format in one.kept.items()}
+    shown = {name for name in ("m", "v", "vmax") for one in observations.values() if getattr(one, name) is not None}
+    wider = sorted(shown - set(kept))
+    if "w" not in kept or not wider:
+        return answer
+    wide = next(iter(observations.values())).probe.format.name
+    asked = {f"{name} is kept in {format.name}" for name, format in kept.items()}
+    are = f"{', '.join(wider[:-1])} and {wider[-1]} are" if wider[1:] else f"{wider[0]} is"
+    detail = f"{are} kept in {wide}, weights in {kept['w'].name}"
+    finding = Finding("state-storage", detail, {"formats": dict.fromkeys(wider, wide)})
+    return replace(answer, causes=(*(one for one in answer.causes if one.detail not in asked), finding))
+
+
 def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoot | None) -> Answer:
     reasons: dict[str, dict[str, str]] = {LEFT_OUT: {}, FAILED: {}}
     for one in probed.refused:
         reasons[FAILED if one.failed else LEFT_OUT][one.name] = one.reason
     tracebacks = tuple(dict.fromkeys(one.traceback for one in probed.refused if one.traceback))
     answer = Answer("unexplained", {}, None, "", (), {})
-    fitted = {name: one for name, one in probed.observations.items() if name not in ASIDE}
+    observations = in_one_format(probed.observations)
+    fitted = {name: one for name, one in observations.items() if name not in ASIDE}
     unsteady = probed.unsteady
     if unsteady is not None and not unsteady.evidence.get("rounding"):
         # What differs from run to run is no answer: nothing else may be read out of it.
@@ -128,9 +144,9 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
     elif fitted:
         epsilon = next((str(one) for one in Epsilon if one == claim.get("epsilon")), None)
         answer, broken = _of_sound(fitted, epsilon, library, exact=unsteady is None)
-        answer = _departing(answer, claim)
+        answer = _departing(_with_storage(answer, fitted), claim)
         reasons[FAILED] |= broken
-        answer = _beside(answer, probed.observations)
+        answer = _beside(answer, observations)
         if unsteady is not None and answer.verdict == "unexplained":
             answer = replace(Answer("unexplained", {}, None, "", (), {}), causes=(unsteady,))
         elif unsteady is not None:
@@ -191,6 +207,11 @@ def _explained(
     from parity.identify.fit import fit
 
     found = fit(observations, claim)
+    if found.verdict == "unexplained" and any("w" in one.kept for one in observations.values()):
+        for way in get_args(Narrowed)[1:]:
+            narrowed = fit({name: replace(one, narrowed=way) for name, one in observations.items()}, claim)
+            if narrowed.verdict != "unexplained":
+                return replace(narrowed, causes=(*narrowed.causes, Finding("state-storage", f"weights are {way}")))
     other = None if _is_adam(found) else _other(observations)
     if other is not None and other.optimizer["name"] != NOTHING:
         return other

@@ -47,7 +47,7 @@ def _kept(plain: Observation, other: Observation, law: str) -> str:
         elif law == "law-moved":
             actual = actual[:, MOVED:]
         elif law == "law-scaled":
-            expected = expected * 2.0 ** (power * POWER.get(format.name, 4))
+            expected = expected * 2.0 ** (power * POWER.get(plain.kept.get("w", format).name, 4))
         apart = (expected != actual) & ~(np.isnan(expected) & np.isnan(actual))
         differing, elements = differing + int(apart.sum()), elements + expected[1:].size
         if apart.any():

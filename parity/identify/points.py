@@ -24,14 +24,15 @@ DIGITS = 6
 class Points:
     """One element at one step, many times over: every array is (points,), numbers as doubles.
 
-    w0, m0, v0, x0 and w1, m1, v1, x1: w, m, v and vmax before and after the step, NaN where hidden. g: gradient, 0
-    where it is None; late: the parameter's last gradient before, 0 at its first. norm, norm_all: Euclidean norm of
-    the gradient of the parameter and of all parameters. probe: index of the observation; step: 1-based; seen:
-    gradients of the parameter so far, this one included; rows: those that were not all zero in the row (first axis) of
-    the element; tensor: name of the parameter; place, of: index of the parameter and their number; element:
-    place in the row of all parameters; axes, size: of the parameter; present: not None; empty: in a row (first axis)
-    whose gradient is all zero. lr, beta1, beta2, eps, decay: as asked at that step; first_lr, last_lr, next_lr: at the
-    first step, at the one before (at the first: its own), at the next (NaN at the last).
+    w0, m0, v0, x0 and w1, m1, v1, x1: w, m, v and vmax before and after the step, NaN where hidden; w_error: by how
+    much w1 may be off as weights are kept in fewer bits than moments. g: gradient, 0 where it is None; late: the
+    parameter's last gradient before, 0 at its first. norm, norm_all: Euclidean norm of the gradient of the parameter
+    and of all parameters. probe: index of the observation; step: 1-based; seen: gradients of the parameter so far,
+    this one included; rows: those that were not all zero in the row (first axis) of the element; tensor: name of the
+    parameter; place, of: index of the parameter and their number; element: place in the row of all parameters; axes,
+    size: of the parameter; present: not None; empty: in a row (first axis) whose gradient is all zero. lr, beta1,
+    beta2, eps, decay: as asked at that step; first_lr, last_lr, next_lr: at the first step, at the one before (at the
+    first: its own), at the next (NaN at the last).
     """
 
     probe: np.ndarray
@@ -54,6 +55,7 @@ class Points:
     m1: np.ndarray
     v1: np.ndarray
     x1: np.ndarray
+    w_error: np.ndarray
     g: np.ndarray
     late: np.ndarray
     norm: np.ndarray
@@ -151,6 +153,7 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
         "late": late,
         "norm": norm,
         "norm_all": everywhere(np.sqrt(np.sum(g**2, axis=1))[:, None]),
+        "w_error": _kept_error(states["w"], observed),
         "lr": everywhere(lr[:, None]),
         "first_lr": everywhere(lr[0]),
         "last_lr": everywhere(np.append(lr[:1], lr[:-1])[:, None]),
@@ -163,6 +166,24 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
         **{f"{name}1": rows[1:] for name, rows in states.items()},
     }
     return {name: np.ascontiguousarray(array).reshape(-1) for name, array in table.items()}
+
+
+def _kept_error(w: np.ndarray, observed: Observation) -> np.ndarray:
+    """How far changes of weights (steps + 1, size) may be off, (steps, size), by the bits in which these are kept.
+
+    Half a spacing of a weight after the step, and of what was taken off; of copies, of the weight before it too, but
+    for the first, with which their originals begin; a whole one where it is not that to nearest.
+    """
+    kept = observed.kept.get("w")
+    if kept is None:
+        return np.zeros_like(w[1:])
+    with np.errstate(all="ignore"):
+        spacings = np.abs(w[1:]) + 1.01 * np.abs(np.diff(w, axis=0))
+        if observed.narrowed.startswith("copies"):
+            spacings[1:] += np.abs(w[1:-1])
+        elif observed.narrowed:
+            spacings *= 2
+        return np.asarray(roundoff(kept) * spacings + smallest(kept))
 
 
 def _present(probe: Probe) -> np.ndarray:

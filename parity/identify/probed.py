@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.probes import MAIN, NOT_FINITE, OBSERVED, Observation
+from parity.numerics.formats import to_bits
 
 SECOND = (NOT_FINITE,)
 """What is asked in the second one only, whose log nobody reads: there, warnings of what is no number are none."""
@@ -131,7 +132,9 @@ def _differing(one: Observation, other: Observation) -> Iterator[tuple[str, tupl
         if ours is None or theirs is None:
             yield quantity, (1, one.probe.gradients.size)
             continue
-        bits = one.probe.format.unsigned
-        apart = (ours.view(bits) != theirs.view(bits)) & ~(np.isnan(ours) & np.isnan(theirs))
+        if ours.dtype != theirs.dtype:
+            yield quantity, (1, one.probe.gradients.size)
+            continue
+        apart = (to_bits(ours) != to_bits(theirs)) & ~(np.isnan(ours) & np.isnan(theirs))
         if apart.any():
             yield quantity, (int(np.argmax(apart.any(axis=1))), int(np.count_nonzero(apart)))

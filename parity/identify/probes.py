@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 
 from parity.adam.step import Rows
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
-from parity.numerics.formats import Format
+from parity.numerics.formats import Format, format_of, in_format, widest
 from parity.numerics.rounding import round_to
 
 
@@ -48,12 +49,18 @@ OBSERVED = ("m", "v", "vmax", "w")
 """Quantities of a target that are looked at; probes ask for no average of the weights."""
 
 
+Narrowed = Literal["", "copies of wider ones, which it goes on from", "rounded up or down, not always to nearest"]
+"""How weights get into a narrower format than moments: each step rounds them to nearest, or otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """The orbit of a target on a probe.
 
-    w, m, v, vmax: (steps + 1, size) of the probe's dtype, row 0 the state before the first step; None where the
-    target hides the quantity.
+    w, m, v, vmax: (steps + 1, size), row 0 the state before the first step; None where the target hides the quantity.
+    All are of the probe's dtype, or as wide as the target keeps them until `in_one_format`. kept: by quantity, formats
+    that are narrower than that of the probe, which is then that of the widest. narrowed: how weights are taken to have
+    got into such a format.
     """
 
     probe: Probe
@@ -61,6 +68,8 @@ class Observation:
     m: np.ndarray | None = None
     v: np.ndarray | None = None
     vmax: np.ndarray | None = None
+    kept: Mapping[str, Format] = field(default_factory=lambda: MappingProxyType({}))
+    narrowed: Narrowed = ""
 
     def states(self, place: slice) -> Rows:
         """All states of one parameter, (steps + 1, its size); ValueError where a moment is hidden."""
@@ -68,6 +77,32 @@ class Observation:
             raise ValueError(f"{self.probe.name}: m or v is hidden")
         vmax = None if self.vmax is None else self.vmax[:, place]
         return Rows(self.w[:, place], self.m[:, place], self.v[:, place], vmax)
+
+
+def in_one_format(observations: Mapping[str, Observation]) -> dict[str, Observation]:
+    """All rows, and the probes, in the format that holds every number of every one exactly."""
+    found = [
+        format_of(rows)
+        for one in observations.values()
+        for name in OBSERVED
+        if (rows := getattr(one, name)) is not None
+    ]
+    if not found:
+        return dict(observations)
+    wide = widest(found)
+    return {name: _widened(one, wide) for name, one in observations.items()}
+
+
+def _widened(observation: Observation, wide: Format) -> Observation:
+    rows: dict[str, Any] = {name: one for name in OBSERVED if (one := getattr(observation, name)) is not None}
+    narrow = {name: format for name, one in rows.items() if (format := format_of(one)) is not wide}
+    if not narrow:
+        return observation
+    probe = observation.probe
+    weights, gradients = in_format(probe.weights, wide), in_format(probe.gradients, wide)
+    probe = replace(probe, format=wide, weights=weights, gradients=gradients)
+    widened: dict[str, Any] = {name: in_format(one, wide) for name, one in rows.items()}
+    return replace(observation, probe=probe, kept=narrow, **widened)
 
 
 MAIN, WIDE, MATRICES, NOT_FINITE, LAW = "main", "wide", "matrices", "not-finite", "law"

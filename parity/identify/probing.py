@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from parity.comparison.trace import create_rows, hyper_to_json, layout_to_json
+from parity.comparison.trace import create_rows, hyper_to_json, layout_to_json, open_rows
 from parity.core.errors import ParityError
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
@@ -21,7 +22,7 @@ from parity.engine.protocol import GRADIENTS, HUNG, MISSING, PROGRESS, UNSUPPORT
 from parity.identify.probed import SECOND, Probed, Refused, Shown, probed_twice
 from parity.identify.probes import LAW, MAIN, MATRICES, OBSERVED, WIDE, Observation, Probe, probes
 from parity.implementations.registry import framework_of
-from parity.numerics.formats import Format, format_named
+from parity.numerics.formats import Format, format_named, widest
 
 TWICE = (MAIN, WIDE)
 """What is asked in both processes; the second is only held against the first."""
@@ -187,6 +188,8 @@ class _Sitting:
             return replace(before, name=probe.name)
         if before.m is None or before.v is None:
             return Refused(probe.name, "hides m or v: nobody can hand its state over")
+        if before.m.dtype != probe.format.dtype or before.v.dtype != probe.format.dtype:
+            return Refused(probe.name, "keeps m or v in a wider dtype, in which no case begins")
         start = {"m": before.m[probe.begins], "v": before.v[probe.begins]}
         return self._answer(number, replace(probe, weights=before.w[probe.begins]), start)
 
@@ -197,6 +200,7 @@ class _Sitting:
         rows = _files(folder, probe, start)
         none = {str(step): sorted(names) for step, names in probe.none.items()}
         shown: list[str] = []
+        wider: dict[str, Format] = {}
 
         def wanted_no_more() -> bool:
             return self._stopped or (probe.format.name in self._given_up and not self._leads)
@@ -223,11 +227,9 @@ class _Sitting:
                     reason = _place(rows, asked) + answer["reason"]
                     return Refused(probe.name, reason, failed=True, traceback=answer.get("traceback", ""))
                 shown = answer.get("quantities", shown)
-                if wide := answer.get("formats"):
-                    told = ", ".join(f"{quantity} in {names[0]}" for quantity, names in wide.items())
-                    reason = f"shows {told}, and weights in {probe.format.name}: a rule is read out of one dtype"
-                    return Refused(probe.name, reason, failed=True)
-            observation = _observation(probe, rows, shown)
+                wider |= {name: widest(map(format_named, told)) for name, told in answer.get("formats", {}).items()}
+            rows |= {name: open_rows(folder / "output", name, "r") for name in wider}
+            observation = _observation(probe, rows, shown, wider)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if _shows_its_inputs(observation):
@@ -278,10 +280,12 @@ def _files(folder: Path, probe: Probe, start: Mapping[str, np.ndarray]) -> dict[
     return {**rows, PROGRESS: np.lib.format.open_memmap(path, mode="w+", dtype=np.uint64, shape=(1,))}
 
 
-def _observation(probe: Probe, rows: Mapping[str, np.ndarray], shown: Sequence[str]) -> Observation:
-    states = {}
+def _observation(
+    probe: Probe, rows: Mapping[str, np.ndarray], shown: Sequence[str], wider: Mapping[str, Format]
+) -> Observation:
+    states: dict[str, Any] = {}
     for quantity in shown:
-        states[quantity] = rows[quantity].view(probe.format.dtype).copy()
+        states[quantity] = rows[quantity].view(wider.get(quantity, probe.format).dtype).copy()
         states[quantity].flags.writeable = False
     return Observation(probe, **states)
 

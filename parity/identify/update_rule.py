@@ -85,13 +85,13 @@ class Rule:
             found = factor(moves, known.change(moves, format), format) if not self.eps.free else None
             if found is not None and (found.empty or found.holds(0)):
                 return None
-            rule = replace(rule, lr=_settled(rule.lr, found))
+            rule = replace(rule, lr=_settled(rule.lr, found, ASKED_LR))
         if self.eps.free:
             known = replace(rule, eps=replace(rule.eps, number=1.0))
             found = epsilon(moves, self.form, known.scale(moves), format)
             if found.empty:
                 return None
-            rule = replace(rule, eps=_settled(rule.eps, found))
+            rule = replace(rule, eps=_settled(rule.eps, found, ASKED_EPS))
         return rule
 
     @property
@@ -100,7 +100,9 @@ class Rule:
         return self.lr.free or self.eps.free
 
 
-def _settled(choice: Choice, found: Reading | None) -> Choice:
+def _settled(choice: Choice, found: Reading | None, asked: Choice) -> Choice:
+    if choice.name == "factor" and found is not None and found.holds(1.0):
+        return asked
     return replace(choice, number=choice.number if found is None else found.named(), free=False)
 
 
@@ -240,7 +242,7 @@ def decay_share(moves: Moves, rule: Rule, format: Format) -> Reading:
     """The one share of w that goes at every step, whatever else moves w; empty where there is none."""
     changed = rule.change(moves, format)
     with np.errstate(all="ignore"):
-        slack = 2.0**-format.precision * (2 * np.abs(moves.w1) + np.abs(moves.w0))
+        slack = moves.w_error + 2.0**-format.precision * (2 * np.abs(moves.w1) + np.abs(moves.w0))
         low = moves.w0 - moves.w1 - np.where(changed.direction > 0, changed.high, -changed.low)
         high = moves.w0 - moves.w1 - np.where(changed.direction > 0, changed.low, -changed.high)
         low, high = (low - slack) / np.abs(moves.w0), (high + slack) / np.abs(moves.w0)

@@ -52,7 +52,7 @@ def moves_of(points: Points, found: Moments, gradient: np.ndarray, format: Forma
     else:
         v, v_error = averaged(points, gradient**2, found.beta2, format)
     return Moves(
-        w0=points.w0, w1=points.w1, w_error=np.zeros(len(points)), m=m, m_error=m_error, v=v, v_error=v_error,
+        w0=points.w0, w1=points.w1, w_error=points.w_error, m=m, m_error=m_error, v=v, v_error=v_error,
         g=gradient, probe=points.probe, lr=points.lr, first_lr=points.first_lr, last_lr=points.last_lr,
         next_lr=points.next_lr, eps=points.eps, decay=points.decay, beta1=found.beta1,
         beta2=found.beta2, asked1=points.beta1, asked2=points.beta2, step=points.step, seen=points.seen,
