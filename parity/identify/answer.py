@@ -13,6 +13,7 @@ Verdict = Literal["identified", "explained", "unexplained"]
 
 NEVER_ASKED = (
     "a loss scale",
+    "betas that change",
     "groups with hyperparameters of their own",
     "more than 2,200 steps",
     "tensors of more than 70,001 elements",

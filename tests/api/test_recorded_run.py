@@ -110,6 +110,13 @@ def test_groups_are_cases_of_their_own(recorded, tmp_path):
     assert (first.hyper.lr, second.hyper.beta1) == (0.5, 0.5)
 
 
+@pytest.mark.parametrize("kind", ["NAdam", "RAdam"])
+def test_what_is_no_adam_is_not_green_beside_one(recorded, tmp_path, kind):
+    run = parity.run([recorded(kind=kind)], ["torch.adam.forloop", "numpy.adam.outside"], output=tmp_path / "run")
+    assert [(one.verdict.kind, one.verdict.as_expected) for one in run.verdicts] == [(Kind.DIVERGED, False)] * 2
+    assert run.exit_code == 1
+
+
 def test_an_adam_that_is_none_is_not_green(recorded, change_recording, tmp_path):
     """It says that it is torch's Adam, and its gradients were changed behind its back."""
 
