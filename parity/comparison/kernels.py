@@ -52,6 +52,10 @@ def _count_nonfinite(bits, magnitude, infinity):  # type: ignore[no-untyped-def]
 @compiled
 def are_equal(left, right):  # type: ignore[no-untyped-def]
     """Whether the bits (n,) of two sides are the same, n > 0."""
+    # What differs does so at its beginning nearly always: the rest need not be read twice.
+    for k in range(min(len(left), LANES)):
+        if left[k] != right[k]:
+            return False
     differing = left[0] ^ left[0]
     for k in range(len(left)):
         differing = differing | (left[k] ^ right[k])
@@ -65,7 +69,14 @@ def _sum_of_squares(values, lanes, scale):  # type: ignore[no-untyped-def]
     # A length that the compiler does not know: it would unroll the loop and add numbers one by one.
     width = len(lanes)
     whole = len(values) // width * width
-    for start in range(0, whole, width):
+    fours = whole // (4 * width) * 4 * width
+    for start in range(0, fours, 4 * width):
+        first, second = values[start : start + width], values[start + width : start + 2 * width]
+        third, fourth = values[start + 2 * width : start + 3 * width], values[start + 3 * width : start + 4 * width]
+        for lane in range(width):
+            a, b, c, d = first[lane] * scale, second[lane] * scale, third[lane] * scale, fourth[lane] * scale
+            lanes[lane] = lanes[lane] + a * a + b * b + c * c + d * d
+    for start in range(fours, whole, width):
         part = values[start : start + width]
         for lane in range(width):
             value = part[lane] * scale
