@@ -23,10 +23,10 @@ THREADED = 1 << 18
 """Elements from which several threads are faster than one."""
 
 SAMPLE_RUNS, SAMPLE_WIDTH = 512, 16
-SAMPLE_SPREAD = 48
-"""Places of a sample between which the percentile of the row stands: five times the deviation, sqrt(n 0.01 0.99)."""
 """Of a long row, what is looked at to guess its 99th percentile."""
 
+SAMPLE_SPREAD = 48
+"""Places of the sample around that, between which it stands in the row: five times sqrt(8192 * 0.01 * 0.99)."""
 
 SELECT_DIGIT = 12
 """Bits that a selection from a long row counts in a pass."""
