@@ -6,7 +6,6 @@ which it was asked, so that all it tells reads as if it had been run here.
 
 from __future__ import annotations
 
-import ast
 import io
 import os
 import pickle
@@ -17,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -35,6 +34,7 @@ from parity.engine.host import receive, send
 from parity.engine.plan import Candidate, Cell
 from parity.engine.room import check_room
 from parity.engine.run import PARTS, Options, run_one
+from parity.engine.sources import sources_of
 from parity.engine.workers import LOGS, Workers
 from parity.implementations.registry import PREFIX, check_target, shipped_implementations
 
@@ -100,7 +100,7 @@ def check_travels(target: str) -> None:
     if target in shipped_implementations():
         return
     check_target(target)
-    if not _sources(target) and not {top, *_ALSO.get(top, ())}.intersection(PACKAGES):
+    if not sources_of(target).files and not {top, *_ALSO.get(top, ())}.intersection(PACKAGES):
         raise UsageError(f"--cluster: {target!r} is installed here, and cannot travel; allowed: 'file.py:attribute'")
 
 
@@ -109,7 +109,7 @@ def files_for(cases: Iterable[Case], targets: Iterable[str]) -> dict[str, bytes]
     folders = {folder for case in cases for folder in _folders(case)}
     paths = {one for folder in folders for one in Path(folder).rglob("*") if one.is_file()}
     for one in targets:
-        paths |= _sources(one)
+        paths |= sources_of(one).files
     return {os.path.abspath(path): path.read_bytes() for path in sorted(paths)}
 
 
@@ -119,40 +119,6 @@ def _folders(case: Case) -> set[str]:
     starts = [one.start for one in case.parameters if one.start is not None]
     programs += [getattr(one, name) for one in starts for name in _MOMENTS]
     return {case.recorded, *(getattr(program, "folder", "") for program in programs)} - {""}
-
-
-def _sources(target: str) -> set[Path]:
-    """The file of a plug-in, and the modules beside it or in this folder that it imports, and those that they do."""
-    place = target.partition("?")[0].rpartition(":")[0]
-    top = place.partition(".")[0]
-    waiting = [Path(place)] if place.endswith(".py") else [*_beside(top, Path())]
-    found: set[Path] = set()
-    while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            for name in _imported(path):
-                waiting += [*_beside(name, path.parent), *_beside(name, Path())]
-    return found
-
-
-def _beside(name: str, folder: Path) -> Iterator[Path]:
-    module, package = folder / f"{name}.py", folder / name
-    if name and module.is_file():
-        yield module
-    elif name and (package / "__init__.py").is_file():
-        yield from package.rglob("*.py")
-
-
-def _imported(path: Path) -> set[str]:
-    """Top-level names of what a file imports that is not there anyway; what is wrong with it tells who runs it."""
-    try:
-        nodes = list(ast.walk(ast.parse(path.read_bytes())))
-    except (SyntaxError, ValueError):
-        return set()
-    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
-    return {name.partition(".")[0] for name in names} - {"parity", *PACKAGES, *sys.stdlib_module_names}
 
 
 def _below(root: str, cell: Cell) -> Cell:

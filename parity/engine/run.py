@@ -27,10 +27,11 @@ from parity.engine.agenda import Agenda, Place
 from parity.engine.cell import run_cell
 from parity.engine.convoy import Interrupted
 from parity.engine.explanations import SUFFIX, check_document, write_document
-from parity.engine.plan import Candidate, Cell, Plan
+from parity.engine.plan import Cell, Plan
 from parity.engine.result import Account, CellResult, judge_pair
 from parity.engine.room import check_room, explained_whole, row_bytes, sample_of_cell, scratch_folder
 from parity.engine.sampling import of_a_sample
+from parity.engine.sources import sources_of
 from parity.engine.tables import check_table
 from parity.engine.workers import LOGS, Workers
 
@@ -124,19 +125,13 @@ def cell_key(cell: Cell, keep_traces: bool, explained: bool) -> str:
             [one.name, one.target, hyper_to_json(cell.case.hyper_for(one.defaults)), *([one.python] * bool(one.python))]
             for one in cell.candidates
         ],
-        "plugins": [_source_digest(one) for one in cell.candidates if one.plugin],
+        "plugins": [sources_of(one.target).digest for one in cell.candidates if one.plugin],
         "pairs": cell.pairs,
         "environment": surroundings,
         "traces": keep_traces,
         "explained": explained,
     }
     return digest_of(json.dumps(parts, sort_keys=True).encode())
-
-
-def _source_digest(plugin: Candidate) -> str:
-    """Of the file a plug-in stands in; empty for a module, whose code may change without a trace here."""
-    path = Path(plugin.target.partition("?")[0].rpartition(":")[0])
-    return digest_of(path.read_bytes()) if path.is_file() else ""
 
 
 def execute(
@@ -324,8 +319,8 @@ def read_part(folder: Path, cell_name: str) -> CellResult | None:
 
 def load_part(folder: Path, cell: Cell, keep_traces: bool, explained: bool) -> CellResult | None:
     """The kept result of a cell, None where there is none or it answers another question."""
-    # What stands in a module, or is installed for another interpreter, may have changed without a trace here.
-    if any(one.python or (one.plugin and not _source_digest(one)) for one in cell.candidates):
+    # What lies elsewhere, or is installed for another interpreter, may have changed without a trace here.
+    if any(one.python or (one.plugin and not sources_of(one.target).digest) for one in cell.candidates):
         return None
     result = read_part(folder, cell.name)
     if result is None or result.key != cell_key(cell, keep_traces, explained):

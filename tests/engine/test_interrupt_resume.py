@@ -115,6 +115,35 @@ def test_resume_computes_again_what_a_changed_plugin_made(run_small, write_adam)
     assert run_small(wrong, options=parity.Options(resume=True)).exit_code == 1
 
 
+def test_resume_computes_again_what_a_module_beside_a_plugin_made(run_small, write_adam, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    write_adam()
+    beside = tmp_path / "beside"
+    (tmp_path / "front.py").write_text("from beside import behind as run\n")
+    beside.mkdir()
+    (beside / "__init__.py").write_text("from beside.inner import behind\n")
+    inner = (tmp_path / "plugin.py").read_text().replace("plugin", "behind")
+    (beside / "inner.py").write_text(inner)
+    front = f"{tmp_path / 'front.py'}:run"
+    assert run_small(front).exit_code == 0
+    before = finished(tmp_path / "run")
+    resume = parity.Options(resume=True)
+    assert run_small(front, options=resume).exit_code == 0
+    assert finished(tmp_path / "run") == before
+    assert "1 - hyper.beta2**t" in inner
+    (beside / "inner.py").write_text(inner.replace("1 - hyper.beta2**t", "1.0"))
+    assert run_small(front, options=resume).exit_code == 1
+
+
+def test_a_plugin_that_imports_what_is_installed_elsewhere_is_computed_again(run_small, write_adam, tmp_path):
+    target = write_adam()
+    (tmp_path / "plugin.py").write_text("import rich\n" + (tmp_path / "plugin.py").read_text())
+    assert run_small(target).exit_code == 0
+    before = finished(tmp_path / "run")
+    assert run_small(target, options=parity.Options(resume=True)).exit_code == 0
+    assert finished(tmp_path / "run") != before
+
+
 def test_resume_computes_again_what_a_plugin_module_made(run_small, write_adam, tmp_path, monkeypatch):
     """Its code lies somewhere, and nobody knows whether it changed."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
