@@ -13,6 +13,7 @@ from parity.core.digest import digest_of
 from parity.core.errors import TargetError
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
+from parity.engine.sources import sources_of
 from parity.implementations.registry import (
     check_target,
     installed_plugins,
@@ -139,4 +140,5 @@ def _described(answer: Mapping[str, Any], target: str) -> Candidate:
         plugin=True,
         representative=True,
         roots=bool(answer.get("square_root")),
+        sources=sources_of(target).digest,
     )

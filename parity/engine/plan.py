@@ -26,7 +26,8 @@ class Candidate:
     name: dotted, as in every table. target: what the worker resolves. worker: the process that
     serves it; plug-ins get one of their own. python: the interpreter of that process, empty for this one.
     representative: stands for its framework, or, a plug-in, for itself. restart: steps after which it saves, and goes
-    on in a new process. roots: a plug-in whose framework can be asked for its square root.
+    on in a new process. roots: a plug-in whose framework can be asked for its square root. sources: digest of all that
+    a plug-in is made of; empty where some of it may change without a trace.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Candidate:
     representative: bool = False
     restart: tuple[int, ...] = ()
     roots: bool = False
+    sources: str = ""
 
     @property
     def local(self) -> bool:

@@ -31,7 +31,6 @@ from parity.engine.plan import Cell, Plan
 from parity.engine.result import Account, CellResult, judge_pair
 from parity.engine.room import check_room, explained_whole, row_bytes, sample_of_cell, scratch_folder
 from parity.engine.sampling import of_a_sample
-from parity.engine.sources import sources_of
 from parity.engine.tables import check_table
 from parity.engine.workers import LOGS, Workers
 
@@ -125,7 +124,7 @@ def cell_key(cell: Cell, keep_traces: bool, explained: bool) -> str:
             [one.name, one.target, hyper_to_json(cell.case.hyper_for(one.defaults)), *([one.python] * bool(one.python))]
             for one in cell.candidates
         ],
-        "plugins": [sources_of(one.target).digest for one in cell.candidates if one.plugin],
+        "plugins": [one.sources for one in cell.candidates if one.plugin],
         "pairs": cell.pairs,
         "environment": surroundings,
         "traces": keep_traces,
@@ -320,7 +319,7 @@ def read_part(folder: Path, cell_name: str) -> CellResult | None:
 def load_part(folder: Path, cell: Cell, keep_traces: bool, explained: bool) -> CellResult | None:
     """The kept result of a cell, None where there is none or it answers another question."""
     # What lies elsewhere, or is installed for another interpreter, may have changed without a trace here.
-    if any(one.python or (one.plugin and not sources_of(one.target).digest) for one in cell.candidates):
+    if any(one.python or (one.plugin and not one.sources) for one in cell.candidates):
         return None
     result = read_part(folder, cell.name)
     if result is None or result.key != cell_key(cell, keep_traces, explained):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 from parity.adam.convention import Epsilon
 from parity.adam.scalars import ArraySquareRoot
@@ -19,7 +19,7 @@ from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
 from parity.identify.probed import Probed
-from parity.identify.probes import MAIN, Narrowed, Observation, in_one_format
+from parity.identify.probes import MAIN, Narrowing, Observation, in_one_format
 from parity.identify.probing import OnProbe, not_finite, probe
 from parity.implementations.registry import shipped_implementations
 
@@ -208,8 +208,8 @@ def _explained(
 
     found = fit(observations, claim)
     if found.verdict == "unexplained" and any("w" in one.kept for one in observations.values()):
-        for way in get_args(Narrowed)[1:]:
-            narrowed = fit({name: replace(one, narrowed=way) for name, one in observations.items()}, claim)
+        for way in (Narrowing.COPIES, Narrowing.EITHER_WAY):
+            narrowed = fit({name: replace(one, narrowing=way) for name, one in observations.items()}, claim)
             if narrowed.verdict != "unexplained":
                 return replace(narrowed, causes=(*narrowed.causes, Finding("state-storage", f"weights are {way}")))
     other = None if _is_adam(found) else _other(observations)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.core.layout import Parameter
-from parity.identify.probes import Observation, Probe
+from parity.identify.probes import Narrowing, Observation, Probe
 from parity.numerics.formats import FORMATS, Format
 from parity.numerics.rounding import round_to
 
@@ -179,9 +179,9 @@ def _kept_error(w: np.ndarray, observed: Observation) -> np.ndarray:
         return np.zeros_like(w[1:])
     with np.errstate(all="ignore"):
         spacings = np.abs(w[1:]) + 1.01 * np.abs(np.diff(w, axis=0))
-        if observed.narrowed.startswith("copies"):
+        if observed.narrowing is Narrowing.COPIES:
             spacings[1:] += np.abs(w[1:-1])
-        elif observed.narrowed:
+        elif observed.narrowing is Narrowing.EITHER_WAY:
             spacings *= 2
         return np.asarray(roundoff(kept) * spacings + smallest(kept))
 

@@ -6,9 +6,10 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -49,8 +50,12 @@ OBSERVED = ("m", "v", "vmax", "w")
 """Quantities of a target that are looked at; probes ask for no average of the weights."""
 
 
-Narrowed = Literal["", "copies of wider ones, which it goes on from", "rounded up or down, not always to nearest"]
-"""How weights get into a narrower format than moments: each step rounds them to nearest, or otherwise."""
+class Narrowing(StrEnum):
+    """How weights get into a narrower format than moments, in words."""
+
+    NEAREST = "rounded to nearest at every step"
+    COPIES = "copies of wider ones, which it goes on from"
+    EITHER_WAY = "rounded up or down, not always to nearest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class Observation:
 
     w, m, v, vmax: (steps + 1, size), row 0 the state before the first step; None where the target hides the quantity.
     All are of the probe's dtype, or as wide as the target keeps them until `in_one_format`. kept: by quantity, formats
-    that are narrower than that of the probe, which is then that of the widest. narrowed: how weights are taken to have
+    that are narrower than that of the probe, which is then that of the widest. narrowing: how weights are taken to have
     got into such a format.
     """
 
@@ -69,7 +74,7 @@ class Observation:
     v: np.ndarray | None = None
     vmax: np.ndarray | None = None
     kept: Mapping[str, Format] = field(default_factory=lambda: MappingProxyType({}))
-    narrowed: Narrowed = ""
+    narrowing: Narrowing = Narrowing.NEAREST
 
     def states(self, place: slice) -> Rows:
         """All states of one parameter, (steps + 1, its size); ValueError where a moment is hidden."""
