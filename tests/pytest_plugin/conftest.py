@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+# A session in this process is made to forget what it imported first. pyarrow holds on to the pandas that it met, and a
+# second one has other classes: both are here before.
+import pandas  # noqa: F401
+import pyarrow.pandas_compat  # noqa: F401
 import pytest
 
 QUIET = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-W", "error")
