@@ -16,7 +16,7 @@ from parity.case.around import ParameterHyper, StagesTable
 from parity.case.case import RESTARTED, Case, HyperTable, check_recorded
 from parity.case.expectation import Expectation, FormatName
 from parity.case.problems import problems
-from parity.case.program import Gradients, Start, Step, Weights
+from parity.case.program import Gradients, Place, Start, Step, Weights
 from parity.case.recording_header import HEADER
 from parity.case.replay import cases_of_recording
 from parity.case.shapes import Tensor, tensors_in
@@ -60,7 +60,7 @@ class FileParameter(_Table):
 class ShapesFile(_Table):
     """The tensors of a model, named by a file; weights and gradients are those of the whole case file."""
 
-    file: str = Field(description="A safetensors file, of which only the header is read, or JSON: names with shapes.")
+    file: Place = Field(description="A safetensors file, of which only the header is read, or JSON: names with shapes.")
     leave_out: tuple[str, ...] = Field((), description="Patterns of names that are no parameters, as 'h.*.attn.bias'.")
 
 
@@ -96,7 +96,7 @@ class CaseFile(_Table):
     Keys of the case win over keys of its base, `hyper` one by one; its expectations come first.
     """
 
-    extends: str | None = Field(None, description="Base file, relative to this one.")
+    extends: Place | None = Field(None, description="Base file, relative to this one.")
     summary: str | None = Field(None, description="One sentence.")
     why: str | None = Field(None, description="What it shows, and which failures it catches.")
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None

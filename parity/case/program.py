@@ -15,6 +15,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 OneOf = TypeVar("OneOf", "Uniform", "UniformWeights")
 Share = Annotated[float, Field(ge=0, le=1)]
 Step = Annotated[int, Field(ge=1)]
+Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+"""Of a file or a folder."""
 
 BELL_PLACES = math.sqrt((2**32 - 1) / 3)
 """Standard deviation of the sum of four uniform integers below 2^16."""
@@ -168,7 +170,7 @@ class Recorded(_Gradients):
     """Gradients of a real training; `folder` is relative to the case file."""
 
     kind: Literal["recorded"]
-    folder: str
+    folder: Place
 
     def recording(self) -> Recording:
         """What was recorded; its arrays are read where they are asked for."""
@@ -224,7 +226,7 @@ class RecordedWeights(_Table):
     """What a real training began with; `folder` is relative to the case file, quantity: w, or a moment."""
 
     kind: Literal["recorded"]
-    folder: str
+    folder: Place
     quantity: Literal["w", "m", "v", "vmax"] = "w"
 
     def recording(self) -> Recording:

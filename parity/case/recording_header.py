@@ -65,9 +65,12 @@ def _check_header(told: Mapping[str, Any]) -> None:
         raise ValueError(f"quantities {str(told['quantities'])[:40]}")
     if len(told["t"]) != len(names) or not all(type(one) is int and one >= 0 for one in told["t"]):
         raise ValueError(f"t {str(told['t'])[:40]}")
-    if not isinstance(told["digest"], str) or not isinstance(told["framework"], str):
-        raise ValueError("digest or framework is no word")
-    for name, least, allowed in (("elements", 1, (int, type(None))), ("seed", 0, (int,)), ("every", 1, (int,))):
+    words = {name: told[name] for name in ("digest", "framework", "optimizer")}
+    words |= {} if told["implementation"] is None else {"implementation": told["implementation"]}
+    for name, value in words.items():
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"{name} {str(value)[:40]!r} is no word")
+    for name, least in {"elements": 1, "seed": 0, "every": 1, "first": 1}.items():
         value = told.get(name, least)
-        if type(value) not in allowed or (value is not None and value < least):
+        if not (type(value) is int and value >= least) and (name, value) != ("elements", None):
             raise ValueError(f"{name} {str(value)[:40]!r}")

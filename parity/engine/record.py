@@ -257,11 +257,34 @@ def read_run(folder: Path) -> Run:
     if told.get(SEAL) != seal_of(told):
         raise ParityError(f"{path}: altered after it was written (its seal does not fit); run its cases again")
     run, zeros = _validated(path, told)
-    check_whole_table(folder, run.table, run.counts.rows)
-    run = _with_distances(run, read_distances(folder / PARQUET, zeros))
-    if wrong := contradiction(run):
+    wrong = _stranger(run)
+    if not wrong:
+        check_whole_table(folder, run.table, run.counts.rows)
+        run = _with_distances(run, read_distances(folder / PARQUET, zeros))
+        wrong = contradiction(run)
+    if wrong:
         raise ParityError(f"{path}: altered, it contradicts itself ({wrong})")
     return run
+
+
+def _stranger(run: Run) -> str:
+    """What in a run speaks of something that is not in it, or not at all; empty where nothing does."""
+    for cell in run.cells:
+        if cell.case not in run.cases or cell.dtype not in FORMATS:
+            return f"a cell {cell.case} {cell.dtype}, which was not asked for"
+        there = {one.name for one in cell.outcomes}
+        for pair in cell.pairs:
+            if not {pair.actual, pair.expected} <= there:
+                return f"a pair {pair.actual} / {pair.expected} in {cell.case} {cell.dtype}, which was not run"
+        for outcome in cell.outcomes:
+            for formats in outcome.formats.values():
+                if not {*formats.values()} <= {*FORMATS}:
+                    return f"dtypes of {outcome.name} in {cell.case} {cell.dtype} that are none"
+    pairs = run.pairs()
+    for one in run.verdicts:
+        if one.place not in pairs:
+            return f"a verdict on {one.actual} / {one.expected} in {one.case} {one.dtype}, which was not run"
+    return ""
 
 
 def _with_distances(run: Run, found: Mapping[tuple[str, str, str, str], tuple[Distance, ...]]) -> Run:
@@ -315,14 +338,7 @@ def _validated(path: Path, told: Mapping[str, Any]) -> tuple[Run, dict[tuple[str
 
 
 def contradiction(run: Run) -> str:
-    """What in a run cannot be together, empty where nothing is; of one that is sound every page can be made."""
-    pairs = run.pairs()
-    for one in run.verdicts:
-        if one.place not in pairs:
-            return f"a verdict on {one.actual} / {one.expected} in {one.case} {one.dtype}, which was not run"
-    for cell in run.cells:
-        if cell.case not in run.cases or cell.dtype not in FORMATS:
-            return f"a cell {cell.case} {cell.dtype}, which was not asked for"
+    """What in a run of which nothing is a stranger cannot be together; of one that is sound every page can be made."""
     counted = count(run.counts.cells_planned, run.cells, run.verdicts)
     for name in (each.name for each in fields(Counts)):
         told, found = getattr(run.counts, name), getattr(counted, name)

@@ -177,6 +177,24 @@ def test_an_unreadable_file_is_one_line(tmp_path: Path, text: str, told: str) ->
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('extends = "_a\\u0000b.toml"', "extends: '_a"),
+        ('weights = { kind = "recorded", folder = "a\\u0000b" }', "weights.folder: 'a"),
+        ('parameters = { file = "a\\u0000b.safetensors" }', "parameters.file: 'a"),
+        ('extends = ""', "extends: ''"),
+    ],
+)
+def test_a_place_that_no_file_can_have_is_one_line(tmp_path: Path, text: str, told: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ParityError) as error:
+        load_case_file(path)
+    assert str(error.value).startswith(f"{path}: {told}")
+    assert "is not allowed" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
 def test_a_file_that_is_not_text_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "one.toml"
     path.write_bytes(b"steps = 3 # \xff")

@@ -117,6 +117,14 @@ def test_a_value_altered_by_hand_breaks_the_seal(changed, change):
             "a verdict on .* in other float32, ",
         ),
         (lambda content: content["cases"].clear(), "a cell small float32, which was not asked for"),
+        (
+            lambda content: content["cells"][0]["pairs"][0].update(actual="other"),
+            "a pair other / numpy.adam.outside in small float32, which was not run",
+        ),
+        (
+            lambda content: content["cells"][0]["outcomes"][0].update(formats={"m": {"a": "float80"}}),
+            r"dtypes of numpy\.adam\.\w+ in small float32 that are none",
+        ),
         (lambda content: content["environment"].clear(), "environment lacks python"),
         (lambda content: content["workers"]["numpy"].clear(), "workers.numpy lacks python"),
         (lambda content: content["cases"]["small"].clear(), "cases.small lacks summary"),

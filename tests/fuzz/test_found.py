@@ -89,6 +89,11 @@ def recording(write_recording):
         lambda one: one.update(t=["0"]),
         lambda one: one.update(digest=None),
         lambda one: one.pop("framework"),
+        lambda one: one.pop("optimizer"),
+        lambda one: one.update(optimizer=3),
+        lambda one: one.pop("implementation"),
+        lambda one: one.update(implementation={"kind": "bell"}),
+        lambda one: one.update(first="1"),
     ],
 )
 def test_a_header_of_a_recording_that_is_none(recording, change):
