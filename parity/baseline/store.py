@@ -272,6 +272,9 @@ def read_baseline(folder: Path) -> Baseline:
             for case, dtypes in told["cells"].items()
             for dtype, cell in dtypes.items()
         }
+        for file, _ in cells.values():
+            if Path(file).name != file or "\0" in file:
+                raise ValueError(f"{file[:80]!r} is no name of a file in it")
         environments: tuple[dict[str, Any], ...] = tuple(map(dict, told["environments"]))
         for one in environments:
             if lacks := lacking(one):

@@ -127,6 +127,8 @@ def test_hyperparameters_of_a_recording_that_no_adam_takes(command, recording, c
     [
         lambda one: one.update(cells=3),
         lambda one: one.update(cells={"small": 3}),
+        lambda one: one.update(cells={"small": {"float32": {"file": "a\0b", "implementations": []}}}),
+        lambda one: one.update(cells={"small": {"float32": {"file": "../a", "implementations": []}}}),
         lambda one: one.update(environments=[3]),
         lambda one: one.update(environments=[]),
         lambda one: one["environments"][0].pop("python"),
