@@ -42,7 +42,7 @@ KILLS := 200
 SECONDS := 600
 
 fuzz: $(READY)
-	$(BIN)/python tests/fuzz/fuzz.py --seed $(SEED) --seconds $(SECONDS)
+	$(BIN)/python tests/fuzz/fuzz.py --seed $(SEED) --seconds $(SECONDS) -j 2
 	$(BIN)/python tests/fuzz/killed.py all $(KILLS) $(SEED)
 	$(BIN)/python tests/fuzz/soak.py 10
 
@@ -118,11 +118,9 @@ line-%: $(READY)
 	$(if $(wildcard runs/releases/$*/bisect.json),,$(BIN)/parity $(ASKED) --discard -q -o runs/releases/$* \
 		$(if $(wildcard runs/releases/$*/matrix.json),--resume) \
 		$(if $(wildcard runs/releases/$*/bisect.log),--replay runs/releases/$*/bisect.log) || test $$? -eq 1)
-	$(if $(filter matrix,$(ASKED)),mkdir -p reports/releases && cp runs/releases/$*/summary.md reports/releases/$*.md)
 
 upgrade-%: $(READY)
 	$(if $(wildcard runs/releases/$*/summary.md),,$(BIN)/parity $(ASKED) --discard -q -o runs/releases/$* || test $$? -eq 1)
-	mkdir -p reports/releases && cp runs/releases/$*/summary.md reports/releases/$*.md
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

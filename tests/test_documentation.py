@@ -286,6 +286,26 @@ def test_the_kept_report_is_of_this_catalogue_and_the_pinned_versions() -> None:
         assert f"{package} {pins[package]}" in report
 
 
+def test_how_many_adams_are_named_is_told_as_it_was_counted() -> None:
+    from parity.case.catalogue import shipped_cases
+    from parity.engine.power import Asked, read_power
+    from parity.report.names import tables
+
+    counted = read_power(shipped_cases()).names
+    assert tables(counted) in PAGES["identify"]
+    assert not sum(one.falsely for one in counted)
+    whole = [one for one in counted if not one.family]
+    (asked, named), (pairs, named_pairs) = (
+        [sum(getattr(one, what) for one in whole if one.kind == kind) for what in ("asked", "named")]
+        for kind in (Asked.ONE_FAULT, Asked.TWO_FAULTS)
+    )
+    told = (
+        f"Of {asked} wrong Adams that `make power` makes by program it names {named}, of {pairs} that are wrong in two "
+        f"ways {named_pairs}, none falsely."
+    )
+    assert told in " ".join(README.split())
+
+
 def test_the_rooms_that_are_shown_are_there() -> None:
     tree = next(text for _, text in blocks(PAGES["design"], "") if text.startswith("parity/"))
     for name in re.findall(r"^  ([\w.]+?)/?  ", tree, re.MULTILINE):

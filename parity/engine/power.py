@@ -1,10 +1,11 @@
-"""How many wrong Adams each budget catches: figures that `make power` computes and a report shows."""
+"""How many wrong Adams each budget catches, and how many of them are named: `make power` computes, a report shows."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -15,7 +16,7 @@ from parity.core.digest import SEAL, digest_of, seal_of
 from parity.core.errors import ParityError
 from parity.core.files import write_json
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "power.json"
 
 UNKNOWN_CASE = "no shipped case of this name"
@@ -59,6 +60,35 @@ class CasePower:
     dtypes: dict[str, dict[str, Figure]]
 
 
+class Asked(StrEnum):
+    """Which Adams were asked for their name."""
+
+    ONE_FAULT = "wrong in one way"
+    TWO_FAULTS = "wrong in two ways"
+    RIGHT = "right, rounding elsewhere"
+    SHIPPED = "shipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How many Adams of a kind `parity identify` names in a dtype.
+
+    family: of the fault, or one of both; empty for all. asked: of which at least one bit is another than that of the
+    right Adam, and all that are right. named: told whole, with nothing left. falsely: told to depart in what they do
+    not. seconds: of an answer, on average; where probes are run in this process, without them.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    kind: Asked
+    dtype: str
+    family: str
+    asked: int
+    named: int
+    falsely: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class PowerTable:
     """Everything that cases/power.json holds. seal: digest of the rest, against changes by hand."""
@@ -67,6 +97,7 @@ class PowerTable:
 
     schema: int
     cases: dict[str, CasePower]
+    names: list[Naming]
     seal: str
 
 
@@ -166,9 +197,13 @@ def _power(table: PowerTable, held: Sequence[Held], digest: str) -> Power:
     return replace(power, unknown=BUDGET_CHANGED)
 
 
-def write_power(path: Path, cases: Mapping[str, CasePower]) -> None:
+def write_power(path: Path, cases: Mapping[str, CasePower], names: Sequence[Naming]) -> None:
     """Write a table with its seal."""
-    content = {"schema": SCHEMA, "cases": {name: asdict(power) for name, power in cases.items()}}
+    content = {
+        "schema": SCHEMA,
+        "cases": {name: asdict(power) for name, power in cases.items()},
+        "names": [asdict(one) for one in names],
+    }
     write_json(path, {**content, SEAL: seal_of(content)})
 
 
@@ -176,7 +211,7 @@ def read_power(folder: Path) -> PowerTable:
     """The table of a folder of cases, an empty one where there is none; ParityError where it was altered."""
     path = folder / FILE
     if not path.exists():
-        return PowerTable(SCHEMA, {}, "")
+        return PowerTable(SCHEMA, {}, [], "")
     try:
         text = path.read_bytes()
         content, table = json.loads(text), _TABLE.validate_json(text)

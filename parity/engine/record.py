@@ -26,7 +26,7 @@ from parity.core.shown import Shown
 from parity.engine.findings import Finding, find
 from parity.engine.kinds import Kinds
 from parity.engine.plan import Plan
-from parity.engine.power import Held, Power, PowerTable, powers_of, reference_of
+from parity.engine.power import Held, Naming, Power, PowerTable, powers_of, reference_of
 from parity.engine.result import CellResult, PairResult, judge_pair
 from parity.engine.run import INTERRUPTED, Progress
 from parity.engine.tables import PARQUET, check_whole_table, read_distances
@@ -77,9 +77,10 @@ class Run(Shown):
     """A whole run.
 
     stopped: why it ended early, empty where it did not. stale: expectations that match nothing. powers: what
-    the budgets that its pairs were held to catch. conventions: by implementation, where its epsilon is said to stand;
-    without those that do not say. table: digest of divergence.parquet, empty until it is written. kinds: the same cells
-    on every kind of machine, None where that was not asked.
+    the budgets that its pairs were held to catch. names: how many Adams this parity names. conventions: by
+    implementation, where its epsilon is said to stand; without those that do not say. table: digest of
+    divergence.parquet, empty until it is written. kinds: the same cells on every kind of machine, None where that was
+    not asked.
     """
 
     schema: int
@@ -95,6 +96,7 @@ class Run(Shown):
     verdicts: tuple[PairVerdict, ...]
     cells: tuple[CellResult, ...]
     powers: tuple[Power, ...] = ()
+    names: tuple[Naming, ...] = ()
     conventions: dict[str, str] = field(default_factory=dict)
     table: str = ""
     kinds: Kinds | None = None
@@ -184,6 +186,7 @@ def record(plan: Plan, progress: Progress, version: str, power: PowerTable) -> R
         verdicts=tuple(verdicts),
         cells=progress.results,
         powers=powers,
+        names=tuple(power.names),
         conventions={name: str(place) for name, place in sorted(conventions.items()) if place is not None},
     )
 

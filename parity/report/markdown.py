@@ -16,7 +16,7 @@ from parity.explain.explanation import Explanation
 from parity.explain.headlines import Headlines
 from parity.explain.ladder import Rung
 from parity.numerics.formats import FORMATS
-from parity.report import around, changes, kinds, twins
+from parity.report import around, changes, kinds, names, twins
 from parity.report.figures import choice_text, entry_lines, number_text, power_text, steps_text, ulp_text, value_text
 from parity.report.markup import escape, table
 from parity.report.panels.around import around as stages_of
@@ -154,6 +154,7 @@ def render(run: Run, chosen: Headlines = NO_HEADLINES, plots: Plots = NO_PLOTS, 
         _cases(run),
         changes.section(changed),
         kinds.section(run.kinds),
+        names.section(run.names),
         _environment(run),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"

@@ -163,7 +163,7 @@ def more_caught(content):
         (lambda content: content["cases"].pop("twins"), "altered by hand; its figures are computed"),
         (lambda content: content.pop("seal"), "damaged, or of another schema; make power writes it anew"),
         (lambda content: content.update(more=1), "damaged, or of another schema"),
-        (lambda content: content.update(schema=99), "schema 99; this parity reads schema 1"),
+        (lambda content: content.update(schema=99), "schema 99; this parity reads schema 2"),
     ],
 )
 def test_a_table_that_was_touched_is_refused(tmp_path, change, told):
@@ -196,7 +196,7 @@ def test_without_a_table_every_power_is_unknown(tmp_path):
 
 
 def test_what_is_written_is_read_again_and_no_case(tmp_path):
-    write_power(tmp_path / FILE, TABLE.cases)
+    write_power(tmp_path / FILE, TABLE.cases, TABLE.names)
     assert read_power(tmp_path) == TABLE
     assert (tmp_path / FILE).read_bytes() == (shipped_cases() / FILE).read_bytes()
     assert "power" not in CASES

@@ -1,6 +1,7 @@
 """The power of every budget: how many wrong Adams each WITHIN of the shipped cases catches. `make power` runs it.
 
-It prints, too, how many of them `parity identify` names, one at a time and two at once (`pairs.py`).
+It counts, too, how many of them `parity identify` names, one at a time and two at once, and that it names no departure
+of a right Adam, or of a shipped one, that it does not have (`pairs.py`).
 
 A wrong Adam stands where the actual side of a pair stands: it runs in this process on the case's own weights and
 gradients, is measured against the from-scratch Adam by the metrics of the engine, and judged by `judge` with the
@@ -45,11 +46,12 @@ from parity.core.state import QUANTITIES
 from parity.engine.power import FILE, CasePower, Figure, budget_digest, budget_name, reference_of, write_power
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import Format, format_named
+from parity.report.names import tables
 
 sys.path.append(str(Path(__file__).parent))
 from benign_adams import WIDER
 from exchangeable_adam import Adam, Tensor
-from pairs import figures
+from pairs import enough, figures
 from wrong_adams import WRONG
 from wrong_stages import divided, eps
 
@@ -284,18 +286,19 @@ def takes_a_bare_step(case: Case) -> bool:
 
 
 def main() -> None:
-    """Write cases/power.json, and print how many wrong Adams identify names; exit code 1 where they are too few."""
+    """Write cases/power.json, and print how many Adams identify names; exit code 1 where they are too few."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("-j", "--jobs", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, default=shipped_cases() / FILE)
     options = parser.parse_args()
     start = time.perf_counter()
     cases = tuple(case for case in load_catalogue(shipped_cases()) if takes_a_bare_step(case))
-    write_power(options.output, compute(cases, options.jobs, partial(print, flush=True)))
+    budgets = compute(cases, options.jobs, partial(print, flush=True))
+    names = figures(options.jobs)
+    write_power(options.output, budgets, names)
     print(f"{options.output} in {time.perf_counter() - start:.0f} s")
-    table, enough = figures(options.jobs)
-    print(table)
-    sys.exit(not enough)
+    print(tables(names))
+    sys.exit(not enough(names))
 
 
 if __name__ == "__main__":

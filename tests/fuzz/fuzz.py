@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -36,6 +37,32 @@ def shortened(failed):
     return "\n".join([*told[-5:], *(one[:400] for one in lines[-4:])])
 
 
+def ask_many(kind, asked, most, seconds):
+    """Inputs of a kind from the seed asked for, until there are so many or the time is over; how many, how many failed.
+
+    Each place at which one failed is told once.
+    """
+    room = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    told = {}
+    failed, seed = 0, asked.seed
+    try:
+        subject = kind(room / kind.__name__)
+        begun, worked = time.monotonic(), time.process_time()
+        while seed - asked.seed < most and time.monotonic() - begun < seconds:
+            if answer := ask(subject, seed):
+                failed += 1
+                place = shortened(answer)[-1500:].split("line ")[-1][:60]
+                if told.setdefault(place, seed) == seed:
+                    print(f"--- {kind.name} seed {seed}\n{shortened(answer)}", flush=True)
+            seed += 1
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    took = f"{time.monotonic() - begun:.0f} s ({time.process_time() - worked:.1f} s of a core)"
+    count = seed - asked.seed
+    print(f"{kind.name}: seeds {asked.seed} to {seed - 1}, {count} inputs in {took}, {failed} failed", flush=True)
+    return count, failed
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kind")
@@ -43,36 +70,26 @@ def main():
     parser.add_argument("--inputs", type=int)
     parser.add_argument("--fixed", nargs="*", default=(), metavar="KIND=INPUTS", help="so many of each, and no more")
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="kinds at a time")
     asked = parser.parse_args()
-    room = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    failures = Counter()
-    total = 0
-    try:
-        fixed = {kind: int(count) for kind, _, count in (one.partition("=") for one in asked.fixed)}
-        kinds = [kind for kind in KINDS if asked.kind in (None, kind.name)]
-        shared = sum(SHARES[kind.name] for kind in kinds)
-        for kind in kinds:
-            subject = kind(room / kind.__name__)
-            begun, worked, count, seed = time.monotonic(), time.process_time(), 0, asked.seed
-            told = {}
-            most, limit = fixed.get(kind.name, asked.inputs or 1 << 60), asked.seconds * SHARES[kind.name] / shared
-            while count < most and (fixed or asked.inputs or time.monotonic() - begun < limit):
-                failed = ask(subject, seed)
-                if failed:
-                    place = shortened(failed)[-1500:].split("line ")[-1][:60]
-                    if place not in told:
-                        told[place] = seed
-                        print(f"--- {kind.name} seed {seed}\n{shortened(failed)}", flush=True)
-                    failures[kind.name] += 1
-                count, seed = count + 1, seed + 1
-            total += count
-            print(f"{kind.name}: seeds {asked.seed} to {seed - 1}, {count} inputs in {time.monotonic() - begun:.0f} s "
-                f"({time.process_time() - worked:.1f} s of a core), "
-                  f"{failures[kind.name]} failed", flush=True)  # fmt: skip
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-    print(f"{total} inputs, {sum(failures.values())} failed")
-    return 1 if failures else 0
+    fixed = {kind: int(count) for kind, _, count in (one.partition("=") for one in asked.fixed)}
+    kinds = [kind for kind in KINDS if asked.kind in (None, kind.name)]
+    shared = sum(SHARES[kind.name] for kind in kinds)
+    with ProcessPoolExecutor(asked.jobs) as pool:
+        jobs = [
+            pool.submit(
+                ask_many,
+                kind,
+                asked,
+                fixed.get(kind.name, asked.inputs or math.inf),
+                math.inf if fixed or asked.inputs else asked.jobs * asked.seconds * SHARES[kind.name] / shared,
+            )
+            for kind in sorted(kinds, key=lambda one: -SHARES[one.name])
+        ]
+        counts = [job.result() for job in jobs]
+    total, failed = map(sum, zip(*counts, strict=True))
+    print(f"{total} inputs, {failed} failed")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``soak.py ROUNDS``: a part of the catalogue over and over in one process; memory and open files stay as they were."""
+"""``soak.py ROUNDS``: the catalogue over and over in one process; memory and open files stay as they were."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import parity
 
-CASES = "same-hyperparameters or constant or decades"
 ADAMS = ("numpy.adam.*", "torch.adam.f*")
+"""What a run itself holds does not depend on which framework its workers have imported."""
 
 GROWTH = 24 << 20
 """Bytes that a process may have more after the last round than after the second: of the allocator, not of ours."""
@@ -34,10 +34,11 @@ def main():
     held, files = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            run = parity.run(implementations=ADAMS, dtypes=["float32"], keyword=CASES, output=folder)
+            run = parity.run(implementations=ADAMS, output=folder)
             assert run.complete
         held.append(resident())
         files.append(opened())
+        print(f"{held[-1] / 1e6:.1f} MB, {len(files[-1])} open files", flush=True)
     print(f"{rounds} rounds of {run.counts.cells} cells, {run.counts.pairs} pairs: "
           f"{held[1] / 1e6:.1f} MB after the second, {held[-1] / 1e6:.1f} MB after the last; "
           f"{len(files[1])} and {len(files[-1])} open files")  # fmt: skip

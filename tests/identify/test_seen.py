@@ -10,7 +10,7 @@ import pytest
 from parity.identify.fit import fit
 
 sys.path.append(str(Path(__file__).parents[1] / "faults"))
-from pairs import LEAST, SAMPLE, of_pair, orbits, pairs
+from pairs import LEAST, SAMPLE, Asked, of_pair, orbits, pairs
 from seen_adams import SEEN
 from wrong_adams import WRONG
 
@@ -74,4 +74,4 @@ def test_of_two_faults_at_once_nine_in_ten_are_named_and_none_falsely(dtype):
     found = [one for one in (of_pair((index, dtype)) for index in range(SAMPLE // 5)) if one is not None]
     assert len(found) > 40
     assert [one for one in found if one.false] == []
-    assert sum(one.right for one in found) >= LEAST["two"] * len(found)
+    assert sum(one.right for one in found) >= LEAST[Asked.TWO_FAULTS] * len(found)

@@ -15,10 +15,13 @@ import parity
 from parity.api.run import prepare_output
 from parity.case.expectation import Kind
 from parity.engine.findings import Finding, Severity
+from parity.engine.power import Asked, Naming
 from parity.engine.record import read_run
+from parity.report import names
 from parity.report.html import page, wording
 from parity.report.html.page import island, packed, render_page, worker_rows
 from parity.report.html.wording import field_kinds
+from parity.report.markdown import render
 from parity.report.panels.panels import read_panels
 from parity.report.reproduction import finding_command, finding_script
 
@@ -302,6 +305,23 @@ def test_processes_that_see_the_same_packages_share_a_row(made):
     assert [names for names, *_ in rows] == ["a, b", "c"]
     (features,) = worker["machine"].values()
     assert rows[1][1:] == (worker["python"], "numpy 1.0", f"NumPy instruction set {features}")
+
+
+def test_both_reports_say_how_many_wrong_adams_are_named_where_somebody_counted(made):
+    run, panels, _ = made(*HAT, hyper=SEEN)
+    counted = (
+        Naming(Asked.ONE_FAULT, "float64", "", 84, 83, 0, 0.87),
+        Naming(Asked.ONE_FAULT, "float64", "amsgrad", 3, 2, 0, 0.5),
+        Naming(Asked.SHIPPED, "float64", "", 27, 27, 0, 4.0),
+    )
+    text, told = (make(replace(run, names=counted), *more) for make, more in ((render_page, (panels,)), (render, ())))
+    assert "<td>float64</td><td>84</td><td>83 (98.8%)</td><td>0</td><td>0.87</td>" in text
+    assert "| wrong in one way | float64 | 84 | 83 (98.8%) | 0 | 0.87 |" in told
+    assert "| amsgrad | 2 of 3 |" in told
+    assert '<th scope="row">amsgrad</th>\n<td>2 of 3</td>' in text
+    parsed(text)
+    for without in (render_page(replace(run, names=()), panels), render(replace(run, names=()))):
+        assert names.TITLE not in without
 
 
 def test_what_was_skipped_does_not_hide_what_was_compared():

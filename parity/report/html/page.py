@@ -13,7 +13,7 @@ from parity.core.environment import MACHINE
 from parity.engine.findings import Severity
 from parity.engine.record import Run
 from parity.numerics.formats import FORMATS, format_named
-from parity.report import twins
+from parity.report import names, twins
 from parity.report.explanation import TERMS
 from parity.report.figures import class_text, power_text
 from parity.report.html import wording
@@ -44,8 +44,8 @@ def worker_rows(run: Run) -> Iterator[tuple[str, str, str, str]]:
             ", ".join(f"{what} {told}" for what, told in worker.get(key, {}).items()) for key in ("packages", MACHINE)
         )
         seen.setdefault((worker["python"], packages, in_force), []).append(name)
-    for (python, packages, in_force), names in seen.items():
-        yield ", ".join(names), python, packages, in_force
+    for (python, packages, in_force), workers in seen.items():
+        yield ", ".join(workers), python, packages, in_force
 
 
 LEVEL = 9
@@ -145,6 +145,7 @@ def render_page(run: Run, panels: Panels) -> str:
         bits=answer_line(run),
         left_open=list(twins.open_lines(run)),
         budgets=list(budget_rows(run)),
+        names=names,
         workers=list(worker_rows(run)),
         spots=island(_spots(panels, sections)),
         plotly=packed(plotly_source()) if any(one.packed for one in sections) else "",
