@@ -127,8 +127,8 @@ _OPEN_AROUND: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str
 what is clipped and decays, reason."""
 
 
-def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
-    """The twins of an implementation by dtype, with what it does around a step."""
+def with_around(name: str, twins: Mapping[str, Twin], other: Reduction | None = None) -> Mapping[str, Twin]:
+    """The twins of an implementation by dtype, with what it does around a step; other: how another release sums up."""
     first, *_, variant = name.split(".")
     if first not in _AROUND:
         return twins
@@ -153,7 +153,7 @@ def with_around(name: str, twins: Mapping[str, Twin]) -> Mapping[str, Twin]:
                 arithmetic=replace(
                     twin.arithmetic,
                     clipping=clipping,
-                    reduction=_reduction(name, dtype, reduction),
+                    reduction=other or _reduction(name, dtype, reduction),
                     averaging=_averaging(first, dtype),
                 ),
                 rates=rates,

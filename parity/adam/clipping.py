@@ -97,7 +97,8 @@ def _scaled(g: np.ndarray, n: np.ndarray, c: np.generic, asked: Clip, clipping: 
     return scaled.astype(g.dtype)
 
 
-_IN_VECTORS = (Reduction.VECTORS, Reduction.UNFUSED_VECTORS)
+_FUSED = (Reduction.FUSED_VECTORS, Reduction.FUSED)
+_IN_VECTORS = (Reduction.VECTORS, *_FUSED, Reduction.UNFUSED_VECTORS)
 
 
 def _norm(tensors: Sequence[np.ndarray], reduction: Reduction) -> np.ndarray:
@@ -128,9 +129,12 @@ def _widened(x: np.ndarray, working: np.dtype[Any], reduction: Reduction) -> np.
 
 
 def _sum_of_squares(values: np.ndarray, reduction: Reduction) -> float:
-    lanes = 32 // values.dtype.itemsize
     if reduction in _IN_VECTORS:
-        return float(_in_vectors(values, lanes, reduction is Reduction.VECTORS))
+        lanes = 1 if reduction is Reduction.FUSED else 32 // values.dtype.itemsize
+        rest = values.size % lanes
+        fours = rest & 4 & lanes // 2
+        plain = 0 if reduction in _FUSED else rest if reduction is Reduction.UNFUSED_VECTORS else fours
+        return float(_in_vectors(values, lanes, reduction in _FUSED, plain))
     if reduction is Reduction.CONTRACTED:
         return float(_contracted(values, values.dtype.type(0)))
     return _summed(values, reduction)
@@ -157,20 +161,18 @@ def _contracted(values: np.ndarray, total: Any) -> Any:
 
 
 @compiled
-def _in_vectors(values: np.ndarray, lanes: int, fuses: bool) -> Any:
-    """A sum of squares in `lanes` sums side by side; fuses: the last ones of the rest are added by fma."""
+def _in_vectors(values: np.ndarray, lanes: int, fuses: bool, plain: int) -> Any:
+    """A sum of squares in `lanes` sums, fuses: by fma; so many of the rest are added plainly, the last by fma."""
     whole = values.size - values.size % lanes
     sums = np.zeros(lanes, values.dtype)
     for i in range(whole):
         square = values[i] * values[i]
-        sums[i % lanes] = sums[i % lanes] + square
+        sums[i % lanes] = fma(values[i], values[i], sums[i % lanes]) if fuses else sums[i % lanes] + square
     total = _in_order(sums)
-    rest = values.size - whole
-    fours = whole + (rest - rest % 4 if lanes == 8 else 0) if fuses else values.size
-    for i in range(whole, fours):
+    for i in range(whole, whole + plain):
         square = values[i] * values[i]
         total = total + square
-    return _contracted(values[fours:], total)
+    return _contracted(values[whole + plain :], total)
 
 
 @compiled

@@ -166,14 +166,16 @@ class Reduction(StrEnum):
     """In which order squares are summed up, in float32 where the dtype is a half.
 
     EXACT: one rounding, as if in real numbers. VECTORS: n sums side by side, 32 bytes wide, then one after another;
-    of the rest first squares in fours, then fma (torch, linalg.vector_norm), UNFUSED_VECTORS: without fma. HALVES: n
-    sums side by side, halves of them added until one is left, and the sum of the rest at last (Eigen; up to 31
-    elements). IN_ORDER: one after another, tensors in the order of their names (XLA, up to 31 elements), CONTRACTED:
-    with fma (compiled).
+    of the rest first squares in fours, then fma (torch, linalg.vector_norm), FUSED_VECTORS: fma alone (before torch
+    2.8), FUSED: one sum, by fma (before torch 2.0), UNFUSED_VECTORS: without fma. HALVES: n sums side by side, halves
+    of them added until one is left, and the sum of the rest at last (Eigen; up to 31 elements). IN_ORDER: one after
+    another, tensors in the order of their names (XLA, up to 31 elements), CONTRACTED: with fma (compiled).
     """
 
     EXACT = "exact"
     VECTORS = "vectors"
+    FUSED_VECTORS = "fused_vectors"
+    FUSED = "fused"
     UNFUSED_VECTORS = "unfused_vectors"
     HALVES = "halves"
     IN_ORDER = "in_order"

@@ -209,6 +209,7 @@ _UNFUSED: Mapping[StrEnum, StrEnum] = MappingProxyType(
 
 _UNFUSED_REDUCTION = {one: one for one in Reduction} | {
     Reduction.VECTORS: Reduction.UNFUSED_VECTORS,
+    Reduction.FUSED_VECTORS: Reduction.UNFUSED_VECTORS,
     Reduction.CONTRACTED: Reduction.IN_ORDER,
 }
 

@@ -15,6 +15,7 @@ from parity.adam.forms import (
     Factors,
     FirstMoment,
     Largest,
+    Reduction,
     SecondMoment,
     Update,
 )
@@ -396,11 +397,16 @@ TWINS: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
 """By implementation and dtype, on x86-64 with AVX-512: torch 2.13, Keras 3.15.1 and TensorFlow 2.21, tf_keras 2.21,
 optax 0.2.8 on JAX 0.10.2."""
 
+_TORCH_BEFORE_2_1 = _claims(_OUTSIDE_EACH, _torch_kernels_before_2_1())
+
 EARLIER: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
     {
-        "torch.adam before 2.1": with_around("torch.adam.forloop", _claims(_OUTSIDE_EACH, _torch_kernels_before_2_1())),
-        "optax.adam.plain before 0.1.4": _claims(_OPTAX_ALL, _optax_before_0_1_4()),
-        "keras.adam.xla before TensorFlow 2.18": _claims(_HAT_ALL, _keras_xla_before_2_18()),
+        "torch.adam before 2.1": with_around("torch.adam.forloop", _TORCH_BEFORE_2_1, Reduction.FUSED_VECTORS),
+        "torch.adam before 2.0": with_around("torch.adam.forloop", _TORCH_BEFORE_2_1, Reduction.FUSED),
+        "optax.adam.plain before 0.1.4": with_around("optax.adam.plain", _claims(_OPTAX_ALL, _optax_before_0_1_4())),
+        "keras.adam.xla before TensorFlow 2.18": with_around(
+            "keras.adam.xla", _claims(_HAT_ALL, _keras_xla_before_2_18())
+        ),
     }
 )
 """What earlier releases were in those dtypes in which they were something else than today, found and confirmed bit by

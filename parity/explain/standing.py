@@ -10,9 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.adam.arithmetic import Arithmetic, plain
-from parity.adam.convention import Convention, Epsilon, StepCount
-from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
+from parity.adam.arithmetic import Arithmetic, Exceptional, plain
+from parity.adam.convention import (
+    AverageStart,
+    ClipFactor,
+    Convention,
+    Epsilon,
+    Maximum,
+    ScaleRange,
+    StepCount,
+)
+from parity.adam.forms import Averaging, Clipping, Factors, FirstMoment, Rates, Reduction, SecondMoment, Update
 from parity.adam.machine import Machine, known_twins, machine_of, twin_on, twins_on
 from parity.adam.oracle import Oracle, orbits
 from parity.adam.twin import Twin
@@ -35,6 +43,12 @@ GLANCE = 4
 CLEARLY = 100
 """How many times nearer another convention has to be before a trace is taken for it."""
 
+
+_OF_FORMULA = {
+    "step_count": StepCount, "maximum": Maximum, "clip_factor": ClipFactor, "average_start": AverageStart,
+    "scale_range": ScaleRange, "counts_left_out": (True, False), "lazy_rows": (True, False),
+}  # fmt: skip
+_AROUND = {"factors": Factors, "clipping": Clipping, "reduction": Reduction, "averaging": Averaging}
 
 CONVENTIONS = tuple(Convention(epsilon, step_count=count) for epsilon in Epsilon for count in StepCount)
 """What an Adam may be taken for of which nothing is known; the paper's first."""
@@ -120,8 +134,12 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
             return claim_held
         held = held or claim_held
     root = libraries.of(name)
-    guesses = itertools.chain(_candidates(dtype, machine, asked=root is not None), _search(trace, inputs))
+    own = held.adam.twin if held is not None else None
+    beside = () if own is None else _neighbours(own)
+    guesses = itertools.chain(known_twins(dtype, machine), beside, _search(trace, inputs, own))
     for like, twin in () if trace.layout.mixed else guesses:
+        if twin.arithmetic.asks_library and root is None:
+            continue
         hyper = twin.in_force(trace.hyper, trace.steps, computed)
         adam = Adam(hyper, twin, root if twin.arithmetic.asks_library else None)
         if not residual(trace, inputs, adam, GLANCE).differing:
@@ -191,19 +209,42 @@ def nearest_convention(trace: Trace, inputs: Inputs, conventions: Sequence[Conve
     return (nearest if oracles[nearest] * CLEARLY**2 < oracles[first] else first).convention
 
 
-def _search(trace: Trace, inputs: Inputs) -> Iterator[tuple[str, Twin]]:
-    """Mixtures of known forms that fit the first steps, stage by stage: m and v first, then the update of w."""
+def _search(trace: Trace, inputs: Inputs, claimed: Twin | None) -> Iterator[tuple[str, Twin]]:
+    """Mixtures of known forms that fit the first steps, stage by stage: m and v first, then the update of w.
+
+    They begin with the twin that is claimed, as it is and without what elements at the end of a tensor, or alone in it,
+    are computed by; then with the plain Adam of every convention.
+    """
+    for twin in () if claimed is None else (claimed, replace(claimed, arithmetic=_alike(claimed.arithmetic))):
+        yield from (("", one) for one in _mixtures(trace, inputs, twin, [twin.convention]))
     for factors in (Factors.ROUNDED_ONCE, Factors.IN_WORKING_FORMAT):
-        base = replace(plain(Epsilon.OUTSIDE), factors=factors)
-        first = [one for one in FirstMoment if _fits(trace, inputs, replace(base, first_moment=one), "m")]
-        second = [one for one in SecondMoment if _fits(trace, inputs, replace(base, second_moment=one), "v")]
-        for m, v, convention in itertools.product(first[:1], second[:1], CONVENTIONS):
+        twin = Twin(CONVENTIONS[0], replace(plain(Epsilon.OUTSIDE), factors=factors))
+        yield from (("", one) for one in _mixtures(trace, inputs, twin, CONVENTIONS))
+
+
+def _alike(arithmetic: Arithmetic) -> Arithmetic:
+    """The same for all elements of every tensor."""
+    none = Exceptional()
+    return replace(arithmetic, tail=none, only=none, rows=none, alone=none, zero_dimensional=none)
+
+
+def _mixtures(trace: Trace, inputs: Inputs, twin: Twin, conventions: Sequence[Convention]) -> Iterator[Twin]:
+    """A twin with those forms of the moments that fit, its own before others, and every form of the update."""
+    base = twin.arithmetic
+    own = base.first_moment, base.second_moment
+    first = (one for one in (own[0], *FirstMoment) if _fits(trace, inputs, twin, "m", first_moment=one))
+    second = (one for one in (own[1], *SecondMoment) if _fits(trace, inputs, twin, "v", second_moment=one))
+    for m, v in itertools.islice(zip(first, second, strict=False), 1):
+        for convention in conventions:
             for update in (one for one in Update if one.epsilon is convention.epsilon):
-                yield "", Twin(convention, replace(base, first_moment=m, second_moment=v, update=update))
+                arithmetic = replace(base, first_moment=m, second_moment=v, update=update)
+                yield replace(twin, convention=convention, arithmetic=arithmetic)
 
 
-def _fits(trace: Trace, inputs: Inputs, arithmetic: Arithmetic, quantity: str) -> bool:
-    left = residual(trace, inputs, Adam(trace.hyper, Twin(CONVENTIONS[0], arithmetic)), GLANCE)
+def _fits(trace: Trace, inputs: Inputs, twin: Twin, quantity: str, **forms: StrEnum) -> bool:
+    changed = replace(twin, arithmetic=replace(twin.arithmetic, **forms))  # type: ignore[arg-type]
+    hyper = twin.in_force(trace.hyper, trace.steps, _computed(trace))
+    left = residual(trace, inputs, Adam(hyper, changed, np.sqrt), GLANCE)
     # Of moments in another dtype than the weights there is no step from what was recorded, only the way from the start.
     own_way = trace.hyper.stages.state is not None
     return (left.lock_step or own_way) and not any(
@@ -211,8 +252,16 @@ def _fits(trace: Trace, inputs: Inputs, arithmetic: Arithmetic, quantity: str) -
     )
 
 
-def _candidates(dtype: str, machine: Machine, *, asked: bool) -> Iterator[tuple[str, Twin]]:
-    """Every known twin of the dtype, and whose it is; asked: also those that ask for a framework's square root."""
-    for name, twin in known_twins(dtype, machine):
-        if asked or not twin.arithmetic.asks_library:
-            yield name, twin
+def _neighbours(twin: Twin) -> Iterator[tuple[str, Twin]]:
+    """A claimed twin with one choice made otherwise, as another release may have it: of the formula or around the step.
+
+    Forms of the step itself are left to the search; a place of epsilon has forms of its own.
+    """
+    for name, kind in _OF_FORMULA.items():
+        for value in kind:
+            yield "", replace(twin, convention=replace(twin.convention, **{name: value}))
+    for name, values in _AROUND.items():
+        for value in values:
+            yield "", replace(twin, arithmetic=replace(twin.arithmetic, **{name: value}))  # type: ignore[arg-type]
+    for rates in Rates:
+        yield "", replace(twin, rates=rates)

@@ -65,14 +65,22 @@ def in_halves(values, lanes):
 def squares_in_vectors(values, lanes, reduction):
     whole = len(values) // lanes * lanes
     zero = type(values[0])(0)
-    total = in_order([in_order([zero, *(x * x for x in values[lane:whole:lanes])]) for lane in range(lanes)])
+    fused = reduction in (Reduction.FUSED_VECTORS, Reduction.FUSED)
+
+    def lane_of(own):
+        total = zero
+        for x in own:
+            total = fma_of_square(x, total) if fused else total + x * x
+        return total
+
+    total = in_order([lane_of(values[lane:whole:lanes]) for lane in range(lanes)])
     rest = values[whole:]
-    if lanes == 8 and len(rest) >= 4:
+    if lanes == 8 and len(rest) >= 4 and not fused:
         for x in rest[:4]:
             total = total + x * x
         rest = rest[4:]
     for x in rest:
-        total = fma_of_square(x, total) if reduction is Reduction.VECTORS else total + x * x
+        total = total + x * x if reduction is Reduction.UNFUSED_VECTORS else fma_of_square(x, total)
     return total
 
 
@@ -105,7 +113,8 @@ def slow_norm(tensors, reduction, dtype):
     match reduction:
         case Reduction.EXACT:
             return exact_norm([x for tensor in tensors for x in tensor], dtype)
-        case Reduction.VECTORS | Reduction.UNFUSED_VECTORS:
+        case Reduction.VECTORS | Reduction.FUSED_VECTORS | Reduction.FUSED | Reduction.UNFUSED_VECTORS:
+            lanes = 1 if reduction is Reduction.FUSED else lanes
             norms = [
                 kept(np.sqrt(squares_in_vectors([wide(x) for x in tensor], lanes, reduction))) for tensor in tensors
             ]
