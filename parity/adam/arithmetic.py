@@ -43,10 +43,15 @@ class Rounding(StrEnum):
 
 
 class SquareRoot(StrEnum):
-    """IEEE: correctly rounded. LIBRARY: the framework's own vector library, which has to be asked for it."""
+    """IEEE: correctly rounded. LIBRARY: the framework's own vector library, which has to be asked for it.
+
+    REFINED: IEEE, but for a reciprocal root, which the framework's compiler refines from the processor's approximation:
+    where it can be asked for it, it is.
+    """
 
     IEEE = "ieee"
     LIBRARY = "library"
+    REFINED = "refined"
 
 
 class Subnormals(StrEnum):
@@ -115,6 +120,11 @@ class Arithmetic:
     def asks_library(self) -> bool:
         """Whether it takes square roots by a framework's library, of elements or of scalars."""
         return self.square_root is SquareRoot.LIBRARY or "root(" in self.factors
+
+    @property
+    def refines(self) -> bool:
+        """Whether it takes reciprocal roots by a framework's compiler, where there are any."""
+        return self.square_root is SquareRoot.REFINED
 
 
 def plain(epsilon: Epsilon, rounding: Rounding = Rounding.EACH_OPERATION) -> Arithmetic:

@@ -81,17 +81,17 @@ KernelMaker = Callable[[Sequence[Operation], Sequence[str], Sequence[str], Manne
 
 @cache
 def step_code(
-    programs: tuple[Program, ...], quantities: tuple[str, ...], manner: Manner, asks: bool, make: KernelMaker
+    programs: tuple[Program, ...], quantities: tuple[str, ...], manner: Manner, asks: str, make: KernelMaker
 ) -> StepCode:
     """The code of programs run one after another.
 
-    quantities: w, m, v and, under AMSGrad, vmax. asks: the square root comes from outside. make: `compiled_step`, or
-    `parity.adam.interpreter.interpreted_step`.
+    quantities: w, m, v and, under AMSGrad, vmax. asks: the operation whose result comes from outside, sqrt or rsqrt;
+    empty for none. make: `compiled_step`, or `parity.adam.interpreter.interpreted_step`.
     """
     operations = [one for program in programs for one in program.operations]
     named = {str(one) for operation in operations for one in operation.operands if not isinstance(one, float)}
     factors = tuple(sorted(one for one in named - {*quantities, "g", "x"} if not one.startswith("%")))
-    roots = [place for place, operation in enumerate(operations) if asks and operation.name == "sqrt"]
+    roots = [place for place, operation in enumerate(operations) if operation.name == asks]
     if not roots:
         return StepCode(make(operations, quantities, factors, manner, None), factors, None, False)
     (place,) = roots

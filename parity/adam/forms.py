@@ -80,7 +80,8 @@ class Update(StrEnum):
     """
     OUTSIDE_RECIPROCALS_FMA = """
         h = v * i2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
-        u = (m * i1) / (sqrt(h) + eps); decoupled: u = fma(wd, w, u);
+        with eps: u = (m * i1) / (sqrt(h) + eps);
+        without eps: y = rsqrt(h); without eps: u = (m * i1) * y; decoupled: u = fma(wd, w, u);
         together: w = fma(back, u, w); apart: w = w + back * u
     """
     OUTSIDE_QUOTIENTS = """
@@ -89,7 +90,8 @@ class Update(StrEnum):
     """
     OUTSIDE_QUOTIENTS_FMA = """
         h = v / k2; amsgrad: vmax = maximum(vmax, h); amsgrad: h = vmax;
-        u = m / (k1 * (sqrt(h) + eps)); decoupled: u = fma(wd, w, u);
+        with eps: u = m / (k1 * (sqrt(h) + eps));
+        without eps: y = rsqrt(h); without eps: u = (m / k1) * y; decoupled: u = fma(wd, w, u);
         together: w = fma(back, u, w); apart: w = w + back * u
     """
     OUTSIDE_XLA_HALF = """
@@ -107,6 +109,10 @@ class Update(StrEnum):
     HAT = "w = w - (alpha * m) / (sqrt(x) + eps)"
     HAT_QUOTIENT_FIRST = "w = w - alpha * (m / (sqrt(x) + eps))"
     HAT_FACTOR_FIRST = "w = w - ((lr * (r2 / k1)) * m) / (sqrt(x) + eps)"
+    HAT_XLA = """
+        with eps: w = w - (alpha * m) / (sqrt(x) + eps);
+        without eps: y = rsqrt(x); without eps: w = fma(-(alpha * m), y, w)
+    """
     HAT_XLA_HALF = """
         with eps: w = w - (alpha * m) / (sqrt(x) + eps);
         without eps: y = 1 / sqrt(x); without eps: w = w - (alpha * m) * y

@@ -176,6 +176,10 @@ def lock_step(
     return after
 
 
+_ASKED = {SquareRoot.IEEE: "", SquareRoot.LIBRARY: "sqrt", SquareRoot.REFINED: "rsqrt"}
+"""The operation of a step for which a library is asked."""
+
+
 def _advance(
     rows: Rows,
     gradients: np.ndarray,
@@ -194,7 +198,7 @@ def _advance(
     if convention.lazy_rows:
         _advance_lazily(rows, gradients, hyper, convention, arithmetic, lr, counts, library, setting, carries)
         return
-    asks = arithmetic.square_root is SquareRoot.LIBRARY
+    asks = "" if library is None else _ASKED[arithmetic.square_root]
     stored = format_of(rows.w)
     factors = scalars(hyper, convention, arithmetic.factors, lr, counts, stored, library)
     if setting.forming is not None:

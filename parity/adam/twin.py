@@ -22,10 +22,10 @@ UP_TO_31 = (Reduction.HALVES, Reduction.IN_ORDER, Reduction.CONTRACTED)
 class Twin:
     """A from-scratch Adam that is to equal an implementation bit for bit: its formula and its arithmetic.
 
-    eps_for_zero: what an eps of 0 silently means. open_without_eps: why nothing is claimed where eps is 0. rates: how
-    lr is formed under a schedule. open_around: stages, or what is clipped and decays, or a scale that is no power of
-    two ("odd_scale"), or two dtypes in one model ("two_dtypes"), or one of these under rows ("rows and norm"), under
-    which nothing is claimed, and why. open_scalars: why nothing is claimed where a tensor has shape ().
+    eps_for_zero: what an eps of 0 silently means. rates: how lr is formed under a schedule. open_around: stages, or
+    what is clipped and decays, or a scale that is no power of two ("odd_scale"), or two dtypes in one model
+    ("two_dtypes"), or one of these under rows ("rows and norm"), under which nothing is claimed, and why. open_scalars:
+    why nothing is claimed where a tensor has shape ().
     scalars_of_first: those that come of t are formed for all tensors as they are for the first that has a gradient, in
     its dtype.
     """
@@ -33,7 +33,6 @@ class Twin:
     convention: Convention
     arithmetic: Arithmetic
     eps_for_zero: float = 0.0
-    open_without_eps: str = ""
     rates: Rates = Rates.DOUBLE
     open_around: tuple[tuple[str, str], ...] = ()
     open_scalars: str = ""
@@ -45,8 +44,6 @@ class Twin:
 
     def leaves_open(self, asked: Hyper, layout: Layout) -> str:
         """Why nothing is claimed for these hyperparameters on these tensors; empty where the claim holds."""
-        if not (asked.eps or self.eps_for_zero) and self.open_without_eps:
-            return self.open_without_eps
         if self.open_scalars and any(not one.shape for one in layout.parameters):
             return self.open_scalars
         stages = asked.stages

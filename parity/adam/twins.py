@@ -175,7 +175,9 @@ def _keras_xla() -> dict[str, Arithmetic]:
         each,
         first_moment=FirstMoment.DIFFERENCE_FMA,
         second_moment=SecondMoment.DIFFERENCE_TWO_FMA,
+        update=Update.HAT_XLA,
         decay_weights=DecayWeights.SUBTRACTED_FOLDED_FMA,
+        square_root=SquareRoot.REFINED,
         # What is scattered into a tensor of zeros was squared before.
         rows=Exceptional(second_moment=SecondMoment.DIFFERENCE_FMA),
         alone=Exceptional(decay_weights=DecayWeights.SUBTRACTED_FMA),
@@ -291,6 +293,7 @@ def _optax_jit() -> dict[str, Arithmetic]:
         second_moment=SecondMoment.AVERAGE_FMA_CLIPPED,
         update=Update.OUTSIDE_QUOTIENTS_FMA,
         decay_gradient=DecayGradient.FMA,
+        square_root=SquareRoot.REFINED,
         only=Exceptional(update=Update.OUTSIDE_RECIPROCALS_FMA),
         alone=Exceptional(first_moment=FirstMoment.AVERAGE_FMA_L2_FORMED, update=Update.OUTSIDE_QUOTIENTS_FMA),
     )
@@ -323,21 +326,6 @@ def _claims(
     return MappingProxyType(
         {name: Twin(convention, arithmetic, eps_for_zero, **known) for name, arithmetic in arithmetics.items()}  # type: ignore[arg-type]
     )
-
-
-def _compiled(convention: Convention, arithmetics: Mapping[str, Arithmetic]) -> Mapping[str, Twin]:
-    """Claims of what XLA compiles."""
-    return MappingProxyType(
-        {
-            name: Twin(convention, arithmetic, open_without_eps="" if name in _HALVES else _PROCESSOR_ROOT)
-            for name, arithmetic in arithmetics.items()
-        }
-    )
-
-
-_PROCESSOR_ROOT = (
-    "without eps XLA multiplies by a reciprocal square root, which it refines from the processor's own approximation"
-)
 
 
 _LOST = "torch.compile drops what is done in place to a float64 tensor of shape ()"
@@ -374,20 +362,20 @@ _ALONE: Mapping[str, Mapping[str, Twin]] = MappingProxyType(
         "torch.adamw.fused": _claims(_OUTSIDE_EACH, _torch_fused()),
         "keras.adam.eager": _claims(_HAT_ALL, _keras_eager()),
         "keras.adam.function": _claims(_HAT_ALL, _keras_function()),
-        "keras.adam.xla": _compiled(_HAT_ALL, _keras_xla()),
+        "keras.adam.xla": _claims(_HAT_ALL, _keras_xla()),
         "keras.adamw.eager": _claims(_HAT_ALL, _by_zero(_keras_eager())),
         "keras.adamw.function": _claims(_HAT_ALL, _by_zero(_keras_function())),
-        "keras.adamw.xla": _compiled(_HAT_ALL, _by_zero(_keras_xla())),
+        "keras.adamw.xla": _claims(_HAT_ALL, _by_zero(_keras_xla())),
         "keras_torch.adam.eager": _claims(_HAT_ALL, _keras_torch(), scalars_of_first=True),
         "keras_jax.adam.eager": _claims(_HAT_ALL, _keras_jax_eager()),
-        "keras_jax.adam.jit": _compiled(_HAT_ALL, _keras_jax_jit()),
+        "keras_jax.adam.jit": _claims(_HAT_ALL, _keras_jax_jit()),
         "tensorflow.adam.kernel": _claims(_HAT_ALL, _tensorflow_kernel()),
         "tf_keras.adam.legacy": _claims(_HAT_ALL, _tf_keras_legacy(), eps_for_zero=1e-7),
         "tf_keras.adam.new": _claims(_HAT_ALL, _tf_keras_new()),
         "optax.adam.plain": _claims(_OPTAX_ALL, _optax_plain()),
-        "optax.adam.jit": _compiled(_OPTAX_ALL, _optax_jit()),
+        "optax.adam.jit": _claims(_OPTAX_ALL, _optax_jit()),
         "optax.adamw.plain": _claims(_OPTAX_ALL, _optax_plain()),
-        "optax.adamw.jit": _compiled(_OPTAX_ALL, _optax_jit()),
+        "optax.adamw.jit": _claims(_OPTAX_ALL, _optax_jit()),
     }
 )
 

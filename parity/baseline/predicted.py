@@ -108,7 +108,6 @@ def _twin(told: dict[str, Any]) -> Twin:
             decays_by_zero=bool(arithmetic.get("decays_by_zero", False)),
         ),
         float(told["eps_for_zero"]),
-        str(told["open_without_eps"]),
         Rates(told.get("rates", Rates.DOUBLE)),
         tuple((str(stage), str(why)) for stage, why in told.get("open_around", ())),
         str(told.get("open_scalars", "")),

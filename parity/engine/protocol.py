@@ -24,9 +24,9 @@ files (`.npy`, integer bits). Requests, by their ``op``:
 ``finish``: ``run`` -> ``{"ok": true, "machine": {...}}`` where the implementation ends with its gradients, and has
     saved its state; machine: the instruction sets and threads of the frameworks that it has loaded
 ``drop``: ``run`` -> ``{"ok": true}``; forget a run
-``square_root``: ``target``, ``dtype``, ``count``, ``folder`` (with radicands.npy and roots.npy, each one row of at
-    least `count` elements)
-    -> ``{"ok": true}`` once the first `count` roots are written, as the target's framework takes them
+``square_root``: ``target``, ``dtype``, ``count``, ``reciprocal``, ``folder`` (with radicands.npy and roots.npy, each
+    one row of at least `count` elements)
+    -> ``{"ok": true}`` once the first `count` roots, or 1 / root, are written, as the target's framework takes them
 ``quit`` -> the worker ends
 
 A failure is ``{"ok": false, "kind": ..., "reason": one line}`` and ends that run only; with ``traceback``, where it

@@ -19,17 +19,20 @@ from parity.numerics.formats import Format, format_of
 from parity.numerics.rounding import round_to
 from parity.numerics.ulp import ulp_distance
 
+MOST_ULP = {False: 1, True: 2}
+"""From the correctly rounded root, and from its reciprocal: a library's error must not hide a wrong formula."""
+
 SMALLEST = 1 << 16
 """Elements of a file at least: it is made anew only where a longer block comes."""
 
 
 class LibrarySquareRoot:
-    """The square root of an implementation's framework: an array of one of the four formats to its roots.
+    """The square root of an implementation's framework, or its reciprocal: an array of a format to its roots.
 
     A context manager: the process starts with the first call and ends with the block; calls from several threads take
-    turns. ParityError where the process fails, or where a root is further than one ULP from the correctly rounded
-    one: a library's error must not hide a wrong formula. python: the interpreter whose framework is asked, empty for
-    this one; variables: of its environment, beside those of this process.
+    turns. ParityError where the process fails, or where a root is further than `MOST_ULP` from the correctly
+    rounded one. reciprocal: of 1 / sqrt(x). python: the interpreter whose
+    framework is asked, empty for this one; variables: of its environment, beside those of this process.
     """
 
     def __init__(
@@ -38,8 +41,10 @@ class LibrarySquareRoot:
         timeout: float | None = 300.0,
         python: str = "",
         variables: Mapping[str, str] = MappingProxyType({}),
+        *,
+        reciprocal: bool = False,
     ) -> None:
-        self.target = target
+        self.target, self.reciprocal = target, reciprocal
         self._python, self._variables = python, variables
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -87,6 +92,7 @@ class LibrarySquareRoot:
             "target": self.target,
             "dtype": format.name,
             "count": count,
+            "reciprocal": self.reciprocal,
             "folder": str(folder.resolve()),
         }
         try:
@@ -106,12 +112,18 @@ class LibrarySquareRoot:
             raise ParityError(f"the square root of {self.target}: {answer['reason']}")
 
     def _check(self, values: np.ndarray, found: np.ndarray, format: Format) -> None:
+        if self.reciprocal:
+            # What is below the normal numbers may be taken for 0.
+            judged = values >= np.finfo(values.dtype).tiny
+            values, found = values[judged], found[judged]
         with np.errstate(all="ignore"):
-            wide = values if values.dtype.itemsize > 2 else values.astype(np.float32)
-            distance = ulp_distance(found, round_to(np.sqrt(wide), format))
-        if (distance > 1).any():
-            worst = int(np.argmax(distance.reshape(-1)))
+            wide = values.astype(np.longdouble if self.reciprocal else np.result_type(values.dtype, np.float32))
+            true = 1 / np.sqrt(wide) if self.reciprocal else np.sqrt(wide)
+            distance = ulp_distance(found, round_to(true, format))
+        if (distance > MOST_ULP[self.reciprocal]).any():
+            worst, most = int(np.argmax(distance.reshape(-1))), MOST_ULP[self.reciprocal]
+            operand, root = (float(one.reshape(-1)[worst]) for one in (values, found))
             raise ParityError(
-                f"the square root of {self.target} is wrong: sqrt({float(values.reshape(-1)[worst]):g}) = "
-                f"{float(found.reshape(-1)[worst]):g}; allowed: at most 1 ULP from the correctly rounded root"
+                f"the square root of {self.target} is wrong: {'1 / ' * self.reciprocal}sqrt({operand:g}) = {root:g}; "
+                f"allowed: at most {most} ULP from the correctly rounded {'reciprocal' if self.reciprocal else 'root'}"
             )

@@ -209,9 +209,10 @@ def _drop(orbits: dict[int, Orbit], run: int) -> Message:
 
 
 def _square_root(implementation: Implementation, message: Message) -> Message:
-    root = _root_of(implementation)
+    reciprocal = message.get("reciprocal", False)
+    root = implementation.reciprocal_root if reciprocal else _root_of(implementation)
     if root is None:
-        raise ParityError(f"{implementation.name} offers no square root of its own")
+        raise ParityError(f"{implementation.name} offers no {'reciprocal' if reciprocal else 'square'} root of its own")
     folder, format, count = Path(message["folder"]), format_named(message["dtype"]), message["count"]
     # 'c': what is asked is not for the framework to write into.
     radicands = open_rows(folder, RADICANDS, "c")[0, :count].view(format.dtype)

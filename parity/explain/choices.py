@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from parity.adam.arithmetic import Arithmetic, SquareRoot, plain
+from parity.adam.arithmetic import Arithmetic, SquareRoot, plain, working_format
 from parity.adam.convention import AverageStart, ClipFactor, Convention, Maximum, ScaleRange
 from parity.adam.forms import Clipping, DecayWeights, Factors, Update
 from parity.adam.kernels import Program
@@ -135,10 +135,9 @@ def _same(before: Adam, after: Adam, format: Format, steps: int) -> bool:
         return False
     if one.averaging is not other.averaging and before.hyper.stages.average:
         return False
-    if (one.square_root, other.square_root) == (SquareRoot.LIBRARY, SquareRoot.LIBRARY):
-        if before.library is not after.library:
-            return False
-    elif one.square_root is not other.square_root:
+    if _root(before, format) is not _root(after, format):
+        return False
+    if _root(before, format) is not SquareRoot.IEEE and before.library is not after.library:
         return False
     if _programs(before) != _programs(after) or _rest(one) != _rest(other):
         return False
@@ -147,6 +146,14 @@ def _same(before: Adam, after: Adam, format: Format, steps: int) -> bool:
     if one.factors is other.factors:
         return True
     return not any(_scalar_gaps(before, after, format, steps))
+
+
+def _root(adam: Adam, format: Format) -> SquareRoot:
+    """By what it takes roots; reciprocal ones are taken only where an eps is 0."""
+    hypers = (adam.hyper, *(own for _, own in adam.hyper.groups))
+    reciprocal = any(working_format(format).dtype.type(one.eps) == 0 for one in hypers)
+    root = adam.twin.arithmetic.square_root
+    return SquareRoot.IEEE if root is SquareRoot.REFINED and not reciprocal else root
 
 
 def _formula(adam: Adam) -> Convention:

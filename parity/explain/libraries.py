@@ -34,17 +34,20 @@ class Libraries:
         """A user's own implementation, whose framework can be asked as well."""
         self._plugins[name] = target
 
-    def of(self, implementation: str) -> ArraySquareRoot | None:
+    def of(self, implementation: str) -> LibrarySquareRoot | None:
         """The square root of an implementation's framework, None where nobody can ask it."""
         shipped = shipped_implementations().get(implementation)
         if implementation in self._plugins:
             place = target = self._plugins[implementation]
-        elif shipped is not None and shipped.square_root is not None:
+        elif shipped is not None and (shipped.square_root or shipped.reciprocal_root):
             place, target = shipped.framework, implementation
         else:
             return None
         if place not in self._roots:
-            self._roots[place] = LibrarySquareRoot(target, self._timeout, self._python, self._variables)
+            reciprocal = shipped is not None and shipped.reciprocal_root is not None
+            self._roots[place] = LibrarySquareRoot(
+                target, self._timeout, self._python, self._variables, reciprocal=reciprocal
+            )
         return self._roots[place]
 
     def __enter__(self) -> Libraries:
@@ -59,9 +62,15 @@ class Libraries:
 
     def for_twin(self, implementation: str, arithmetic: Arithmetic) -> ArraySquareRoot | None:
         """What an arithmetic that an implementation claims needs; ParityError where its framework offers none."""
-        if not arithmetic.asks_library:
-            return None
-        root = self.of(implementation)
-        if root is None:
+        if self.serve(implementation, arithmetic):
+            return self.of(implementation)
+        if arithmetic.asks_library:
             raise ParityError(f"{implementation} offers no square root of its own, and its arithmetic asks for one")
-        return root
+        return None
+
+    def serve(self, implementation: str, arithmetic: Arithmetic) -> bool:
+        """Whether an implementation's framework has that root of its own which an arithmetic takes."""
+        if not arithmetic.asks_library and not arithmetic.refines:
+            return False
+        root = self.of(implementation)
+        return root is not None and root.reciprocal == arithmetic.refines

@@ -133,15 +133,14 @@ def standing_of(trace: Trace, claim: str | None, inputs: Inputs, libraries: Libr
         if claim_held.known:
             return claim_held
         held = held or claim_held
-    root = libraries.of(name)
     own = held.adam.twin if held is not None else None
     beside = () if own is None else _neighbours(own)
     guesses = itertools.chain(known_twins(dtype, machine), beside, _search(trace, inputs, own))
     for like, twin in () if trace.layout.mixed else guesses:
-        if twin.arithmetic.asks_library and root is None:
+        if twin.arithmetic.asks_library and not libraries.serve(name, twin.arithmetic):
             continue
         hyper = twin.in_force(trace.hyper, trace.steps, computed)
-        adam = Adam(hyper, twin, root if twin.arithmetic.asks_library else None)
+        adam = Adam(hyper, twin, libraries.for_twin(name, twin.arithmetic))
         if not residual(trace, inputs, adam, GLANCE).differing:
             broken = 0 if held is None or held.left_open else held.residual.differing
             left = residual(trace, inputs, adam)
@@ -244,7 +243,7 @@ def _mixtures(trace: Trace, inputs: Inputs, twin: Twin, conventions: Sequence[Co
 def _fits(trace: Trace, inputs: Inputs, twin: Twin, quantity: str, **forms: StrEnum) -> bool:
     changed = replace(twin, arithmetic=replace(twin.arithmetic, **forms))  # type: ignore[arg-type]
     hyper = twin.in_force(trace.hyper, trace.steps, _computed(trace))
-    left = residual(trace, inputs, Adam(hyper, changed, np.sqrt), GLANCE)
+    left = residual(trace, inputs, Adam(hyper, changed, np.sqrt if changed.arithmetic.asks_library else None), GLANCE)
     # Of moments in another dtype than the weights there is no step from what was recorded, only the way from the start.
     own_way = trace.hyper.stages.state is not None
     return (left.lock_step or own_way) and not any(

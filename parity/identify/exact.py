@@ -101,7 +101,7 @@ def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | N
             twin.arithmetic,
             [probe.hyper.lr_at(int(step)) for step in steps[given]],
             own[given].tolist(),
-            library,
+            library if twin.arithmetic.square_root in _roots(library) else None,
             Setting(parameter.shape, len(probe.layout.parameters)),
         )
         if (kept := observation.kept.get("w")) is not None:
@@ -147,9 +147,16 @@ def _unequal(actual: np.ndarray | None, expected: np.ndarray | None) -> int:
 def _candidates(shown: Mapping[str, Observation], library: ArraySquareRoot | None) -> Iterator[Twin]:
     format = next(iter(shown.values())).probe.format
     for _, twin in known_twins(format.name, Machine()):
-        if library is not None or not twin.arithmetic.asks_library:
+        if not twin.arithmetic.asks_library or SquareRoot.LIBRARY in _roots(library):
             yield twin
     yield from _combined(shown, library, format)
+
+
+def _roots(library: ArraySquareRoot | None) -> tuple[SquareRoot, ...]:
+    """The kinds of roots that can be taken: a library has one of its own."""
+    if library is None:
+        return (SquareRoot.IEEE,)
+    return SquareRoot.IEEE, SquareRoot.REFINED if getattr(library, "reciprocal", False) else SquareRoot.LIBRARY
 
 
 def _combined(shown: Mapping[str, Observation], library: ArraySquareRoot | None, format: Format) -> Iterator[Twin]:
@@ -167,10 +174,10 @@ def _combined(shown: Mapping[str, Observation], library: ArraySquareRoot | None,
     def first(quantity: str, names: Sequence[str], candidates: Iterable[Twin]) -> Iterator[Twin]:
         return islice(fitting(quantity, names, candidates), 1)
 
-    roots = tuple(SquareRoot) if library is not None else (SquareRoot.IEEE,)
+    roots = _roots(library)
     for factors, rounding, subnormals in _manners(format):
         base = replace(plain(Epsilon.OUTSIDE, rounding), factors=factors, subnormals=subnormals)
-        if base.asks_library and library is None:
+        if base.asks_library and SquareRoot.LIBRARY not in roots:
             continue
         starts = [Twin(Convention(Epsilon.OUTSIDE), base)]
         if decays:

@@ -75,13 +75,14 @@ def identify_observation(observation: Observation, implementation: str, timeout:
 
 
 @contextmanager
-def _square_root(target: str, timeout: float | None, *, asked: bool = False) -> Iterator[ArraySquareRoot | None]:
-    """The square root of a target's framework, where it can be asked."""
+def _square_root(target: str, timeout: float | None, *, asked: bool = False) -> Iterator[LibrarySquareRoot | None]:
+    """The square root of a target's framework, or its reciprocal, where it can be asked."""
     known = shipped_implementations().get(target)
-    if not asked and (known is None or known.square_root is None):
+    reciprocal = known is not None and known.reciprocal_root is not None
+    if not (asked or reciprocal or (known is not None and known.square_root is not None)):
         yield None
         return
-    with LibrarySquareRoot(target, timeout) as library:
+    with LibrarySquareRoot(target, timeout, reciprocal=reciprocal) as library:
         yield library
 
 

@@ -52,6 +52,7 @@ class Implementation:
     options: what makes this variant, passed to `run`. convention: the epsilon placement it claims
     (outside, hat, inside), None where unknown. defaults: its own default hyperparameters. square_root: its
     framework's, an array of one of the four formats to another of its shape and dtype; None where nobody asks.
+    reciprocal_root: the same of 1 / sqrt(x), as its compiler makes it.
     representative: stands for its framework where one has to; pairs of two that do are explained at length. load:
     imports the framework and does nothing else, so that workers can be forked from a process that has called it.
     on_request: too dear to be run where nobody names it.
@@ -66,6 +67,7 @@ class Implementation:
     convention: str | None = None
     defaults: Hyper = field(default_factory=Hyper)
     square_root: Callable[[np.ndarray], np.ndarray] | None = None
+    reciprocal_root: Callable[[np.ndarray], np.ndarray] | None = None
     representative: bool = False
     load: Callable[[], object] | None = None
     on_request: bool = False

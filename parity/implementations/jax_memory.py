@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
+
+import numpy as np
 
 
 def jax_module() -> Any:
@@ -14,6 +17,22 @@ def jax_module() -> Any:
     import jax
 
     return jax
+
+
+def reciprocal_root(values: np.ndarray) -> np.ndarray:
+    """1 / sqrt(x) as XLA compiles it for the CPU: any shape, float64 or float32, which the result has too.
+
+    Differs from: IEEE 754, by two ULP at most: refined from the processor's approximation.
+    Source: xla/codegen/intrinsic/rsqrt.cc, JAX 0.10.2.
+    """
+    with double_enabled(values.dtype == np.float64):
+        return np.asarray(_compiled_root()(values))
+
+
+@cache
+def _compiled_root() -> Any:
+    jax = jax_module()
+    return jax.jit(jax.lax.rsqrt)
 
 
 def double_enabled(double: bool) -> AbstractContextManager[Any]:

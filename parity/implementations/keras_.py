@@ -329,6 +329,7 @@ def _variant(backend: Backend, name: str, optimizer: str = "Adam", *, representa
         convention="hat",
         defaults=Hyper(eps=1e-7, weight_decay=0.004 if decays else 0.0, decoupled=decays),
         square_root=square_root if backend is TORCH else None,
+        reciprocal_root=backend.reciprocal_root if name in ("xla", "jit") else None,
         representative=representative,
         load=backend.keras,
     )

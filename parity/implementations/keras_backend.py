@@ -15,7 +15,7 @@ import numpy as np
 from parity.core.errors import Unsupported
 from parity.implementations import tensorflow_memory, torch_memory
 from parity.implementations.implementation import rows_of
-from parity.implementations.jax_memory import double_enabled, jax_module
+from parity.implementations.jax_memory import double_enabled, jax_module, reciprocal_root
 
 Apply = Callable[[list[Any]], Any]
 """A step of an optimizer on the variables it was built on: a tensor for each, or None."""
@@ -30,7 +30,7 @@ class Backend:
     the rows that are not 0 throughout, as the backend has sparse tensors. array: what a variable holds, read-only where
     the framework keeps it as it is. steps: by variant, what calls `optimizer.apply` (optimizer, variables). device:
     variables of the environment without which it would not run on the CPU. double: the context in which float64 is what
-    it says, or is not.
+    it says, or is not. reciprocal_root: as `Implementation` has it.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Backend:
     steps: Mapping[str, Callable[[Any, list[Any]], Apply]]
     device: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     double: Callable[[bool], AbstractContextManager[Any]] = nullcontext
+    reciprocal_root: Callable[[np.ndarray], np.ndarray] | None = None
 
     def keras(self) -> Any:
         """The module keras; Unsupported where it came first with another backend."""
@@ -116,6 +117,7 @@ TENSORFLOW = Backend(
     tensor=_tensorflow_tensor,
     rows=tensorflow_memory.slices_of,
     array=lambda variable: tensorflow_memory.array_of(variable.value),
+    reciprocal_root=tensorflow_memory.reciprocal_root,
     steps=MappingProxyType({"eager": _eager, "function": _function, "xla": _xla}),
     device=MappingProxyType({"TF_CPP_MIN_LOG_LEVEL": "3"}),
 )
@@ -137,6 +139,7 @@ JAX = Backend(
     tensor=_jax_tensor,
     rows=_jax_rows,
     array=lambda variable: np.asarray(variable.value),
+    reciprocal_root=reciprocal_root,
     steps=MappingProxyType({"eager": _eager, "jit": _stateless}),
     device=MappingProxyType({"JAX_PLATFORMS": "cpu"}),
     double=double_enabled,

@@ -18,7 +18,7 @@ from parity.core.hyper import Hyper
 from parity.core.stages import END, NO_STAGES, RISE, START, ClipBy, Decay, Stages
 from parity.core.state import State
 from parity.implementations.implementation import WHOLE, Gradients, Implementation, Leg, constant_betas, one_count
-from parity.implementations.jax_memory import double_enabled, jax_module
+from parity.implementations.jax_memory import double_enabled, jax_module, reciprocal_root
 
 Arrays = dict[str, Any]
 
@@ -348,6 +348,7 @@ def _variant(name: str, jit: bool, **options: Any) -> Implementation:
         options=MappingProxyType({"jit": jit, **options}),
         convention="outside",
         defaults=Hyper(eps=1e-8, weight_decay=1e-4, decoupled=True) if options else Hyper(eps=1e-8),
+        reciprocal_root=reciprocal_root if jit else None,
         representative=name == "adam.jit",
         load=_modules,
     )

@@ -80,7 +80,8 @@ def _run(run, arrays, factors, arithmetic, amsgrad, stored, library):
 
     for operation in (one for program in run for one in program.operations):
         function = FUNCTIONS[operation.name]
-        if operation.name == "sqrt" and arithmetic.square_root is SquareRoot.LIBRARY:
+        asked = {SquareRoot.LIBRARY: "sqrt", SquareRoot.REFINED: "rsqrt"}.get(arithmetic.square_root)
+        if operation.name == asked and library is not None:
             function = library
         result = function(*map(value, operation.operands))
         if flushes:

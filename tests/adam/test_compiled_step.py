@@ -14,7 +14,7 @@ from reference import slow_step
 
 from parity.adam import step as step_module
 from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, Setting, SquareRoot, Subnormals, plain
-from parity.adam.convention import Convention, Epsilon
+from parity.adam.convention import Convention, Epsilon, Maximum
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, Largest, SecondMoment, Update
 from parity.adam.step import Rows, free_steps, initial_state, lock_step, step, step_in_place
 from parity.core.errors import ParityError
@@ -308,6 +308,37 @@ def check_roots(name, rounding, subnormals, hyper, update):
         subnormals=subnormals,
     )
     check(*rows(FORMATS[name], (STEPS, 101), hyper), hyper, Convention(update.epsilon), arithmetic, coarse)
+
+
+@pytest.mark.parametrize("subnormals", Subnormals)
+@pytest.mark.parametrize("hyper", [PLAIN, DECOUPLED, L2], ids=["plain", "decoupled", "l2"])
+@pytest.mark.parametrize(
+    "update", [Update.HAT_XLA, Update.OUTSIDE_QUOTIENTS_FMA, Update.OUTSIDE_RECIPROCALS_FMA], ids=lambda one: one.name
+)
+@pytest.mark.parametrize("name", ["float64", "float32"])
+def test_reciprocal_roots_of_a_compiler_where_eps_is_0(name, update, hyper, subnormals):
+    inside = "decoupled:" in update
+    arithmetic = replace(
+        ODD,
+        update=update,
+        alone=Exceptional(),
+        decay_weights=DecayWeights.IN_UPDATE if inside else DecayWeights.SUBTRACTED,
+        square_root=SquareRoot.REFINED,
+        subnormals=subnormals,
+    )
+    maximum = Maximum.AFTER_CORRECTION if inside else Maximum.BEFORE_CORRECTION
+    asked = []
+
+    def coarse_reciprocal(values):
+        asked.append(values.size)
+        return np.nextafter(1 / np.sqrt(values), values.dtype.type(0))
+
+    for eps in (0.0, hyper.eps):
+        own, convention = replace(hyper, eps=eps), Convention(update.epsilon, maximum=maximum)
+        asked.clear()
+        check(*rows(FORMATS[name], (STEPS, 101), own), own, convention, arithmetic, coarse_reciprocal)
+        assert bool(asked) == (eps == 0)
+        check(*rows(FORMATS[name], (STEPS, 101), own), own, convention, arithmetic)
 
 
 @pytest.mark.parametrize("door", [lock_step, free_steps, step])

@@ -130,17 +130,11 @@ def test_what_no_long_case_asks_for_has_every_bit_as_long(tmp_path, case_text):
             assert one.compared == 3 * LONG_STEPS * 36
 
 
-def test_what_is_left_open_is_left_open_for_a_reason_and_is_small(run):
-    """Of a bare step only without eps, in what XLA compiles; a claim that turns out to hold there would be stale.
-
-    What stands around a step is held against the frameworks in `tests/explain/test_twins_around.py`.
-    """
+def test_what_is_left_open_is_left_open_for_a_reason_and_nothing_of_a_bare_step_is(run):
+    """What stands around a step is held against the frameworks in `tests/explain/test_twins_around.py`."""
     opened = [(cell, one) for cell in run.cells for one in cell.account.held if one.differing]
     assert all(one.covered for _, one in opened)
-    opened = [(cell, one) for cell, one in opened if bare(cell.case)]
-    assert {one.implementation for _, one in opened} == {"keras.adam.xla", "keras_jax.adam.jit", "optax.adam.jit"}
-    assert {cell.case for cell, _ in opened} == {"epsilon-zero"}
-    assert all(one.max_ulp <= 16 for _, one in opened)
+    assert [(cell.case, one.implementation) for cell, one in opened if bare(cell.case)] == []
 
 
 def test_no_right_adam_is_called_another_formula(run):

@@ -82,6 +82,33 @@ def test_an_implementation_without_one_says_so():
         root(np.ones(1))
 
 
+RECIPROCALS = ("keras.adam.xla", "keras_jax.adam.jit", "optax.adam.jit")
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("target", RECIPROCALS)
+def test_a_reciprocal_root_of_xla_is_within_two_ulp_and_no_quotient(target, dtype):
+    values = np.random.default_rng(0).random((3, 1366)).astype(dtype)
+    with LibrarySquareRoot(target, reciprocal=True) as root:
+        found = root(values)
+        parts = np.stack([root(row) for row in values])
+        edges = root(np.array([0.0, np.inf, np.nan, np.finfo(dtype).smallest_subnormal], dtype))
+    assert (found.dtype, found.shape) == (values.dtype, values.shape)
+    assert (ulp_distance(found, (1 / np.sqrt(values.astype(np.longdouble))).astype(dtype)) <= 2).all()
+    assert (found != 1 / np.sqrt(values)).any()
+    np.testing.assert_array_equal(found, parts)
+    np.testing.assert_array_equal(edges[:3], [np.inf, 0, np.nan])
+
+
+def test_three_ulp_from_a_reciprocal_are_an_error(tmp_path):
+    path = tmp_path / "rooted.py"
+    path.write_text(PLUGIN.format(body="values.view('u4') + np.uint32(3)").replace("square_root", "reciprocal_root"))
+    told = r"1 / sqrt\(4\) = 4; allowed: at most 2 ULP from the correctly rounded reciprocal"
+    with LibrarySquareRoot(f"{path}:adam", reciprocal=True) as root, pytest.raises(ParityError, match=told):
+        root(np.array([4.0], np.float32))
+
+
 @pytest.mark.frameworks
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
 def test_torch_is_within_one_ulp(dtype):

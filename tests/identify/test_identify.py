@@ -31,12 +31,11 @@ def test_a_real_adam_is_identified_bit_for_bit_and_departs_in_what_is_known(name
     assert len(found) == (2 if name.endswith(".store") else 4)
     for dtype, answer in found.items():
         twin = TWINS[name][dtype]
-        left_open = answer.residual.get("left_open", {})
-        assert set(left_open) == ({"no-eps"} if twin.open_without_eps else set())
-        assert answer.verdict == ("explained" if left_open else "identified"), (dtype, answer)
+        assert "left_open" not in answer.residual
+        assert answer.verdict == "identified", (dtype, answer)
         assert answer.arithmetic is not None
         assert answer.convention["epsilon"] == twin.convention.epsilon
-        assert answer.residual["differing"] == sum(one["differing"] for one in left_open.values())
+        assert answer.residual["differing"] == 0
         assert answer.residual["elements"] > 100_000
         departs = {(one.family, one.detail) for one in answer.causes if not one.benign}
         assert departs == DEPARTURES[name].get(dtype, set()), dtype
