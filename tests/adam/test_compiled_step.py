@@ -310,13 +310,12 @@ def check_roots(name, rounding, subnormals, hyper, update):
     check(*rows(FORMATS[name], (STEPS, 101), hyper), hyper, Convention(update.epsilon), arithmetic, coarse)
 
 
-@pytest.mark.parametrize("subnormals", Subnormals)
-@pytest.mark.parametrize("hyper", [PLAIN, DECOUPLED, L2], ids=["plain", "decoupled", "l2"])
+@pytest.mark.parametrize("hyper", [DECOUPLED, L2], ids=["decoupled", "l2"])
 @pytest.mark.parametrize(
     "update", [Update.HAT_XLA, Update.OUTSIDE_QUOTIENTS_FMA, Update.OUTSIDE_RECIPROCALS_FMA], ids=lambda one: one.name
 )
 @pytest.mark.parametrize("name", ["float64", "float32"])
-def test_reciprocal_roots_of_a_compiler_where_eps_is_0(name, update, hyper, subnormals):
+def test_reciprocal_roots_of_a_compiler_where_eps_is_0(name, update, hyper):
     inside = "decoupled:" in update
     arithmetic = replace(
         ODD,
@@ -324,7 +323,7 @@ def test_reciprocal_roots_of_a_compiler_where_eps_is_0(name, update, hyper, subn
         alone=Exceptional(),
         decay_weights=DecayWeights.IN_UPDATE if inside else DecayWeights.SUBTRACTED,
         square_root=SquareRoot.REFINED,
-        subnormals=subnormals,
+        subnormals=Subnormals.FLUSHED,
     )
     maximum = Maximum.AFTER_CORRECTION if inside else Maximum.BEFORE_CORRECTION
     asked = []
@@ -333,12 +332,12 @@ def test_reciprocal_roots_of_a_compiler_where_eps_is_0(name, update, hyper, subn
         asked.append(values.size)
         return np.nextafter(1 / np.sqrt(values), values.dtype.type(0))
 
-    for eps in (0.0, hyper.eps):
+    for eps in (0.0, 1e-3):
         own, convention = replace(hyper, eps=eps), Convention(update.epsilon, maximum=maximum)
         asked.clear()
         check(*rows(FORMATS[name], (STEPS, 101), own), own, convention, arithmetic, coarse_reciprocal)
         assert bool(asked) == (eps == 0)
-        check(*rows(FORMATS[name], (STEPS, 101), own), own, convention, arithmetic)
+    check(*rows(FORMATS[name], (STEPS, 101), hyper), hyper, convention, arithmetic)
 
 
 @pytest.mark.parametrize("door", [lock_step, free_steps, step])
