@@ -12,7 +12,7 @@ from parity.core.shown import Shown
 Verdict = Literal["identified", "explained", "unexplained"]
 
 NEVER_ASKED = (
-    "a loss scale",
+    "a loss scale that grows, and what else may stand around a step",
     "betas that change",
     "groups with hyperparameters of their own",
     "more than 2,200 steps",

@@ -165,6 +165,12 @@ def _beside(answer: Answer, observations: Mapping[str, Observation]) -> Answer:
     if answer.convention:
         causes = (*causes, *findings_of(not_finite))
         broken = [law for law, told in kept.items() if told.startswith("does not")]
+        if "law-left-out" in broken and kept.get("law-unscaled", "").startswith("holds"):
+            broken.remove("law-left-out")
+            causes = (
+                *causes,
+                Finding("step-count", "a step that a loss scale leaves out is counted, or leaves a trace"),
+            )
         if broken and not answer.departures:
             # Every weight follows a rule of its own, and yet depends on others.
             detail = f"weights depend on more than their own gradients: {', '.join(broken)}"

@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.points import roundoff
-from parity.identify.probes import BAD, CONTINUED, LAW, LAWS, MOVED, NOT_FINITE, POWER, Observation
+from parity.identify.probes import BAD, CONTINUED, LAW, LAWS, MOVED, NOT_FINITE, OMITTED, POWER, Observation
 
 ROUNDING = 256.0
 """Units by which a weight may be another and still be the same but for rounding: of itself, and of a step."""
@@ -44,6 +44,8 @@ def _kept(plain: Observation, other: Observation, law: str) -> str:
             expected = expected[CONTINUED:]
         elif law == "law-turned":
             actual = actual[:, ::-1]
+        elif law == "law-left-out":
+            expected = np.insert(expected, OMITTED, expected[OMITTED - 1], axis=0)
         elif law == "law-moved":
             actual = actual[:, MOVED:]
         elif law == "law-scaled":

@@ -16,6 +16,7 @@ import numpy as np
 from parity.adam.step import Rows
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
+from parity.core.stages import LossScale, Stages
 from parity.numerics.formats import Format, format_of, in_format, widest
 from parity.numerics.rounding import round_to
 
@@ -202,6 +203,8 @@ LAWS: Mapping[str, str] = MappingProxyType(
         "law-moved": "another tensor before them, so that they lie elsewhere in memory: the same numbers",
         "law-strided": "gradients in every other place of memory: the same numbers",
         "law-continued": "begun with its own state after two steps: the same numbers from there on",
+        "law-unscaled": "a loss scale that is a power of two: the same numbers",
+        "law-left-out": "a step that it leaves out, as a gradient is inf: the same numbers, and nothing at that step",
     }
 )
 """What needs no reference: a probe like "law" by its name, and what has to come of it."""
@@ -222,7 +225,7 @@ def _not_finite(probe: Probe) -> Probe:
 
 
 def _lawful(probe: Probe, law: str) -> Probe:
-    layout, gradients, weights = probe.layout, probe.gradients, probe.weights
+    layout, gradients, weights, hyper = probe.layout, probe.gradients, probe.weights, probe.hyper
     first, second = layout.parameters
     match law:
         case "law-scaled":
@@ -237,8 +240,14 @@ def _lawful(probe: Probe, law: str) -> Probe:
             weights = np.concatenate([weights[:MOVED], weights])
         case "law-continued":
             gradients = gradients[CONTINUED:]
+        case "law-unscaled":
+            hyper = replace(hyper, stages=_SCALED)
+        case "law-left-out":
+            hyper, left_out = replace(hyper, stages=_SCALED), gradients[0].copy()
+            left_out[1] = np.inf
+            gradients = np.insert(gradients, OMITTED - 1, left_out, axis=0)
     made = replace(
-        probe, name=law, layout=layout, gradients=gradients.copy(), weights=weights.copy(),
+        probe, name=law, layout=layout, gradients=gradients.copy(), weights=weights.copy(), hyper=hyper,
         strided=law == "law-strided", begins=CONTINUED if law == "law-continued" else 0,
     )  # fmt: skip
     made.gradients.flags.writeable = made.weights.flags.writeable = False
@@ -250,6 +259,11 @@ MOVED = 3
 
 CONTINUED = 2
 """Steps after which "law-continued" begins."""
+
+OMITTED = 3
+"""The step that "law-left-out" has beside those of the others, of which a gradient is inf."""
+
+_SCALED = Stages(loss_scale=LossScale(initial=2.0**6))
 
 
 def _plans(format: Format) -> tuple[_Plan, ...]:

@@ -107,8 +107,8 @@ def observed(run, probe: Probe, hidden: Iterable[str] = (), dtype: object = None
 
 
 def orbits(run, dtype: str, hidden: Iterable[str] = (), wide: object = None) -> dict[str, Observation]:
-    """What a plug-in shows on every probe but the one that is only run twice."""
-    asked = [one for one in probes(FORMATS[dtype]) if one.name != WIDE]
+    """What a plug-in shows on every probe but the one that is only run twice, and those of stages, which it ignores."""
+    asked = [one for one in probes(FORMATS[dtype]) if one.name != WIDE and not one.hyper.stages.names]
     return {one.name: observed(run, one, hidden, wide) for one in asked}
 
 
@@ -193,11 +193,14 @@ def of_right(job: tuple[str, str]) -> Named:
         return replace(named((), BENIGN[name], dtype), names=(name,))
 
 
-def of_shipped(job: tuple[str, str]) -> Named:
-    """A shipped implementation in processes of its own, probes included."""
+def of_shipped(job: tuple[str, str]) -> Named | None:
+    """A shipped implementation in processes of its own, probes included; None where it does not run in that dtype."""
     name, dtype = job
+    candidate = candidate_of(name)
+    if dtype not in candidate.dtypes:
+        return None
     start = time.perf_counter()
-    answer = identify(candidate_of(name), [dtype])[dtype]
+    answer = identify(candidate, [dtype])[dtype]
     departs = {(one.family, one.detail) for one in answer.causes if not one.benign}
     known = DEPARTURES[name].get(dtype, set())
     right = departs == known and answer.verdict in ("identified", "explained")

@@ -17,6 +17,7 @@ KERAS_ON_JAX = {
     "float64": {("hyperparameter-rounding", "lr is kept in float32")},
     "bfloat16": {NO_WEIGHT_MOVES},
 }
+COUNTS_WHAT_IS_LEFT_OUT = ("step-count", "a step that a loss scale leaves out is counted, or leaves a trace")
 OPTAX = {dtype: {("amsgrad", "the maximum is that of v after its bias correction")} for dtype in FORMATS}
 TENSOR_LR = {
     "float64": {
@@ -60,11 +61,12 @@ DEPARTURES = {
     "keras.adamw.xla": KERAS,
     "keras_jax.adam.eager": KERAS_ON_JAX,
     "keras_jax.adam.jit": KERAS_ON_JAX,
-    "tf_keras.adam.new": KERAS,
+    "tf_keras.adam.new": {dtype: {*KERAS.get(dtype, ()), COUNTS_WHAT_IS_LEFT_OUT} for dtype in FORMATS},
     "tensorflow.adam.kernel": {"bfloat16": {NO_WEIGHT_MOVES}},
     "tf_keras.adam.legacy": {
-        "float64": {*KEPT_IN_FLOAT32, ANOTHER_EPS},
-        "float32": {ANOTHER_EPS},
+        "float64": {*KEPT_IN_FLOAT32, ANOTHER_EPS, COUNTS_WHAT_IS_LEFT_OUT},
+        "float32": {ANOTHER_EPS, COUNTS_WHAT_IS_LEFT_OUT},
+        "float16": {COUNTS_WHAT_IS_LEFT_OUT},
         "bfloat16": {NO_WEIGHT_MOVES},
     },
     "optax.adam.plain": OPTAX,

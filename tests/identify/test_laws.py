@@ -43,6 +43,8 @@ def test_the_laws_of_an_adam_hold_to_the_last_bit(found):
         "none-decoupled",
         "clip-l2",
         "law-continued",
+        "law-unscaled",
+        "law-left-out",
     ]
     assert "takes no start" in answer.residual["left_out"]["law-continued"]
     assert answer.not_finite == dict.fromkeys(("nan", "inf"), "only that weight becomes NaN or inf")
@@ -101,6 +103,38 @@ def test_what_hides_its_state_is_not_asked_to_go_on_with_it(found):
 
 
 BROKEN = "any(g is not None and not np.isfinite(g).all() for g in gradient.values())"
+
+
+TAKES_STAGES = ("hyper):", "hyper, stages=None):")
+SCALED = "scale = stages is not None and stages.loss_scale.initial\n"
+OMITS = f"if scale and {BROKEN}:\n    left += 1\n    yield State(w=w, m=m, v=v)\n    continue\n"
+
+
+def test_a_step_that_a_loss_scale_leaves_out_leaves_no_trace(found):
+    answer = found(begin=f"{SCALED}left = 0", before=f"{OMITS}t -= left", swap=[TAKES_STAGES])
+    assert answer.laws["law-unscaled"] == "holds, 768 elements bit for bit"
+    assert answer.laws["law-left-out"] == "holds, 960 elements bit for bit"
+    assert answer.departures == ()
+
+
+def test_a_step_that_is_left_out_and_counted_is_seen(found):
+    answer = found(begin=f"{SCALED}left = 0", before=OMITS, swap=[TAKES_STAGES])
+    assert answer.laws["law-unscaled"] == "holds, 768 elements bit for bit"
+    assert answer.laws["law-left-out"].startswith("does not hold: w is up to ")
+    (departure,) = answer.departures
+    assert departure.family == "step-count"
+    assert departure.detail == "a step that a loss scale leaves out is counted, or leaves a trace"
+    assert answer.verdict == "identified"
+
+
+def test_a_scale_that_stays_in_the_gradients_is_seen(found):
+    scaled = "if scale: gradient = {n: None if g is None else g * g.dtype.type(scale) for n, g in gradient.items()}"
+    answer = found(begin=f"{SCALED}left = 0", before=f"{OMITS}t -= left\n{scaled}", swap=[TAKES_STAGES])
+    assert answer.laws["law-unscaled"].startswith("does not hold: m is up to ")
+    (departure,) = answer.departures
+    assert departure.family == "unexplained"
+    assert departure.detail.startswith("weights depend on more than their own gradients: law-unscaled")
+    assert not answer.sound
 
 
 @pytest.mark.parametrize(
