@@ -78,7 +78,8 @@ class Naming:
     not. seconds: of an answer, on average; where probes are run in this process, without them.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    # Not strict: a run is read from values of Python, in which a word is no member of an enumeration.
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     kind: Asked
     dtype: str

@@ -34,7 +34,10 @@ def family_rows(names: Sequence[Naming]) -> Iterator[tuple[str, ...]]:
     """A row for each family of faults: how many are named of how many that have one of it."""
     found = {(one.kind, one.dtype, one.family): f"{one.named:,} of {one.asked:,}" for one in names}
     for family in sorted({one.family for one in names} - {""}):
-        yield family, *(found.get((*column, family), "") for column in _columns(names))
+        yield (
+            family.replace("unexplained", "another rule"),
+            *(found.get((*column, family), "") for column in _columns(names)),
+        )
 
 
 def _columns(names: Sequence[Naming]) -> list[tuple[Asked, str]]:
