@@ -196,8 +196,9 @@ _UNFUSED: Mapping[StrEnum, StrEnum] = MappingProxyType(
         SecondMoment.SQUARE_TWO_KERNELS_FMA: SecondMoment.SQUARE_TWO_KERNELS,
         SecondMoment.DIFFERENCE_FMA: SecondMoment.DIFFERENCE,
         SecondMoment.DIFFERENCE_TWO_FMA: SecondMoment.DIFFERENCE,
-        Update.OUTSIDE_RECIPROCALS_FMA: Update.OUTSIDE_RECIPROCALS,
+        Update.OUTSIDE_RECIPROCALS_FMA: Update.OUTSIDE_XLA_HALF,
         Update.OUTSIDE_QUOTIENTS_FMA: Update.OUTSIDE_XLA_HALF_ALONE,
+        Update.HAT_XLA: Update.HAT_JAX_HALF,
         # torch's halves round the product, as the scalar loop of a tail does everywhere; in wider dtypes it is one.
         DecayGradient.FMA: DecayGradient.TWO_KERNELS,
         DecayWeights.SUBTRACTED_FMA: DecayWeights.SUBTRACTED,
