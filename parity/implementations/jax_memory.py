@@ -22,8 +22,7 @@ def jax_module() -> Any:
 def reciprocal_root(values: np.ndarray) -> np.ndarray:
     """1 / sqrt(x) as XLA compiles it for the CPU: any shape, float64 or float32, which the result has too.
 
-    Differs from: IEEE 754, by two ULP at most: refined from the processor's approximation.
-    Source: xla/codegen/intrinsic/rsqrt.cc, JAX 0.10.2.
+    Differs from: IEEE 754, by two ULP at most: refined from the processor's approximation; JAX 0.10.2.
     """
     with double_enabled(values.dtype == np.float64):
         return np.asarray(_compiled_root()(values))
