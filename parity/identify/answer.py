@@ -13,8 +13,6 @@ Verdict = Literal["identified", "explained", "unexplained"]
 
 NEVER_ASKED = (
     "a loss scale that grows, and what else may stand around a step",
-    "betas that change",
-    "groups with hyperparameters of their own",
     "more than 2,200 steps",
     "tensors of more than 70,001 elements",
 )
@@ -22,6 +20,9 @@ NEVER_ASKED = (
 
 LEFT_OUT = "left_out"
 """Entry of a residual: the probes that a target refused, with its reasons."""
+
+IGNORED = "ignored"
+"""Entry of a residual: the probes that ask for what the target takes no notice of, in words."""
 
 FAILED = "failed"
 """Entry of a residual: the probes at which a target failed, with what happened."""

@@ -36,11 +36,17 @@ class Asked(Protocol):
     @property
     def asked2(self) -> np.ndarray: ...
     @property
+    def product1(self) -> np.ndarray: ...
+    @property
+    def product2(self) -> np.ndarray: ...
+    @property
     def step(self) -> np.ndarray: ...
     @property
     def place(self) -> np.ndarray: ...
     @property
     def of(self) -> np.ndarray: ...
+    @property
+    def seen(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +182,29 @@ class Power:
 
 EXACT = Power("", "", "", "beta", lambda moves, t: (1 - moves.beta1**t, 1 - moves.beta2**t))
 
+PRODUCT = Power(
+    "product of betas", "bias-correction",
+    "the bias is corrected by the product of the betas so far, not by the power of that of the step",
+    "running product of beta", lambda moves, t: (1 - moves.product1, 1 - moves.product2),
+)  # fmt: skip
+"""What is 1 less the weight of the start in the moments, where betas change."""
+
+
+def powers(asked: Asked, format: Format) -> tuple[Power, ...]:
+    """All of them, the exact one first; of two that are equal in real numbers the likelier one first.
+
+    asked: points for which they are wanted; only betas that change have a product that is no power.
+    """
+    first, *others = _powers(format)
+    with np.errstate(all="ignore"):
+        apart = ~np.isclose(asked.product1, asked.asked1**asked.seen, rtol=1e-9, atol=0) | ~np.isclose(
+            asked.product2, asked.asked2**asked.seen, rtol=1e-9, atol=0
+        )
+    return first, *([PRODUCT] if apart.any() else []), *others
+
 
 @cache
-def powers(format: Format) -> tuple[Power, ...]:
-    """All of them, the exact one first; of two that are equal in real numbers the likelier one first."""
+def _powers(format: Format) -> tuple[Power, ...]:
     found = [
         EXACT,
         Power(

@@ -86,6 +86,7 @@ def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | N
     format = format_of(observation.w)
     counts = {quantity: 0 for quantity in ("m", "v", "vmax", "w") if getattr(observation, quantity) is not None}
     for parameter, place in probe.layout.slices():
+        asked = probe.hyper.of(parameter.name)
         steps = np.arange(1, probe.steps + 1)
         given = np.array([parameter.name not in probe.none.get(int(step), ()) for step in steps], bool)
         own = np.cumsum(given) if twin.convention.step_count is StepCount.PER_PARAMETER else steps
@@ -96,10 +97,10 @@ def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | N
         after = lock_step(
             before,
             probe.gradients[given][:, place],
-            twin.in_force(probe.hyper, probe.steps, format),
+            twin.in_force(asked, probe.steps, format).over(steps[given].tolist()),
             twin.convention,
             twin.arithmetic,
-            [probe.hyper.lr_at(int(step)) for step in steps[given]],
+            [asked.lr_at(int(step)) for step in steps[given]],
             own[given].tolist(),
             library if twin.arithmetic.square_root in _roots(library) else None,
             Setting(parameter.shape, len(probe.layout.parameters)),

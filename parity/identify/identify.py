@@ -15,9 +15,10 @@ from parity.adam.twin import Twin
 from parity.core.errors import ParityError, TargetError
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
-from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer, Finding
+from parity.identify.answer import FAILED, IGNORED, LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
+from parity.identify.own_hyperparameters import own_hyperparameters
 from parity.identify.probed import Probed
 from parity.identify.probes import MAIN, Narrowing, Observation, in_one_format
 from parity.identify.probing import OnProbe, not_finite, probe
@@ -148,6 +149,8 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
         answer = _departing(_with_storage(answer, fitted), claim)
         reasons[FAILED] |= broken
         answer = _beside(answer, observations)
+        if answer.convention and answer.verdict != "unexplained":
+            answer = _with_own(answer, observations, epsilon, claim)
         if unsteady is not None and answer.verdict == "unexplained":
             answer = replace(Answer("unexplained", {}, None, "", (), {}), causes=(unsteady,))
         elif unsteady is not None:
@@ -176,6 +179,19 @@ def _beside(answer: Answer, observations: Mapping[str, Observation]) -> Answer:
             detail = f"weights depend on more than their own gradients: {', '.join(broken)}"
             causes = (*causes, Finding("unexplained", detail, {"laws": broken}))
     return replace(answer, causes=causes, laws=kept, not_finite=not_finite)
+
+
+def _with_own(
+    answer: Answer, observations: Mapping[str, Observation], epsilon: str | None, claim: Mapping[str, object]
+) -> Answer:
+    """With what shows where tensors or steps have hyperparameters of their own."""
+    from parity.identify.fit import fit
+
+    found, ignored = own_hyperparameters(
+        observations, answer, lambda some: _departing(_with_storage(fit(some, epsilon), some), claim)
+    )
+    residual = {**answer.residual, IGNORED: ignored} if ignored else answer.residual
+    return replace(answer, causes=(*answer.causes, *found), residual=residual)
 
 
 def _of_sound(

@@ -8,13 +8,25 @@ import numpy as np
 
 from parity.identify.answer import Finding
 from parity.identify.points import roundoff
-from parity.identify.probes import BAD, CONTINUED, LAW, LAWS, MOVED, NOT_FINITE, OMITTED, POWER, Observation
+from parity.identify.probes import (
+    BAD,
+    BETAS,
+    CONTINUED,
+    GROUPS,
+    LAW,
+    LAWS,
+    MOVED,
+    NOT_FINITE,
+    OMITTED,
+    POWER,
+    Observation,
+)
 
 ROUNDING = 256.0
 """Units by which a weight may be another and still be the same but for rounding: of itself, and of a step."""
 
-ASIDE = (NOT_FINITE, LAW, *LAWS)
-"""Probes that no rule is read out of."""
+ASIDE = (GROUPS, BETAS, NOT_FINITE, LAW, *LAWS)
+"""Probes that the rule of all others is not read out of."""
 
 _QUANTITIES = {"w": 0, "m": 1, "v": 2}
 """With which power of a scale of the gradient each goes."""

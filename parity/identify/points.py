@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parity.core.hyper import Hyper
 from parity.core.layout import Parameter
 from parity.identify.probes import Narrowing, Observation, Probe
 from parity.numerics.formats import FORMATS, Format
@@ -31,8 +32,9 @@ class Points:
     this one included; rows: those that were not all zero in the row (first axis) of the element; tensor: name of the
     parameter; place, of: index of the parameter and their number; element: place in the row of all parameters; axes,
     size: of the parameter; present: not None; empty: in a row (first axis) whose gradient is all zero. lr, beta1,
-    beta2, eps, decay: as asked at that step; first_lr, last_lr, next_lr: at the first step, at the one before (at the
-    first: its own), at the next (NaN at the last).
+    beta2, eps, decay: as asked of the parameter at that step; product1, product2: of all its betas until then;
+    first_lr, last_lr, next_lr: at the first step, at the one before (at the first: its own), at the next (NaN at the
+    last).
     """
 
     probe: np.ndarray
@@ -66,6 +68,8 @@ class Points:
     next_lr: np.ndarray
     beta1: np.ndarray
     beta2: np.ndarray
+    product1: np.ndarray
+    product2: np.ndarray
     eps: np.ndarray
     decay: np.ndarray
 
@@ -123,9 +127,6 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
             late[step, place] = last
             if present[step, place.start]:
                 last = g[step, place]
-    hyper = probe.hyper
-    lr = np.array([hyper.lr_at(step) for step in range(1, steps + 1)])
-    betas = np.array([hyper.betas_at(step) for step in range(1, steps + 1)])
     hidden = np.full((steps + 1, size), np.nan)
     states = {
         # Exact: every format is held by a double, so rounding is that of the target alone.
@@ -154,18 +155,40 @@ def _points(index: int, observed: Observation) -> dict[str, np.ndarray]:
         "norm": norm,
         "norm_all": everywhere(np.sqrt(np.sum(g**2, axis=1))[:, None]),
         "w_error": _kept_error(states["w"], observed),
-        "lr": everywhere(lr[:, None]),
-        "first_lr": everywhere(lr[0]),
-        "last_lr": everywhere(np.append(lr[:1], lr[:-1])[:, None]),
-        "next_lr": everywhere(np.append(lr[1:], np.nan if hyper.lr_changes else lr[-1])[:, None]),
-        "beta1": everywhere(betas[:, :1]),
-        "beta2": everywhere(betas[:, 1:]),
-        "eps": everywhere(hyper.eps),
-        "decay": everywhere(hyper.weight_decay),
+        **_asked(probe, present),
         **{f"{name}0": rows[:-1] for name, rows in states.items()},
         **{f"{name}1": rows[1:] for name, rows in states.items()},
     }
     return {name: np.ascontiguousarray(array).reshape(-1) for name, array in table.items()}
+
+
+def _asked(probe: Probe, present: np.ndarray) -> dict[str, np.ndarray]:
+    """Hyperparameters in force, (steps, size) each. present: where there is a gradient."""
+    owns = [probe.hyper.of(one.name) for one in probe.layout.parameters]
+    columns = {own: _column(own, probe.steps) for own in dict.fromkeys(owns)}
+    sizes = [one.size for one in probe.layout.parameters]
+    made = {
+        name: np.repeat(np.stack([columns[own][name] for own in owns], axis=1), sizes, axis=1)
+        for name in columns[owns[0]]
+    }
+    products = {f"product{which}": np.cumprod(np.where(present, made[f"beta{which}"], 1.0), axis=0) for which in (1, 2)}
+    return made | products
+
+
+def _column(hyper: Hyper, steps: int) -> dict[str, np.ndarray]:
+    """Those of one parameter, (steps,) each."""
+    lr = np.array([hyper.lr_at(step) for step in range(1, steps + 1)])
+    betas = np.array([hyper.betas_at(step) for step in range(1, steps + 1)])
+    return {
+        "lr": lr,
+        "first_lr": np.full(steps, lr[0]),
+        "last_lr": np.append(lr[:1], lr[:-1]),
+        "next_lr": np.append(lr[1:], np.nan if hyper.lr_changes else lr[-1]),
+        "beta1": betas[:, 0],
+        "beta2": betas[:, 1],
+        "eps": np.full(steps, hyper.eps),
+        "decay": np.full(steps, hyper.weight_decay),
+    }
 
 
 def _kept_error(w: np.ndarray, observed: Observation) -> np.ndarray:

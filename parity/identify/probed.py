@@ -9,11 +9,12 @@ from types import MappingProxyType
 import numpy as np
 
 from parity.identify.answer import Finding
-from parity.identify.probes import MAIN, NOT_FINITE, OBSERVED, Observation
+from parity.identify.probes import BETAS, GROUPS, MAIN, NOT_FINITE, OBSERVED, Observation
 from parity.numerics.formats import to_bits
 
-SECOND = (NOT_FINITE,)
-"""What is asked in the second one only, whose log nobody reads: there, warnings of what is no number are none."""
+SECOND = (NOT_FINITE, GROUPS, BETAS)
+"""What is asked in the second one only, whose log nobody reads: there, warnings of what is no number are none, nor is
+what a function says that takes no such hyperparameters."""
 
 
 @dataclass(frozen=True, slots=True)

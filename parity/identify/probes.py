@@ -112,6 +112,7 @@ def _widened(observation: Observation, wide: Format) -> Observation:
 
 
 MAIN, WIDE, MATRICES, NOT_FINITE, LAW = "main", "wide", "matrices", "not-finite", "law"
+GROUPS, BETAS = "groups", "betas"
 STEPS = 24
 
 IDLE = slice(64, 128)
@@ -176,6 +177,9 @@ _SHAPES = Layout(
 _MANY = Layout(tuple(Parameter(f"small_{number}", (2,)) for number in range(300)))
 _TWO = Layout((Parameter("first", (40,)), Parameter("second", (24,))))
 _LAWFUL = Hyper(lr=0.01, eps=0.0)
+_GROUPED = replace(VISIBLE, groups=(("second", Hyper(lr=0.03, beta1=0.8, beta2=0.95, eps=1e-2)),))
+_BETAS = (0.95, 0.9, 0.85, 0.8, 0.85, 0.9, 0.95, 0.9)
+_CHANGING = replace(VISIBLE, beta1=_BETAS, beta2=tuple(1 - (1 - beta) / 10 for beta in _BETAS))
 _JUMPS = (0.01, 0.01, 0.0, 0.02, 0.02, 0.0025, 0.0, 0.0, 0.04, 0.01)
 _NONE_UNDER_DECAY = MappingProxyType(
     {1: frozenset({"query"}), 2: frozenset({"kernel", "bias"}), 3: frozenset({"kernel"})}
@@ -289,6 +293,8 @@ def _plans(format: Format) -> tuple[_Plan, ...]:
         _Plan("many", _MANY, steps=2),
         _Plan("none-decoupled", _SMALL, replace(_DECAYING, decoupled=True), 4, none=_NONE_UNDER_DECAY),
         _Plan("clip-l2", _SMALL, _DECAYING, 8, ((-2, 3),)),
+        _Plan(GROUPS, _TWO, _GROUPED, 8),
+        _Plan(BETAS, _TWO, _CHANGING, len(_BETAS)),
         _Plan(NOT_FINITE, _TWO, steps=6, zeros=0),
         _Plan(LAW, _TWO, _LAWFUL, 4, ((0, 4),), zeros=0),
     )

@@ -20,7 +20,7 @@ from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
 from parity.engine.protocol import GRADIENTS, HUNG, MISSING, PROGRESS, UNSUPPORTED, WEIGHTS
 from parity.identify.probed import SECOND, Probed, Refused, Shown, probed_twice
-from parity.identify.probes import LAW, MAIN, MATRICES, OBSERVED, WIDE, Observation, Probe, probes
+from parity.identify.probes import BETAS, GROUPS, LAW, MAIN, MATRICES, OBSERVED, WIDE, Observation, Probe, probes
 from parity.implementations.registry import framework_of
 from parity.numerics.formats import Format, format_named, widest
 
@@ -42,6 +42,9 @@ THREADS = (
 
 LOG = "worker.log"
 """What the first of both processes has printed, and where it raised."""
+
+_NOT_TAKEN = {GROUPS: "hyperparameters of one tensor", BETAS: "betas that change"}
+"""What many a function knows nothing of: who raises there takes none."""
 
 PATIENCE = 2
 """How often a target may hang in one process before the rest is no longer asked."""
@@ -225,6 +228,8 @@ class _Sitting:
                     if answer["kind"] == UNSUPPORTED:
                         return Refused(probe.name, answer["reason"])
                     reason = _place(rows, asked) + answer["reason"]
+                    if probe.name in _NOT_TAKEN:
+                        return Refused(probe.name, f"takes no {_NOT_TAKEN[probe.name]}: {reason}")
                     return Refused(probe.name, reason, failed=True, traceback=answer.get("traceback", ""))
                 shown = answer.get("quantities", shown)
                 wider |= {name: widest(map(format_named, told)) for name, told in answer.get("formats", {}).items()}

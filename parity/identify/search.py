@@ -75,7 +75,7 @@ def search(moves: Moves, expected: Expected, format: Format) -> Rule | None:
         return None
     sample = _Sample(moves, _first(moves, expected.rule, format), format)
     read = islice(_rules(moves, expected, format), OFFERED)
-    for rule in chain(_single(expected, format), read, _of_other_forms(expected, format)):
+    for rule in chain(_single(moves, expected, format), read, _of_other_forms(moves, expected, format)):
         if sample.refutes(rule):
             continue
         found = rule.read(moves, format)
@@ -122,7 +122,7 @@ class _Sample:
         return bool(rule.wrong(self._moves, self._format).any())
 
 
-def _single(expected: Expected, format: Format) -> Iterator[Rule]:
+def _single(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
     """The rule expected, and those with one departure.
 
     In few bits a step is no sharp line: what is read of it may exclude the rule in force.
@@ -132,7 +132,7 @@ def _single(expected: Expected, format: Format) -> Iterator[Rule]:
     found += [replace(rule, form=form, count=expected.count_of(form)) for form in Form]
     found += [replace(rule, correction=replace(PAPER, law=law)) for law in laws()]
     found += [replace(rule, lr=lr) for lr in step_sizes(format)]
-    found += [replace(rule, correction=replace(PAPER, power=power)) for power in powers(format)]
+    found += [replace(rule, correction=replace(PAPER, power=power)) for power in powers(moves, format)]
     found += [replace(rule, correction=replace(PAPER, count=count)) for count in counts()]
     found += [replace(rule, count=count) for count in BASES]
     yield rule
@@ -144,11 +144,11 @@ def _single(expected: Expected, format: Format) -> Iterator[Rule]:
     yield from sorted((one for one in found if one != rule), key=cost)
 
 
-def _of_other_forms(expected: Expected, format: Format) -> Iterator[Rule]:
+def _of_other_forms(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
     """Rules with one departure beside the form: one that is no straight line is read with the plain divisors only."""
     for form in Form:
         if form is not expected.form:
-            yield from _single(replace(expected, form=form), format)
+            yield from _single(moves, replace(expected, form=form), format)
 
 
 def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
@@ -257,9 +257,10 @@ def _counts(asked: Moves, expected: Expected, format: Format) -> Iterator[tuple[
         for one in BASES
         if one not in bases and not any((counted(asked, one) == counted(asked, b)).all() for b in bases)
     ]
+    formed = powers(asked, format)
     for base in bases:
         for count in counts():
-            for power in powers(format):
+            for power in formed:
                 yield base, count, power
 
 

@@ -36,7 +36,8 @@ class Moves:
     """One weight at one step, many times over: every array is (points,), as `Points` has it.
 
     m, v: what the update takes, and by how much each is uncertain; w_error: by how much w1 is, beyond its
-    rounding. beta1, beta2: in force in the moments; asked1, asked2: as asked.
+    rounding. beta1, beta2: in force in the moments; asked1, asked2: as asked; product1, product2: of all that
+    were asked until then.
     """
 
     w0: np.ndarray
@@ -58,6 +59,8 @@ class Moves:
     beta2: np.ndarray
     asked1: np.ndarray
     asked2: np.ndarray
+    product1: np.ndarray
+    product2: np.ndarray
     step: np.ndarray
     seen: np.ndarray
     rows: np.ndarray

@@ -55,8 +55,9 @@ def moves_of(points: Points, found: Moments, gradient: np.ndarray, format: Forma
         w0=points.w0, w1=points.w1, w_error=points.w_error, m=m, m_error=m_error, v=v, v_error=v_error,
         g=gradient, probe=points.probe, lr=points.lr, first_lr=points.first_lr, last_lr=points.last_lr,
         next_lr=points.next_lr, eps=points.eps, decay=points.decay, beta1=found.beta1,
-        beta2=found.beta2, asked1=points.beta1, asked2=points.beta2, step=points.step, seen=points.seen,
-        rows=points.rows, tensor=points.tensor, place=points.place, of=points.of,
+        beta2=found.beta2, asked1=points.beta1, asked2=points.beta2, product1=points.product1,
+        product2=points.product2, step=points.step, seen=points.seen, rows=points.rows, tensor=points.tensor,
+        place=points.place, of=points.of,
     )  # fmt: skip
 
 
@@ -267,6 +268,8 @@ def _decays_by_tensor(moves: Moves, kinds: list[Decay], points: Points, rule: Ru
             if read.empty or _read(read, part).wrong(part, rule, format).any():
                 return None
             asked = float(part.lr[0] * part.decay[0])
+            if not asked:
+                return None
             shares.append((there, Reading(read.low / asked, read.high / asked).named()))
     return tensors_that_decay(points, shares)
 

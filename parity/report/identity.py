@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, NEVER_ASKED, Answer, Finding
+from parity.identify.answer import FAILED, IGNORED, LEFT_OPEN, LEFT_OUT, NEVER_ASKED, Answer, Finding
 from parity.numerics.ulp import NO_DISTANCE
 from parity.report.markup import on_screen
 
@@ -109,6 +109,7 @@ def answer_rows(answer: Answer) -> Iterator[tuple[str, str]]:
         if cause is not stranger:
             yield "rounding" if cause.benign else "departs", _finding(cause)
     yield from _refused("refused", answer.residual.get(LEFT_OUT, {}))
+    yield from _refused("ignored", answer.residual.get(IGNORED, {}))
     if not answer.failure:
         yield from _refused("failed", answer.residual.get(FAILED, {}))
     for place, (choice, value) in enumerate(_chosen(answer.arithmetic or {})):

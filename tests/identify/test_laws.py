@@ -45,6 +45,7 @@ def test_the_laws_of_an_adam_hold_to_the_last_bit(found):
         "law-continued",
         "law-unscaled",
         "law-left-out",
+        "betas",
     ]
     assert "takes no start" in answer.residual["left_out"]["law-continued"]
     assert answer.not_finite == dict.fromkeys(("nan", "inf"), "only that weight becomes NaN or inf")

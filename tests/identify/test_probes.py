@@ -16,16 +16,16 @@ from parity.numerics.formats import FORMATS
 NAMES = (
     *("main", "wide", "default-eps", "no-eps", "other", "decoupled", "l2", "amsgrad"),
     *("none", "schedule", "zeros", "tiny", "long", "clip", "matrices", "jumps"),
-    *("shapes", "many", "none-decoupled", "clip-l2", "not-finite", "law", *LAWS),
+    *("shapes", "many", "none-decoupled", "clip-l2", "groups", "betas", "not-finite", "law", *LAWS),
 )
 
 SCALED = Stages(loss_scale=LossScale(initial=64.0))
 
 DIGESTS = {
-    "float64": "8dcd463bc28c325e",
-    "float32": "a5c26c2210ff3ca7",
-    "float16": "752b2ace6e1c5736",
-    "bfloat16": "56d5c959d93c19d5",
+    "float64": "555ee1c95068c734",
+    "float32": "a86c4e63b310b8f6",
+    "float16": "b49e269e5ca34266",
+    "bfloat16": "0fb232d3993a3e3b",
 }
 """Of all numbers: an answer that was kept belongs to these questions."""
 
@@ -49,8 +49,7 @@ def place(probe, name):
 def test_the_numbers_are_the_same_everywhere(asked):
     digest = hashlib.sha256()
     for one in asked.values():
-        # What came later is asked by two probes only.
-        assert (one.hyper.groups, one.hyper.stages in (NO_STAGES, SCALED)) == ((), True)
+        assert one.hyper.stages in (NO_STAGES, SCALED)
         hyper = repr(one.hyper).replace(f", groups=(), stages={NO_STAGES!r}", "")
         none = sorted((s, sorted(n)) for s, n in one.none.items())
         digest.update(f"({one.name!r}, {hyper}, {one.layout!r}, {none!r})".encode())
@@ -72,7 +71,7 @@ def test_each_is_whole_and_cheap(asked):
         assert np.mean(one.weights == 0) == pytest.approx(1 / 3, abs=0.05)
         assert one.name != "many" or len(one.layout.parameters) == 300
         assert not isinstance(one.hyper.lr, tuple) or len(one.hyper.lr) == one.steps
-    assert sum(one.gradients.size for name, one in asked.items() if name != "wide") < 155_000
+    assert sum(one.gradients.size for name, one in asked.items() if name != "wide") < 156_000
 
 
 def test_gradients_span_decades_and_change_sign_and_magnitude(asked):

@@ -18,7 +18,7 @@ from parity.numerics.formats import FORMATS
 WITHOUT_EPS = {"no-eps", LAW, *LAWS}
 """Probes that ask for an eps of 0."""
 
-OF_A_RUN = ("law-continued", "law-unscaled", "law-left-out")
+OF_A_RUN = ("law-continued", "law-unscaled", "law-left-out", "betas")
 """Probes for which a run has to take more than the usual."""
 
 FAULTS = Path(__file__).parent.parent / "faults"
@@ -142,9 +142,9 @@ def test_a_probe_that_fails_takes_no_other_down(planted, lines, told):
     found = probe(planted(**lines), ["float32"], 8.0)["float32"]
     refused, *_ = found.refused
     assert (refused.name, refused.failed, found.failed, found.unsteady) == ("no-eps", True, None, None)
-    assert {one.name for one in found.refused} == WITHOUT_EPS
+    assert {one.name for one in found.refused} == {*WITHOUT_EPS, "betas"}
     assert refused.reason.startswith(told)
-    assert set(found.observations) == {one.name for one in probes(FORMATS["float32"])} - WITHOUT_EPS
+    assert set(found.observations) == {one.name for one in probes(FORMATS["float32"])} - {*WITHOUT_EPS, "betas"}
     for name, one in probe(planted(), ["float32"])["float32"].observations.items():
         if name not in WITHOUT_EPS:
             assert found.observations[name].w.tobytes() == one.w.tobytes(), name
@@ -180,7 +180,9 @@ def test_who_hangs_again_is_not_asked_any_more(planted):
     reasons = {one.name: one.reason for one in found["float32"].refused}
     assert reasons["decoupled"] == reasons["l2"] == "step 1: no answer in 6 s (--timeout); the process was ended"
     assert reasons["amsgrad"] == reasons["clip"] == "not asked any more: it hung 2 times"
-    assert set(found["float32"].observations) == {"main", "wide", "default-eps", "no-eps", "other", "not-finite"}
+    assert set(found["float32"].observations) == {
+        *("main", "wide", "default-eps", "no-eps", "other", "not-finite", "groups")
+    }
     assert found["float16"].failed.reason == "not asked any more: it hung 2 times"
     assert time.monotonic() - started < 60
 

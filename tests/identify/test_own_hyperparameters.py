@@ -1,0 +1,170 @@
+"""Tensors with hyperparameters of their own, and betas that change: what is taken, what departs, what is ignored."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import parity
+from parity.case.catalogue import load_case_file
+from parity.engine.candidates import describe_plugin
+from parity.identify.fit import fit
+from parity.identify.from_trace import read_observation
+from parity.identify.identify import identify, identify_observation
+from parity.report.identity import answer_rows
+
+OWN = [
+    ("f = g.dtype.type\n", "f = g.dtype.type\n            own = {of}; beta1, beta2 = {betas}\n"),
+    ("hyper.beta1", "beta1"),
+    ("hyper.beta2", "beta2"),
+    ("hyper.eps", "own.eps"),
+    ("hyper.lr_at", "own.lr_at"),
+]
+TAKEN = {"of": "hyper.of(name)", "betas": "own.betas_at(t)"}
+BY_PRODUCT = [
+    ("beta1**t", "(p1 := products[0][name])"),
+    ("beta2**t", "(p2 := products[1][name])"),
+    ("m_hat =", "products = bs.setdefault('b', ({}, {}))\n            "
+                "products[0][name] = products[0].get(name, 1) * beta1\n            "
+                "products[1][name] = products[1].get(name, 1) * beta2\n            m_hat ="),
+]  # fmt: skip
+
+
+def swaps(extra=(), **changed):
+    """An Adam that takes each tensor's own at every step, with one thing changed."""
+    return [(old, new.format(**{**TAKEN, **changed}) if "{of}" in new else new) for old, new in OWN] + list(extra)
+
+
+@pytest.fixture
+def found(tmp_path, write_adam):
+    """What is said of a plug-in that knows no decay and no maximum."""
+    first = "if hyper.weight_decay or hyper.amsgrad: raise Unsupported('plain Adam only')\nbs = {}"
+
+    def identified(dtype="float32", **lines):
+        target = describe_plugin(str(write_adam(**{"first": first, **lines})), tmp_path / "logs", 60)
+        return identify(target, [dtype])[dtype]
+
+    return identified
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_who_takes_both_has_no_departure(found, dtype):
+    answer = found(dtype, swap=swaps())
+    assert answer.departures == ()
+    assert {"groups", "betas"} <= set(answer.asked)
+    assert "ignored" not in answer.residual
+    assert not {"groups", "betas"} & set(answer.residual["left_out"])
+    assert answer.sound
+
+
+def test_who_takes_no_notice_of_a_tensor_of_its_own_is_said_to(found):
+    answer = found(swap=swaps(of="hyper"))
+    assert answer.residual["ignored"] == {"groups": "those of all are taken for every tensor"}
+    assert ("ignored", "groups: those of all are taken for every tensor") in list(answer_rows(answer))
+    assert answer.departures == ()
+    assert json.loads(json.dumps(answer.to_json()))["residual"]["ignored"]
+
+
+def test_who_takes_the_betas_of_the_first_step_is_said_to(found):
+    answer = found(swap=swaps(betas="own.betas_at(1)"))
+    assert answer.residual["ignored"] == {"betas": "those of the first step are taken at every step"}
+    assert answer.departures == ()
+
+
+def test_who_knows_nothing_of_betas_by_step_takes_none(found):
+    answer = found()
+    assert answer.residual["left_out"]["betas"].startswith("takes no betas that change: step 1: ")
+    assert answer.residual["ignored"] == {"groups": "those of all are taken for every tensor"}
+    assert "failed" not in answer.residual
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_step_size_of_a_tensor_that_is_taken_as_a_factor_is_named(found, dtype):
+    """Absolute 0.03, or 0.03 times that of all."""
+    factor = [("f(own.lr_at(t))", "f(own.lr_at(t) * (hyper.lr_at(t) if own.lr != hyper.lr else 1))")]
+    answer = found(dtype, swap=swaps(factor))
+    (departure,) = answer.departures
+    assert departure.detail.startswith("where one tensor has hyperparameters of its own, ")
+    assert departure.family == "parameter-groups"
+    assert "0.01 times what was asked for 'second'" in departure.detail
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_bias_that_is_corrected_by_the_product_of_the_betas_is_named(found, dtype):
+    answer = found(dtype, swap=swaps(BY_PRODUCT))
+    (departure,) = answer.departures
+    assert departure.family == "bias-correction"
+    assert departure.detail == (
+        "where betas change, the bias is corrected by the product of the betas so far, not by the power of that of the "
+        "step"
+    )
+    assert answer.convention["epsilon"] == "outside"
+
+
+def test_what_follows_no_rule_where_betas_change_is_not_sound(found):
+    answer = found(
+        swap=swaps([("f(own.lr_at(t))", "f(own.lr_at(t) * (1 + isinstance(hyper.beta1, tuple) * np.sin(g * 9)))")])
+    )
+    (departure,) = answer.departures
+    assert departure.detail == "where betas change, weights follow no rule that is known"
+    assert not answer.sound
+
+
+def test_a_tensor_that_takes_the_numbers_of_another_is_not_sound(found):
+    """Own hyperparameters for the wrong tensor: neither those of all nor its own."""
+    answer = found(swap=swaps(of="hyper.of({'first': 'second', 'second': 'first'}.get(name, name))"))
+    assert answer.departures
+    assert "ignored" not in answer.residual
+
+
+SEEN = {"by its own": (swaps(), (1.0, 0.76316, 0.70813)), "by their product": (swaps(BY_PRODUCT), (1.0, 1.0, 1.0))}
+
+
+@pytest.mark.parametrize("way", SEEN)
+def test_three_steps_with_other_betas_as_they_were_seen(way, write_adam, write_case, tmp_path):
+    """beta1 = 0.95, 0.9, 0.85 and g = 1: m = 0.05, 0.145, 0.27325; m_hat by the beta of the step, or by the product."""
+    swap, expected = SEEN[way]
+    name = write_adam(first="bs = {}", swap=swap)
+    case = write_case(
+        expect=None, steps=3, dtypes=["float64"], gradients={"kind": "constant", "value": 1.0},
+        hyper={"beta1": [0.95, 0.9, 0.85], "eps": 0.0, "lr": 0.01},
+        parameters=[{"name": "kernel", "shape": [4, 40]}],
+    )  # fmt: skip
+    options = parity.Options(keep_traces=True)
+    parity.run([case], [name, "numpy.adam.outside"], output=tmp_path / "run", options=options)
+    (folder,) = (tmp_path / "run" / "traces").rglob("user.plugin")
+    observed = read_observation(folder, case=load_case_file(case)[0])[1]
+    assert observed.m[1:, 0] == pytest.approx([0.05, 0.145, 0.27325], rel=1e-12)
+    m_hat = -np.diff(observed.w[:, 0]) / 0.01
+    assert m_hat == pytest.approx(expected, abs=1e-5)
+    found = fit({"trace": observed}, "outside")
+    assert found.verdict == "explained"
+    told = "; ".join(one.detail for one in found.causes)
+    assert ("product of the betas" in told) == (way == "by their product")
+
+
+KEPT = {
+    "groups": {
+        "hyper": {"lr": 0.01, "weight_decay": 0.1, "decoupled": True},
+        "parameters": [
+            {"name": "kernel", "shape": [7, 5]},
+            {"name": "bias", "shape": [33], "hyper": {"weight_decay": 0.0}},
+            {"name": "head", "shape": [65], "hyper": {"lr": 0.05, "beta1": 0.8}},
+        ],
+    },
+    "betas": {"hyper": {"lr": 0.01, "beta1": [0.95, 0.9, 0.85, 0.9, 0.95], "beta2": [0.999, 0.99, 0.98, 0.99, 0.999]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["numpy.adam.outside", "torch.adam.forloop"])
+@pytest.mark.parametrize("keys", KEPT.values(), ids=KEPT)
+def test_a_trace_with_hyperparameters_of_its_own_is_identified_bit_for_bit(keys, name, write_case, tmp_path):
+    case = write_case(expect=None, **keys)
+    options = parity.Options(keep_traces=True)
+    parity.run([case], [name, "numpy.adam.hat"], output=tmp_path / "run", options=options)
+    (folder,) = (tmp_path / "run" / "traces").rglob(name)
+    observed = read_observation(folder, case=load_case_file(case)[0])[1]
+    answer = identify_observation(observed, name)
+    assert (answer.verdict, answer.departures, answer.residual["differing"]) == ("identified", (), 0)
