@@ -14,6 +14,7 @@ from parity.comparison.traces import Divergence, compare_traces
 from parity.explain.explain import OnFailure, candidate_of, explain_case
 from parity.explain.explanation import Explanation
 from parity.identify.formula_first import formula_first
+from parity.identify.probed import Probed
 from parity.numerics.formats import format_named
 
 
@@ -56,7 +57,8 @@ def explain(
         prepare_output(folder, resume=False)
     by_name = {one.name: one for one in sides}
     found: list[Explanation] = []
+    asked: dict[tuple[str, str], Probed] = {}
     for each in cases:
-        deepen = partial(formula_first, case=each, candidates=by_name, timeout=timeout)
+        deepen = partial(formula_first, case=each, candidates=by_name, timeout=timeout, asked=asked)
         found += explain_case(each, sides[0], sides[1], wanted, folder, timeout, on_failure, deepen)
     return tuple(found)

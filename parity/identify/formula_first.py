@@ -15,8 +15,10 @@ from parity.explain.causes import Cause, Family
 from parity.explain.explanation import Explanation
 from parity.identify.answer import Answer, Finding
 from parity.identify.from_trace import observation_from_trace
-from parity.identify.identify import identify
+from parity.identify.identify import answers
+from parity.identify.probed import Probed
 from parity.identify.probes import Observation
+from parity.identify.probing import probe
 
 LARGEST = 1 << 22
 """Elements of all steps of a case up to which a rule is held against it."""
@@ -28,30 +30,39 @@ def formula_first(
     case: Case,
     candidates: Mapping[str, Candidate],
     timeout: float | None = 300.0,
+    asked: dict[tuple[str, str], Probed] | None = None,
 ) -> Explanation:
     """The explanation with what `identify` reads of every side whose difference has no named cause.
 
     A side is asked its probes; the rule that is read out has to explain what it did in the case as well, every step
     from the state before it, to within rounding. Its departures then take the place of the cause without a name; those
     that both sides have make no difference. What does something around the step, or begins with a state, is left as
-    it is: no probe asks for that.
+    it is: no probe asks for that. asked: the answers of a candidate in a dtype, which are not asked for twice. Where
+    nothing can be read, the cause says why.
     """
+    asked = {} if asked is None else asked
     unnamed = {str(one.evidence.get("implementation", "")): one for one in explanation.causes
                if one.family is Family.UNEXPLAINED}  # fmt: skip
     read: dict[str, tuple[Answer, tuple[Finding, ...]]] = {}
+    failed: dict[str, str] = {}
     for name in unnamed:
         trace = traces.get(name)
         if trace is None or set(case.around().names) - {"schedule"} or case.steps * trace.layout.size > LARGEST:
             continue
         try:
             shown = observation_from_trace(trace, case=case)
-            answer = identify(
-                candidates[name], [trace.format.name], timeout=timeout, beside={trace.format.name: shown}
-            )[trace.format.name]
-        except ParityError:
+            dtype = trace.format.name
+            if (name, dtype) not in asked:
+                asked[name, dtype] = probe(candidates[name], [dtype], timeout)[dtype]
+            answer = answers(candidates[name], {dtype: asked[name, dtype]}, timeout, beside={dtype: shown})[dtype]
+        except ParityError as error:
+            failed[name] = str(error)
             continue
         if answer.convention and answer.verdict != "unexplained":
             read[name] = answer, tuple(_at_work(answer, shown))
+    if failed:
+        causes = tuple(_not_read(one, failed) for one in explanation.causes)
+        explanation = replace(explanation, causes=causes)
     if not read:
         return explanation
     details = [{one.detail for one in departures} for _, departures in read.values()]
@@ -80,6 +91,13 @@ def _at_work(answer: Answer, shown: Observation) -> Iterator[Finding]:
         Family.NON_FINITE: not np.isfinite(probe.gradients.astype(np.float64)).all(),
     }
     return (one for one in answer.departures if occasion.get(Family(one.family), True))
+
+
+def _not_read(cause: Cause, failed: Mapping[str, str]) -> Cause:
+    reason = failed.get(str(cause.evidence.get("implementation", "")))
+    if cause.family is not Family.UNEXPLAINED or reason is None:
+        return cause
+    return replace(cause, detail=f"{cause.detail}; its formula could not be read: {reason}")
 
 
 def _named(cause: Cause, read: tuple[Answer, tuple[Finding, ...]] | None, alike: set[str]) -> Iterator[Cause]:

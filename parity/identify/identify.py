@@ -33,7 +33,6 @@ def identify(
     hide_moments: bool = False,
     logs: Path | None = None,
     claim: Mapping[str, object] = MappingProxyType({}),
-    beside: Mapping[str, Observation] = MappingProxyType({}),
     on_done: OnProbe = lambda name, done, total: None,
 ) -> dict[str, Answer]:
     """Which Adam a target is, by dtype; all that it runs in where none is named.
@@ -45,6 +44,21 @@ def identify(
     """
     wanted = list(dict.fromkeys(dtypes)) or candidate.dtypes
     probed = probe(candidate, wanted, timeout, hide_moments=hide_moments, logs=logs, on_done=on_done)
+    return answers(candidate, probed, timeout, claim=claim)
+
+
+def answers(
+    candidate: Candidate,
+    probed: Mapping[str, Probed],
+    timeout: float | None = 300.0,
+    *,
+    claim: Mapping[str, object] = MappingProxyType({}),
+    beside: Mapping[str, Observation] = MappingProxyType({}),
+) -> dict[str, Answer]:
+    """What a target that has been asked has shown to be, by dtype; as `identify`.
+
+    beside: what it has shown elsewhere, by dtype, which its rule has to explain as well.
+    """
     if not any(one.observations for one in probed.values()):
         raise _answers_nothing(candidate.name, probed)
     with _square_root(candidate.target, timeout, asked=candidate.roots) as library:

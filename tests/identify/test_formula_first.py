@@ -137,3 +137,30 @@ def test_moments_in_a_wider_dtype_are_named_and_leave_no_bit(explained):
     assert found.answer is Answer.EXPLAINED
     assert found.expected.residual.differing == 0
     assert ("state-storage", "user.one keeps m and v in bfloat16; user.other keeps m and v in float32") in named(found)
+
+
+def test_why_a_formula_cannot_be_read_is_said(explained):
+    """It answers the case, and raises at the first question."""
+    found = explained({}, {"factor": "1.5 * (1 / (sorted(weights) == ['bias', 'kernel']))"}, hyper={"lr": 0.01})
+    (cause,) = [one for one in found.causes if one.family is Family.UNEXPLAINED]
+    assert (
+        "; its formula could not be read: user.other in float32, probe 'main': step 1: ZeroDivisionError"
+        in cause.detail
+    )
+
+
+def test_of_a_sweep_each_side_is_asked_its_questions_once(write_case, tmp_path):
+    heard = tmp_path / "heard"
+    lines = f"open({str(heard)!r}, 'a').write('.') if 'query' in weights and t == 1 and name == 'kernel' else None"
+    targets = []
+    for name, changed in (("one", {}), ("other", {"factor": "min(1, t / 10)", "before": lines})):
+        (tmp_path / f"{name}.py").write_text(ADAM.format(name=name, **{**PLAIN, **changed}))
+        targets.append(f"{tmp_path / name}.py:{name}")
+    one = write_case(steps=30, dtypes=["float32"], expect=None)
+    explain(one, *targets)
+    once = heard.stat().st_size
+    swept = write_case("swept", steps=30, dtypes=["float32"], expect=None, sweep={"lr": [0.01, 0.02]})
+    found = explain(swept, *targets)
+    assert len(found) == 2
+    assert all("schedule" in {str(cause.family) for cause in each.causes} for each in found)
+    assert heard.stat().st_size == 2 * once > 0
