@@ -228,8 +228,8 @@ class _Sitting:
                     if answer["kind"] == UNSUPPORTED:
                         return Refused(probe.name, answer["reason"])
                     reason = _place(rows, asked) + answer["reason"]
-                    if probe.name in _NOT_TAKEN:
-                        return Refused(probe.name, f"takes no {_NOT_TAKEN[probe.name]}: {reason}")
+                    if probe.name in _NOT_TAKEN and answer.get("traceback"):
+                        return Refused(probe.name, f"takes no {_NOT_TAKEN[probe.name]}: {_raised(answer['reason'])}")
                     return Refused(probe.name, reason, failed=True, traceback=answer.get("traceback", ""))
                 shown = answer.get("quantities", shown)
                 wider |= {name: widest(map(format_named, told)) for name, told in answer.get("formats", {}).items()}
@@ -256,6 +256,12 @@ class _Sitting:
             "strided": probe.strided,
             **({"counts": [probe.begins] * len(probe.layout.parameters)} if probe.begins else {}),
         }
+
+
+def _raised(reason: str) -> str:
+    """What was raised, and the user's own line, without the words of a library about shapes."""
+    kind, _, told = reason.partition(": ")
+    return f"raises {kind}{' ' + told[told.rindex('(') :] if told.endswith(')') else ''}"
 
 
 def _given_up(probe: Probe) -> Refused:
