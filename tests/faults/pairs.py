@@ -18,7 +18,7 @@ from parity.engine.power import Asked, Naming
 from parity.explain.explain import candidate_of
 from parity.identify.fit import fit
 from parity.identify.identify import identify
-from parity.identify.probes import WIDE, Observation, Probe, probes
+from parity.identify.probes import BETAS, GROUPS, WIDE, Observation, Probe, probes
 from parity.numerics.formats import FORMATS
 
 sys.path.append(str(Path(__file__).parent))
@@ -107,8 +107,11 @@ def observed(run, probe: Probe, hidden: Iterable[str] = (), dtype: object = None
 
 
 def orbits(run, dtype: str, hidden: Iterable[str] = (), wide: object = None) -> dict[str, Observation]:
-    """What a plug-in shows on every probe but the one that is only run twice, and those of stages, which it ignores."""
-    asked = [one for one in probes(FORMATS[dtype]) if one.name != WIDE and not one.hyper.stages.names]
+    """What a plug-in shows on every probe but the one that is only run twice, and those of stages, of groups and of
+    betas that change, of which it knows nothing."""
+    asked = [
+        one for one in probes(FORMATS[dtype]) if one.name not in (WIDE, GROUPS, BETAS) and not one.hyper.stages.names
+    ]
     return {one.name: observed(run, one, hidden, wide) for one in asked}
 
 

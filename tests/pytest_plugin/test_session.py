@@ -106,7 +106,10 @@ def test_ctrl_c_leaves_no_worker(case, adam, pytester):
     running = pytester.path / "running"
     adam(before=f"open({str(running)!r}, 'w').close(); time.sleep(600)")
     case()
-    command = [sys.executable, "-m", "pytest", "cases", "--parity-implementations=mine.py:mine"]
+    # Where tests run in the background SIGINT is ignored, and children inherit that.
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"import runpy, signal; {heard}; runpy.run_module('pytest', run_name='__main__')"
+    command = [sys.executable, "-c", code, "cases", "--parity-implementations=mine.py:mine"]
     process = subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not running.exists() and time.monotonic() < deadline:
