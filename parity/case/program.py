@@ -14,7 +14,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 OneOf = TypeVar("OneOf", "Uniform", "UniformWeights")
 Share = Annotated[float, Field(ge=0, le=1)]
-Step = Annotated[int, Field(ge=1)]
+Step = Annotated[int, Field(ge=1, le=2**53)]
+"""No more than a double counts."""
 Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 """Of a file or a folder."""
 

@@ -58,12 +58,14 @@ def _check_header(told: Mapping[str, Any]) -> None:
         check_shape(one["shape"])
         if not isinstance(name, str) or not 0 <= one["kept"] <= math.prod(one["shape"]):
             raise ValueError(f"a parameter {str(name)[:40]!r} of which {str(one['kept'])[:40]!r} elements were kept")
+        if type(one["group"]) is not int or not 0 <= one["group"] < 2**31:
+            raise ValueError(f"a parameter {name[:40]!r} of group {str(one['group'])[:40]}")
     names = [one["name"] for one in told["parameters"]]
     if len(set(names)) < len(names) or not names:
         raise ValueError("parameters of one name, or none")
     if "w" not in told["quantities"] or not {*told["quantities"]} <= {*STATES}:
         raise ValueError(f"quantities {str(told['quantities'])[:40]}")
-    if len(told["t"]) != len(names) or not all(type(one) is int and one >= 0 for one in told["t"]):
+    if len(told["t"]) != len(names) or not all(type(one) is int and 0 <= one <= 2**53 for one in told["t"]):
         raise ValueError(f"t {str(told['t'])[:40]}")
     words = {name: told[name] for name in ("digest", "framework", "optimizer")}
     words |= {} if told["implementation"] is None else {"implementation": told["implementation"]}

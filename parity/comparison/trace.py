@@ -218,6 +218,10 @@ def _trace(folder: Path, header: dict[str, Any]) -> Trace:
     wider = {name: tuple(map(format_named, own)) for name, own in header.get("formats", {}).items()}
     if not layout.parameters or any(len(own) != len(layout.parameters) for own in wider.values()):
         raise ValueError("a format for every parameter")
+    hyper, steps = hyper_from_json(header["hyper"]), int(header["steps"])
+    for own in (hyper, *(one for _, one in hyper.groups)):
+        if any(isinstance(one, tuple) and len(one) < steps for one in (own.lr, own.beta1, own.beta2)):
+            raise ValueError("a step size, or a beta, of every step")
     return Trace(
         folder=folder,
         case=str(header["case"]),
@@ -226,9 +230,9 @@ def _trace(folder: Path, header: dict[str, Any]) -> Trace:
         implementation=str(header["implementation"]),
         format=format,
         formats={quantity: wider.get(quantity, formats_in(layout, format)) for quantity in header["digests"]},
-        hyper=hyper_from_json(header["hyper"]),
+        hyper=hyper,
         layout=layout,
-        steps=int(header["steps"]),
+        steps=steps,
         digests={quantity: tuple(digests) for quantity, digests in header["digests"].items()},
         environment=dict(header["environment"]),
     )

@@ -47,6 +47,8 @@ def changed(path, change, seal=None):
         (lambda one: one.update(formats={"m": []}), "a format for every parameter"),
         (lambda one: one.update(steps=float("inf")), "cannot convert float infinity to integer"),
         (lambda one: one["hyper"].update(lr="0x1p99999"), "hexadecimal value too large"),
+        (lambda one: one["hyper"].update(lr=[]), "a step size, or a beta, of every step"),
+        (lambda one: one["hyper"].update(beta2=[]), "a step size, or a beta, of every step"),
     ],
 )
 def test_a_sealed_trace_that_is_none(write_trace, change, told):
@@ -87,6 +89,10 @@ def recording(write_recording):
         lambda one: one.update(seed=float("inf")),
         lambda one: one.update(every=0),
         lambda one: one.update(t=["0"]),
+        lambda one: one.update(t=[10**30]),
+        lambda one: one["parameters"][0].update(group=-(10**30)),
+        lambda one: one["parameters"][0].update(group=-1),
+        lambda one: one["parameters"][0].update(group="0"),
         lambda one: one.update(digest=None),
         lambda one: one.pop("framework"),
         lambda one: one.pop("optimizer"),
