@@ -74,8 +74,12 @@ def lacking(environment: Mapping[str, Any], facts: Sequence[str] = FACTS) -> str
     told = ("packages", "variables", MACHINE)
     return next((one for one in facts if one not in environment), "") or next(
         (one for one in told if not isinstance(environment.get(one, {}), dict)),
-        "" if all(isinstance(one, str) for one in environment.get("cpu_flags", ())) else "cpu_flags",
+        "" if _are_words(environment.get("cpu_flags", [])) else "cpu_flags",
     )
+
+
+def _are_words(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
 
 def changes_numerics(variable: str) -> bool:

@@ -167,7 +167,11 @@ def test_a_sealed_run_with_flags_and_hyperparameters_that_are_none(command, run_
     def no_hyper(one):
         one["cells"][0]["outcomes"][0]["hyper"]["eps"] = 3
 
-    for change, told in ((no_flags, "environment lacks cpu_flags"), (no_hyper, "that are none")):
+    def no_list(one):
+        one["environment"]["cpu_flags"] = 1e400
+
+    lacks = "environment lacks cpu_flags"
+    for change, told in ((no_flags, lacks), (no_list, lacks), (no_hyper, "that are none")):
         path.write_bytes(sound)
         content = json.loads(sound)
         change(content)
