@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -195,6 +196,9 @@ def test_the_page_stands_alone_and_leads_to_what_changed(page, recorded, visit, 
     text = page.read_text()
     assert str(recorded.parent) not in text.replace(str(recorded.parent / "small.toml"), "")
     assert "adams&lt;hook &amp; crook&gt;" in text
+    # A name may go on in another line after a dot, a number may not.
+    assert "numpy.<wbr>adam" in text or "user.<wbr>" in text
+    assert re.search(r"[.]<wbr>[0-9]", text) is None
     (field,) = [
         one for one in browser.find_elements(By.CSS_SELECTOR, "table.atlas td a") if one.text.startswith("≠ 2 of 2")
     ]

@@ -66,10 +66,10 @@ def templates() -> Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """A dotted name that may go on in another line after a dot."""
+    """A dotted name that may go on in another line after a dot, not within a number."""
     from markupsafe import Markup, escape
 
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[.])", name))
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[.])(?=[^\W\d])", name))
 
 
 def _coded(text: str) -> Markup:
