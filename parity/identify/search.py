@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import NamedTuple
@@ -74,8 +74,8 @@ def search(moves: Moves, expected: Expected, format: Format) -> Rule | None:
     if not len(moves):
         return None
     sample = _Sample(moves, _first(moves, expected.rule, format), format)
-    read = islice(_rules(moves, expected, format), OFFERED)
-    for rule in chain(_single(moves, expected, format), read, _of_other_forms(moves, expected, format)):
+    read, formed = islice(_rules(moves, expected, format), OFFERED), powers(moves, format)
+    for rule in chain(_single(expected, formed, format), read, _of_other_forms(expected, formed, format)):
         if sample.refutes(rule):
             continue
         found = rule.read(moves, format)
@@ -122,7 +122,7 @@ class _Sample:
         return bool(rule.wrong(self._moves, self._format).any())
 
 
-def _single(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
+def _single(expected: Expected, formed: Sequence[Power], format: Format) -> Iterator[Rule]:
     """The rule expected, and those with one departure.
 
     In few bits a step is no sharp line: what is read of it may exclude the rule in force.
@@ -132,7 +132,7 @@ def _single(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
     found += [replace(rule, form=form, count=expected.count_of(form)) for form in Form]
     found += [replace(rule, correction=replace(PAPER, law=law)) for law in laws()]
     found += [replace(rule, lr=lr) for lr in step_sizes(format)]
-    found += [replace(rule, correction=replace(PAPER, power=power)) for power in powers(moves, format)]
+    found += [replace(rule, correction=replace(PAPER, power=power)) for power in formed]
     found += [replace(rule, correction=replace(PAPER, count=count)) for count in counts()]
     found += [replace(rule, count=count) for count in BASES]
     yield rule
@@ -144,11 +144,11 @@ def _single(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
     yield from sorted((one for one in found if one != rule), key=cost)
 
 
-def _of_other_forms(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
+def _of_other_forms(expected: Expected, formed: Sequence[Power], format: Format) -> Iterator[Rule]:
     """Rules with one departure beside the form: one that is no straight line is read with the plain divisors only."""
     for form in Form:
         if form is not expected.form:
-            yield from _single(moves, replace(expected, form=form), format)
+            yield from _single(replace(expected, form=form), formed, format)
 
 
 def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:

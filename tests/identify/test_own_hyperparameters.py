@@ -168,3 +168,16 @@ def test_a_trace_with_hyperparameters_of_its_own_is_identified_bit_for_bit(keys,
     observed = read_observation(folder, case=load_case_file(case)[0])[1]
     answer = identify_observation(observed, name)
     assert (answer.verdict, answer.departures, answer.residual["differing"]) == ("identified", (), 0)
+
+
+def test_a_tensor_that_decays_though_its_own_decay_is_0_follows_no_rule(write_adam, write_case, tmp_path):
+    """What share of nothing that is cannot be said."""
+    ignoring = "w = {n: one if gradient[n] is None else one * one.dtype.type(0.99) for n, one in w.items()}"
+    name = write_adam(before=ignoring)
+    case = write_case(expect=None, **KEPT["groups"] | {"parameters": KEPT["groups"]["parameters"][:2]})
+    options = parity.Options(keep_traces=True)
+    parity.run([case], [name, "numpy.adam.hat"], output=tmp_path / "run", options=options)
+    (folder,) = (tmp_path / "run" / "traces").rglob("user.plugin")
+    answer = identify_observation(read_observation(folder, case=load_case_file(case)[0])[1], "user.plugin")
+    assert answer.verdict == "unexplained"
+    assert not answer.sound
