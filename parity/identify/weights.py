@@ -268,8 +268,6 @@ def _decays_by_tensor(moves: Moves, kinds: list[Decay], points: Points, rule: Ru
             if read.empty or _read(read, part).wrong(part, rule, format).any():
                 return None
             asked = float(part.lr[0] * part.decay[0])
-            if not asked:
-                return None
             shares.append((there, Reading(read.low / asked, read.high / asked).named()))
     return tensors_that_decay(points, shares)
 

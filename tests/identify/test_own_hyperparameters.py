@@ -171,7 +171,7 @@ def test_a_trace_with_hyperparameters_of_its_own_is_identified_bit_for_bit(keys,
 
 
 def test_a_tensor_that_decays_though_its_own_decay_is_0_follows_no_rule(write_adam, write_case, tmp_path):
-    """What share of nothing that is cannot be said."""
+    """Its points are those of a plain Adam, of which none decays."""
     ignoring = "w = {n: one if gradient[n] is None else one * one.dtype.type(0.99) for n, one in w.items()}"
     name = write_adam(before=ignoring)
     case = write_case(expect=None, **KEPT["groups"] | {"parameters": KEPT["groups"]["parameters"][:2]})
