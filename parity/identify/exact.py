@@ -61,7 +61,8 @@ def search(observations: Mapping[str, Observation], library: ArraySquareRoot | N
     cut = [_cut(one, GLANCE) for one in shown.values()]
     for twin in _candidates(shown, library):
         if any(
-            any(differing(one, twin, library).values()) and not twin.leaves_open(one.probe.hyper, one.probe.layout)
+            not twin.leaves_open(one.probe.hyper, one.probe.layout)
+            and any(any(counts.values()) for counts in _by_parameter(one, twin, library))
             for one in cut
         ):
             continue
@@ -82,9 +83,23 @@ def search(observations: Mapping[str, Observation], library: ArraySquareRoot | N
 
 def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | None) -> dict[str, int]:
     """Elements of m, v, vmax and w of all steps that differ from the twin's, each from the recorded step before."""
+    counts = dict.fromkeys(_shown(observation), 0)
+    for found in _by_parameter(observation, twin, library):
+        for quantity, differing in found.items():
+            counts[quantity] += differing
+    return counts
+
+
+def _shown(observation: Observation) -> list[str]:
+    return [quantity for quantity in ("m", "v", "vmax", "w") if getattr(observation, quantity) is not None]
+
+
+def _by_parameter(
+    observation: Observation, twin: Twin, library: ArraySquareRoot | None
+) -> Iterator[Mapping[str, int]]:
+    """What differs of one parameter after another: who only asks whether anything does stops at the first."""
     probe = observation.probe
     format = format_of(observation.w)
-    counts = {quantity: 0 for quantity in ("m", "v", "vmax", "w") if getattr(observation, quantity) is not None}
     for parameter, place in probe.layout.slices():
         asked = probe.hyper.of(parameter.name)
         steps = np.arange(1, probe.steps + 1)
@@ -92,7 +107,8 @@ def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | N
         own = np.cumsum(given) if twin.convention.step_count is StepCount.PER_PARAMETER else steps
         states = observation.states(place)
         if probe.hyper.amsgrad and states.vmax is None:
-            return dict.fromkeys(counts, observation.w.size)
+            yield dict.fromkeys(_shown(observation), states.w.size)
+            continue
         before = _rows(states, np.flatnonzero(given))
         after = lock_step(
             before,
@@ -108,12 +124,13 @@ def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | N
         if (kept := observation.kept.get("w")) is not None:
             after = after._replace(w=in_format(round_to(after.w.astype(np.float64), kept), format))
         recorded = _rows(states, np.flatnonzero(given) + 1)
-        for quantity in counts:
+        counts = {}
+        for quantity in _shown(observation):
             rows = getattr(states, quantity)
-            counts[quantity] += _unequal(getattr(after, quantity), getattr(recorded, quantity))
+            counts[quantity] = _unequal(getattr(after, quantity), getattr(recorded, quantity))
             # Without a gradient nothing may change.
             counts[quantity] += _unequal(rows[1:][~given], rows[:-1][~given])
-    return counts
+        yield counts
 
 
 def _cut(observation: Observation, steps: int) -> Observation:
@@ -169,7 +186,7 @@ def _combined(shown: Mapping[str, Observation], library: ArraySquareRoot | None,
         few = [shown[name] for name in names if name in shown]
         looked = [*(_cut(one, GLANCE) for one in few), *few]
         for candidate in candidates:
-            if all(differing(one, candidate, library)[quantity] == 0 for one in looked):
+            if not any(each[quantity] for one in looked for each in _by_parameter(one, candidate, library)):
                 yield candidate
 
     def first(quantity: str, names: Sequence[str], candidates: Iterable[Twin]) -> Iterator[Twin]:

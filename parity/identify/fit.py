@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from parity.identify.answer import Answer, Finding
 from parity.identify.first_and_second_moments import BEFORE_DECAY, Moments, moments
 from parity.identify.moment_departures import Moment
 from parity.identify.points import Points, points_of
-from parity.identify.probes import Observation, Probe
+from parity.identify.probes import Narrowing, Observation, Probe
 from parity.identify.search import Expected
 from parity.identify.update_forms import Form, Moves, middle
 from parity.identify.update_rule import Rule
@@ -41,34 +42,66 @@ GLANCE = 4096
 """Points on which the nearest of the rules is chosen, where none fits."""
 
 
-def fit(observations: Mapping[str, Observation], claim: str | None) -> Answer:
+NARROWED = {f"weights are {way}": way for way in (Narrowing.COPIES, Narrowing.EITHER_WAY)}
+"""In words: how weights may have got into a narrower format, where they are not rounded to nearest."""
+
+
+def fit(
+    observations: Mapping[str, Observation], claim: str | None, narrowed: Mapping[str, Narrowing] = NARROWED
+) -> Answer:
     """The rule that a target follows in one dtype, and what it departs in from what is claimed.
 
     observations: by the name of the probe, any may be missing. claim: epsilon placement ("outside", "hat", "inside")
     that the target names, None for the paper's Algorithm 1. Every step is computed from the recorded state before it;
     where m or v is hidden, these alone run freely. A point counts as explained if the rule, with its operations
-    rounded in any order, can give what was recorded.
+    rounded in any order, can give what was recorded. narrowed: in words, how weights that are narrower than moments may
+    have got there where no rule explains them as observed; what does is a finding.
     """
     chosen = list(observations.values())
     if not chosen:
         return Answer("unexplained", {}, None, "", (), {"elements": 0})
     every = accumulation(chosen)
-    return _fit(chosen, claim) if every == 1 else of_updates(chosen, every, lambda shown: _fit(shown, claim))
+    if every == 1:
+        return _fit(chosen, claim, narrowed)
+    return of_updates(chosen, every, lambda shown: _fit(shown, claim, narrowed))
 
 
-def _fit(chosen: Sequence[Observation], claim: str | None) -> Answer:
-    format = chosen[0].probe.format
+def _fit(chosen: Sequence[Observation], claim: str | None, narrowed: Mapping[str, Narrowing]) -> Answer:
     points = points_of(chosen)
+    standing = never_updated(points.at(points.present), chosen[0].probe.format)
+    lost = zero_over_zero(points.at(points.present))
+    found = moments(points.at(points.present).at(~(standing | lost)), chosen[0].probe.format)
+    answer = _with_weights(points, standing, lost, found, chosen, claim)
+    follow = all(one.explained for one in (found.m, found.v) if one is not None)
+    if answer.verdict != "unexplained" or not follow or not any("w" in one.kept for one in chosen):
+        return answer
+    for told, way in narrowed.items():
+        # Moments know nothing of how weights are narrowed.
+        points = points_of([replace(one, narrowing=way) for one in chosen])
+        other = _with_weights(points, standing, lost, found, chosen, claim)
+        if other.verdict != "unexplained":
+            return replace(other, causes=(*other.causes, Finding("state-storage", told)))
+    return answer
+
+
+def _with_weights(
+    points: Points,
+    standing: np.ndarray,
+    lost: np.ndarray,
+    found: Moments,
+    chosen: Sequence[Observation],
+    claim: str | None,
+) -> Answer:
+    """What moves the weights beside moments that are known. standing, lost: masks of points that no rule moves."""
+    format = chosen[0].probe.format
     present = points.at(points.present)
-    standing = never_updated(present, format)
     aside = [standing_tensors(present, standing)] if standing.any() else []
-    if (lost := zero_over_zero(present)).any():
+    if lost.any():
         detail = "where lr is 0, weights whose m and v are 0 become NaN: sqrt(v) is divided by lr"
         aside.append(Finding("non-finite", detail, {"points": int(lost.sum())}))
     left_out = standing | lost
     present = present.at(~left_out)
     missing = absent_gradients(points.at(~points.present), format)
-    found = moments(present, format)
     expected = _expected(claim)
     asked = [one.probe.hyper for one in chosen]
     moved = weights(

@@ -199,13 +199,14 @@ def _with_own(
     answer: Answer, observations: Mapping[str, Observation], epsilon: str | None, claim: Mapping[str, object]
 ) -> Answer:
     """With what shows where tensors or steps have hyperparameters of their own."""
-    from parity.identify.fit import fit
+    from parity.identify.fit import NARROWED, fit
 
     told = {one.detail for one in answer.causes}
-    way = next((way for words, way in _NARROWINGS.items() if words in told), Narrowing.NEAREST)
+    way = next((way for words, way in NARROWED.items() if words in told), Narrowing.NEAREST)
 
     def read(some: Mapping[str, Observation]) -> Answer:
-        return _departing(_with_storage(fit(_narrowed(some, way), epsilon), some), claim)
+        narrowed = {name: replace(one, narrowing=way) for name, one in some.items()}
+        return _departing(_with_storage(fit(narrowed, epsilon, {}), some), claim)
 
     found, ignored = own_hyperparameters(observations, answer, read)
     residual = {**answer.residual, IGNORED: ignored} if ignored else answer.residual
@@ -241,26 +242,15 @@ def _of_sound(
     return found, {name: told for name, told in broken.items() if name not in kept}
 
 
-_NARROWINGS = {f"weights are {way}": way for way in (Narrowing.COPIES, Narrowing.EITHER_WAY)}
-"""In words: how weights may have got into a narrower format, where they are not rounded to nearest."""
-
-
-def _narrowed(observations: Mapping[str, Observation], way: Narrowing) -> dict[str, Observation]:
-    return {name: replace(one, narrowing=way) for name, one in observations.items()}
-
-
 def _explained(
     observations: Mapping[str, Observation], claim: str | None, library: ArraySquareRoot | None, exact: bool
 ) -> Answer:
     from parity.identify.exact import search
-    from parity.identify.fit import fit
+    from parity.identify.fit import NARROWED, fit
 
     found = fit(observations, claim)
-    if found.verdict == "unexplained" and any("w" in one.kept for one in observations.values()):
-        for told, way in _NARROWINGS.items():
-            narrowed = fit(_narrowed(observations, way), claim)
-            if narrowed.verdict != "unexplained":
-                return replace(narrowed, causes=(*narrowed.causes, Finding("state-storage", told)))
+    if any(one.detail in NARROWED for one in found.causes):
+        return found
     other = None if _is_adam(found) else _other(observations)
     if other is not None and other.optimizer["name"] != NOTHING:
         return other

@@ -197,10 +197,17 @@ def _with_factors(moment: Moment, points: Points, groups: np.ndarray, *, by_tens
     """The factors that most points of every group have; as they are where none fits more of them."""
     average = moment.average
     waiting = points.empty & (average.after == average.before)
-    offered = [
-        (int(np.argmax(groups == group)), list(_candidates(average, (groups == group) & average.judged & ~waiting)))
-        for group in range(groups.max() + 1)
-    ]
+    judged_points, excused = average.judged & ~waiting, _excused(moment, points)
+    offered = []
+    for group in range(groups.max() + 1):
+        there = (groups == group) & judged_points
+        candidates = list(_candidates(average, there))
+        # An average of something else: the other groups need not be read.
+        at_one_step = int(np.bincount(points.step[there].astype(int), minlength=1).max())
+        strange = min(one.wrong for one in candidates) - int((excused & there).sum()) - at_one_step
+        if 2 * strange > there.sum():
+            return moment
+        offered.append((int(np.argmax(groups == group)), candidates))
     judged = None
     # A gradient of another scale is less likely than the complement of another beta, where that fits as well.
     for order in (lambda one: one.wrong, lambda one: (one.wrong, not one.complement)):
@@ -220,6 +227,13 @@ def _with_factors(moment: Moment, points: Points, groups: np.ndarray, *, by_tens
     if (left & ~waiting).sum() >= (moment.wrong & ~waiting).sum():
         return moment
     return replace(moment, average=made, findings=(*moment.findings, *findings), wrong=left, scale=scale)
+
+
+def _excused(moment: Moment, points: Points) -> np.ndarray:
+    """Mask of points that may be accounted for without a factor, but for those of one step."""
+    average = moment.average
+    small = np.abs(average.after) <= _least_normal(average.format) * 2.0**average.format.precision
+    return (points.seen == 1) | points.empty | _cancelled(moment, points) | small
 
 
 class _Factors(NamedTuple):

@@ -192,8 +192,14 @@ def _step_sizes(read: Readings, asked: Moves, kind: Kind, expected: Expected, fo
     glance, every = (
         _Sizes.of(one, of, kind, format) for one, of in ((read.at_cells(few), asked.at(few)), (read, asked))
     )
+    # Most counts are the same at the few steps of a glance.
+    told: dict[tuple[bytes, bool, str], bool] = {}
     for base, count, power in _counts(asked, expected, format):
-        if not glance.accounted(base, count, power).any():
+        t = count.of(glance.asked, counted(glance.asked, base))
+        same = t.tobytes(), count.guarded, power.name
+        if same not in told:
+            told[same] = bool(glance.accounted(base, count, power).any())
+        if not told[same]:
             continue
         for chosen, law, number in every.found(base, count, power):
             made = Correction(law, count, power)

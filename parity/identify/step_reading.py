@@ -143,7 +143,9 @@ def _line(
 
 def _medians(values: np.ndarray, cell: np.ndarray, cells: int) -> np.ndarray:
     made = np.zeros(cells)
-    order = np.lexsort((values, cell))
+    order = np.argsort(values)
+    # Of integers of two bytes, the stable sort is by digits.
+    order = order[np.argsort(cell[order].astype(np.min_scalar_type(cells)), kind="stable")]
     starts = np.searchsorted(cell[order], np.arange(cells + 1))
     middle = (starts[:-1] + starts[1:]) // 2
     there = starts[1:] > starts[:-1]

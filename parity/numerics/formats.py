@@ -52,6 +52,8 @@ FORMATS: dict[str, Format] = {
     "bfloat16": _format("bfloat16", ml_dtypes.bfloat16, 8, 8),
 }
 
+_BY_DTYPE = {one.dtype: one for one in FORMATS.values()}
+
 
 def format_named(name: str) -> Format:
     """The format of that name; ParityError with the nearest name where there is none."""
@@ -63,7 +65,8 @@ def format_named(name: str) -> Format:
 
 def format_of(array: np.ndarray) -> Format:
     """The format of an array's dtype; ParityError where it is none of the four."""
-    return format_named(array.dtype.name)
+    # A dtype makes its name anew whenever it is asked for it.
+    return _BY_DTYPE.get(array.dtype) or format_named(array.dtype.name)
 
 
 def widest(formats: Iterable[Format]) -> Format:
