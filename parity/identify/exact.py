@@ -94,9 +94,7 @@ def _shown(observation: Observation) -> list[str]:
     return [quantity for quantity in ("m", "v", "vmax", "w") if getattr(observation, quantity) is not None]
 
 
-def _by_parameter(
-    observation: Observation, twin: Twin, library: ArraySquareRoot | None
-) -> Iterator[Mapping[str, int]]:
+def _by_parameter(observation: Observation, twin: Twin, library: ArraySquareRoot | None) -> Iterator[Mapping[str, int]]:
     """What differs of one parameter after another: who only asks whether anything does stops at the first."""
     probe = observation.probe
     format = format_of(observation.w)

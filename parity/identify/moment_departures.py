@@ -233,7 +233,7 @@ def _excused(moment: Moment, points: Points) -> np.ndarray:
     """Mask of points that may be accounted for without a factor, but for those of one step."""
     average = moment.average
     small = np.abs(average.after) <= _least_normal(average.format) * 2.0**average.format.precision
-    return (points.seen == 1) | points.empty | _cancelled(moment, points) | small
+    return np.asarray((points.seen == 1) | points.empty | _cancelled(moment, points) | small)
 
 
 class _Factors(NamedTuple):

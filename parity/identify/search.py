@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -58,7 +59,6 @@ class Expected:
 class _Steps(NamedTuple):
     """What accounts for the step sizes that were read; factor: of the lr that is chosen, where it is free."""
 
-    cost: float
     correction: Correction
     base: str
     lr: Choice
@@ -157,7 +157,7 @@ def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
     for apart in (moves.seen, moves.seen * (moves.place.max() + 1) + moves.place):
         straight = {kind: readings(moves, kind, format, apart) for kind in KINDS}
         fits = {kind: float(np.mean(read.fit > ON_LINE)) if len(read.at) else 0.0 for kind, read in straight.items()}
-        offered: list[tuple[float, int, Rule]] = []
+        offered: list[_Offered] = []
         for kind, read in straight.items():
             if fits[kind] < max(FITTING, max(fits.values()) - CLOSE):
                 continue
@@ -166,10 +166,37 @@ def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
                 continue
             asked = moves.at(read.at)
             for steps in _step_sizes(read, asked, kind, expected, format):
-                for cost, rule in _epsilons(steps, read, asked, kind, expected, format):
-                    offered.append((cost, len(offered), rule))
-        for _, _, rule in sorted(offered, key=lambda one: one[:2]):
-            yield rule
+                offered.append(_Offered(steps.correction.cost + steps.lr.cost, steps, read, asked, kind))
+        yield from _cheapest(offered, expected, format)
+
+
+class _Offered(NamedTuple):
+    """Step sizes that were read, of a kind of forms; least: what every rule with them costs."""
+
+    least: float
+    steps: _Steps
+    read: Readings
+    asked: Moves
+    kind: Kind
+
+
+def _cheapest(offered: Sequence[_Offered], expected: Expected, format: Format) -> Iterator[Rule]:
+    """The rules of all of them by their cost, of equal ones in their order; who takes few of many has few made."""
+    waiting: list[tuple[float, int, int, Rule]] = []
+    # eps is the same whatever lr is, and whatever m is divided by.
+    known: dict[tuple[Kind, str, str, str, float], list[tuple[Form, Choice]]] = {}
+    for number, one in sorted(enumerate(offered), key=lambda each: each[1].least):
+        while waiting and waiting[0][0] < one.least:
+            yield heappop(waiting)[-1]
+        correction, base, kind = one.steps.correction, one.steps.base, one.kind
+        divides = kind, base, correction.count.name, correction.power.name, correction.law.q
+        if divides not in known:
+            known[divides] = list(_epsilons(one, format))
+        for place, (form, eps) in enumerate(known[divides]):
+            cost = one.least + (base != expected.count_of(form)) + eps.cost + (form is not expected.form)
+            heappush(waiting, (cost, number, place, Rule(form, correction, base, one.steps.lr, eps)))
+    while waiting:
+        yield heappop(waiting)[-1]
 
 
 def _of_some_steps(moves: Moves) -> np.ndarray:
@@ -204,7 +231,7 @@ def _step_sizes(read: Readings, asked: Moves, kind: Kind, expected: Expected, fo
         for chosen, law, number in every.found(base, count, power):
             made = Correction(law, count, power)
             lr = replace(chosen, number=number) if chosen.free else chosen
-            yield _Steps(made.cost + lr.cost + (base != expected.count_of(kind.forms[0])), made, base, lr)
+            yield _Steps(made, base, lr)
 
 
 class _Sizes(NamedTuple):
@@ -270,10 +297,9 @@ def _counts(asked: Moves, expected: Expected, format: Format) -> Iterator[tuple[
                 yield base, count, power
 
 
-def _epsilons(
-    steps: _Steps, read: Readings, asked: Moves, kind: Kind, expected: Expected, format: Format
-) -> Iterator[tuple[float, Rule]]:
-    """Every form and eps that gives the eps that were read, with the number of departures."""
+def _epsilons(offered: _Offered, format: Format) -> Iterator[tuple[Form, Choice]]:
+    """Every form and eps that gives the eps that were read."""
+    steps, read, asked, kind = offered.steps, offered.read, offered.asked, offered.kind
     with np.errstate(all="ignore"):
         _, c2 = steps.correction.divisors(asked, counted(asked, steps.base))
         for form in kind.forms:
@@ -292,9 +318,4 @@ def _epsilons(
                     eps = replace(eps, number=within.named())
                 elif not ((low <= expects) & (expects <= high) | ~np.isfinite(low) | ~np.isfinite(expects)).all():
                     continue
-                base = steps.base
-                cost = (
-                    steps.cost - (base != expected.count_of(kind.forms[0])) + (base != expected.count_of(form))
-                    + eps.cost + (form is not expected.form)
-                )  # fmt: skip
-                yield cost, Rule(form, steps.correction, base, steps.lr, eps)
+                yield form, eps
