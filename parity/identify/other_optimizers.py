@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -38,11 +38,13 @@ _DECAYS = ("none", "gradient", "weights", "weights first", "weights, not scaled 
 class Relative:
     """A rule that all weights follow at all steps, to rounding.
 
-    numbers: its own, as they are in force. decays: how weights decay, by the kind that is asked for; absent where none
+    variant: of the rule, or of all of one formula that weights follow as well. numbers: its own, as they are in force,
+    none where it may be another variant. decays: how weights decay, by the kind that is asked for; absent where none
     is. count: what t counts. unit: by how much its numbers are rounded first. elements: how many were compared.
     """
 
     rule: Rule
+    variant: str
     numbers: Mapping[str, float]
     decays: Mapping[str, str]
     count: str
@@ -65,8 +67,22 @@ def other_optimizer(observations: Mapping[str, Observation]) -> Relative | None:
                 if all(_follows(rule, numbers, unit, one) for one in telling if not one.probe.none):
                     found = _counted(rule, numbers, unit, telling)
                     if found is not None and _says_something(rule, numbers, unit, telling[0]):
-                        return _decayed(found, observations)
+                        return _decayed(_with_variants(found, numbers, telling), observations)
     return None
+
+
+def _with_variants(found: Relative, numbers: Mapping[str, float | str], telling: Sequence[Observation]) -> Relative:
+    """With the other variants of its formula that weights follow as well, where these say as much."""
+    some = [one for one in telling if not one.probe.none]
+    told = sum(_told(found.rule, numbers, found.unit, one)[0] for one in some)
+    alike = [
+        one.variant
+        for one in RULES
+        if (one.name, one.text) == (found.rule.name, found.rule.text) and one is not found.rule
+        and any(all(_follows(one, own, found.unit, each) for each in some)
+                and sum(_told(one, own, found.unit, each)[0] for each in some) >= told for own in _numbers(one))
+    ]  # fmt: skip
+    return replace(found, variant=" or ".join([found.variant, *alike]), numbers={}) if alike else found
 
 
 def _telling(observations: Mapping[str, Observation]) -> list[Observation]:
@@ -158,13 +174,19 @@ def _follows(rule: Rule, numbers: Mapping[str, float | str], unit: float, observ
 
 def _says_something(rule: Rule, numbers: Mapping[str, float | str], unit: float, observed: Observation) -> bool:
     """Whether its intervals are narrow where it moves weights."""
+    telling, moving = _told(rule, numbers, unit, observed)
+    return telling >= TELLING * moving
+
+
+def _told(rule: Rule, numbers: Mapping[str, float | str], unit: float, observed: Observation) -> tuple[int, int]:
+    """Of how many elements its intervals are narrow, of all that it moves."""
     telling = moving = 0
     with np.errstate(all="ignore"):
         for made in _changes(rule, numbers, unit, observed):
             moves = made.change.middle != 0
             moving += int(moves.sum())
             telling += int((moves & (made.change.radius < np.abs(made.change.middle) / 8)).sum())
-    return telling >= TELLING * moving
+    return telling, moving
 
 
 def _counted(
@@ -181,7 +203,7 @@ def _counted(
     hyper = telling[0].probe.hyper
     asked = {"beta2": hyper.betas_at(1)[1], "eps": hyper.eps}
     in_force = {name: asked[one] if isinstance(one, str) else one for name, one in numbers.items()}
-    return Relative(rule, in_force, {}, count, unit, sum(one.w[1:].size for one in telling))
+    return Relative(rule, rule.variant, in_force, {}, count, unit, sum(one.w[1:].size for one in telling))
 
 
 def _decayed(found: Relative, observations: Mapping[str, Observation]) -> Relative:
@@ -197,7 +219,7 @@ def _decayed(found: Relative, observations: Mapping[str, Observation]) -> Relati
             (decay for decay in order if _follows(found.rule, found.numbers, found.unit, one, decay=decay)), "unknown"
         )
         elements += one.w[1:].size
-    return Relative(found.rule, found.numbers, decays, found.count, found.unit, elements)
+    return replace(found, decays=decays, elements=elements)
 
 
 def orthogonalised(observations: Mapping[str, Observation]) -> Answer | None:
@@ -232,7 +254,7 @@ def _spread(matrix: np.ndarray) -> float:
 
 def answer_of(found: Relative, format: Format) -> Answer:
     """What is said of a relative: no Adam, its name, its variant and its numbers."""
-    name = found.rule.name + (f" ({found.rule.variant})" if found.rule.variant else "")
+    name = found.rule.name + (f" ({found.variant})" if found.variant else "")
     numbers = "".join(f", {key} {value:g}" for key, value in found.numbers.items())
     text = found.rule.text
     wanted = {"decoupled": "weights", "l2": "gradient"}
@@ -266,7 +288,7 @@ def answer_of(found: Relative, format: Format) -> Answer:
         {"elements": found.elements, "differing": 0},
         optimizer={
             "name": found.rule.name,
-            "variant": found.rule.variant,
+            "variant": found.variant,
             "hyperparameters": dict(found.numbers),
             "weight_decay": dict(found.decays),
             "step_count": found.count,

@@ -51,7 +51,7 @@ class Rule(NamedTuple):
     """An optimizer: its name, in which variant, its formula, the change it makes (subtracted from w).
 
     numbers: those that are its own, each with the values that are usual, or the name of what was asked; the first that
-    fits is in force. whole: it needs whole tensors.
+    fits is in force. whole: it needs whole tensors. Two of one formula differ by what it does not say: the least v.
     """
 
     name: str
@@ -107,7 +107,8 @@ def _rules() -> Iterator[Rule]:
             yield Rule("RMSprop", told, f"{average}w = w - lr * g / {under}", rmsprop(inside, centred, ""), numbers)
             for kind in ("momentum", "momentum, lr inside", "Nesterov", "Nesterov, lr inside"):
                 lr = "lr * " if "lr inside" in kind else ""
-                text = f"{average}b = momentum * b + {lr}g / {under}\nw = w - {'b' if lr else 'lr * b'}"
+                update = "(x + momentum * b)" if "Nesterov" in kind else "b"
+                text = f"{average}x = {lr}g / {under}; b = momentum * b + x\nw = w - {'' if lr else 'lr * '}{update}"
                 yield Rule("RMSprop", f"{told}, {kind}", text, rmsprop(inside, centred, kind), {**numbers, **momenta})
     for inside in (False, True):
         under = "sqrt(v + eps)" if inside else "(sqrt(v) + eps)"
