@@ -20,9 +20,10 @@ from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
 from parity.identify.own_hyperparameters import own_hyperparameters
 from parity.identify.probed import Probed
-from parity.identify.probes import MAIN, Narrowing, Observation, in_one_format
+from parity.identify.probes import MAIN, Narrowing, Observation, in_formats_held, in_one_format
 from parity.identify.probing import OnProbe, not_finite, probe
 from parity.implementations.registry import shipped_implementations
+from parity.numerics.formats import format_of
 
 
 def identify(
@@ -145,13 +146,23 @@ def _with_storage(answer: Answer, observations: Mapping[str, Observation]) -> An
     return replace(answer, causes=(*(one for one in answer.causes if one.detail not in asked), finding))
 
 
+def _shown_wider(shown: Sequence[str], observations: Mapping[str, Observation]) -> Finding:
+    """That a state is handed over in a wider format than that in which it is computed, which is no departure."""
+    one = next(iter(observations.values()))
+    wide, own = format_of(getattr(one, shown[0])).name, one.probe.format.name
+    what = f"{', '.join(shown[:-1])} and {shown[-1]} are" if shown[1:] else f"{shown[0]} is"
+    detail = f"{what} shown in {wide}, and {'hold' if shown[1:] else 'holds'} numbers of {own} only"
+    return Finding("state-storage", detail, {"shown": wide}, benign=True)
+
+
 def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoot | None) -> Answer:
     reasons: dict[str, dict[str, str]] = {LEFT_OUT: {}, FAILED: {}}
     for one in probed.refused:
         reasons[FAILED if one.failed else LEFT_OUT][one.name] = one.reason
     tracebacks = tuple(dict.fromkeys(one.traceback for one in probed.refused if one.traceback))
     answer = Answer("unexplained", {}, None, "", (), {})
-    observations = in_one_format(probed.observations)
+    held, shown = in_formats_held(probed.observations)
+    observations = in_one_format(held)
     fitted = {name: one for name, one in observations.items() if name not in ASIDE}
     unsteady = probed.unsteady
     if unsteady is not None and not unsteady.evidence.get("rounding"):
@@ -161,6 +172,8 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
         epsilon = next((str(one) for one in Epsilon if one == claim.get("epsilon")), None)
         answer, broken = _of_sound(fitted, epsilon, library, exact=unsteady is None)
         answer = _departing(_with_storage(answer, fitted), claim)
+        if shown:
+            answer = replace(answer, causes=(*answer.causes, _shown_wider(shown, probed.observations)))
         reasons[FAILED] |= broken
         answer = _beside(answer, observations)
         if answer.convention and answer.verdict != "unexplained":

@@ -85,6 +85,29 @@ class Observation:
         return Rows(self.w[:, place], self.m[:, place], self.v[:, place], vmax)
 
 
+def in_formats_held(observations: Mapping[str, Observation]) -> tuple[dict[str, Observation], tuple[str, ...]]:
+    """All rows, those in the probe's format that are shown in a wider one and hold none of its numbers; their names."""
+    shown = tuple(
+        name
+        for name in OBSERVED
+        if (rows := [(one, row) for one in observations.values() if (row := getattr(one, name)) is not None])
+        and any(format_of(row) is not one.probe.format for one, row in rows)
+        and all(_holds(one.probe.format, row) for one, row in rows)
+    )
+
+    def held(one: Observation) -> Observation:
+        rows = {name: row for name in shown if (row := getattr(one, name)) is not None}
+        return replace(one, **{name: round_to(row.astype(np.float64), one.probe.format) for name, row in rows.items()})  # type: ignore[arg-type]
+
+    return {name: held(one) for name, one in observations.items()}, shown
+
+
+def _holds(format: Format, rows: np.ndarray) -> bool:
+    with np.errstate(all="ignore"):
+        same = in_format(round_to(rows.astype(np.float64), format), format_of(rows)) == rows
+        return bool((same | np.isnan(rows)).all())
+
+
 def in_one_format(observations: Mapping[str, Observation]) -> dict[str, Observation]:
     """All rows, and the probes, in the format that holds every number of every one exactly."""
     found = [

@@ -128,6 +128,26 @@ def test_only_what_is_wide_is_said_to_be(answer):
     assert "v is kept in float32, weights in bfloat16" in departures(found)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "shown", "which"),
+    [("float32", "float64", "mv"), ("bfloat16", "float32", "mv"), ("float16", "float64", "v")],
+)
+def test_what_is_only_shown_in_a_wider_dtype_is_computed_in_its_own(write_adam, command, tmp_path, dtype, shown, which):
+    wide = f"np.{shown}"
+    swap = [("State(w=w, m=m, v=v)", "State(" + ", ".join(
+        f"{one}={{n: a.astype({wide}) for n, a in {one}.items()}}" if one in which else f"{one}={one}" for one in "wmv"
+    ) + ")")]  # fmt: skip
+    told = tmp_path / "told.json"
+    code, out, err = command("identify", write_adam(swap=swap), "-d", dtype, "--json", told)
+    found = json.loads(told.read_text())
+    assert (found["verdict"], found["residual"]["differing"], code) == ("explained", 0, 0), (out, err)
+    command("identify", write_adam(), "-d", dtype, "--json", told)
+    assert departures(found) == departures(json.loads(told.read_text()))
+    (cause,) = [one["detail"] for one in found["causes"] if one["family"] == "state-storage"]
+    what = "m and v are" if which[1:] else "v is"
+    assert cause == f"{what} shown in {shown}, and hold{'s' * (not which[1:])} numbers of {dtype} only"
+
+
 def test_an_update_that_is_narrowed_before_it_is_taken_off_is_explained_too(answer):
     found, _, _ = answer("bfloat16", kept="w[name] - update.astype(own)")
     assert (found["verdict"], found["arithmetic"]) == ("explained", None)
