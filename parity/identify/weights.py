@@ -328,13 +328,17 @@ def _which(points: Points, stuck: Points, moved: Points) -> str:
 def never_updated(points: Points, format: Format) -> np.ndarray:
     """Mask of the points of tensors of which nothing ever changes, m shown, whatever their gradients; none if all are.
 
-    points: those with a gradient.
+    points: those with a gradient. Weights may decay all the same, as decoupled decay moves them.
     """
     tensors = np.unique(points.probe * (points.place.max(initial=0) + 1) + points.place, return_inverse=True)[1]
     with np.errstate(all="ignore"):
         # A weight may stand as it rounds, m does not.
         told = ~np.isnan(points.m1) & ((1 - points.beta1) * np.abs(points.g) > 4 * smallest(format))
-    touched = changed(points.w0, points.w1) | changed(points.m0, points.m1) | changed(points.v0, points.v1)
+        lost = points.lr * points.decay * points.w0
+        slack = points.w_error + roundoff(format) * (3 * np.abs(lost) + 3 * np.abs(points.w0)) + smallest(format)
+        decays = (points.decay != 0) & (np.abs(points.w0 - lost - points.w1) <= slack)
+    moved = changed(points.w0, points.w1) & ~decays
+    touched = moved | changed(points.m0, points.m1) | changed(points.v0, points.v1)
     stands = (np.bincount(tensors, touched) == 0) & (np.bincount(tensors, told) > 0)
     return np.asarray(stands[tensors] & (not stands.all()))
 
@@ -349,11 +353,9 @@ def standing_tensors(points: Points, standing: np.ndarray) -> Finding:
         name for name, there in ends.items() if (there == standing)[several].all() and not standing[~several].any()
     ]
     evidence = {"tensors": sorted(set(some.tensor.tolist())), "points": int(standing.sum())}
-    return Finding(
-        "partial-update",
-        f"never updated, neither weights nor moments: {words[0] if words else tensors_in_words(some, others)}",
-        evidence,
-    )
+    decay = changed(some.w0, some.w1).any()
+    what = "never updated, but for the decay of weights" if decay else "never updated, neither weights nor moments"
+    return Finding("partial-update", f"{what}: {words[0] if words else tensors_in_words(some, others)}", evidence)
 
 
 def zero_over_zero(points: Points) -> np.ndarray:

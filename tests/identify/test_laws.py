@@ -194,6 +194,18 @@ def test_tensors_that_are_never_updated_are_named(found, which, told, dtype):
     assert [one for one, what in answer.not_finite.items() if what == "cannot be seen: its tensor never moves"] == never
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_tensors_that_only_decay_are_named(found, dtype):
+    decays = "w[name] = w[name] * g.dtype.type(1 - hyper.lr_at(t) * hyper.weight_decay)"
+    skips = f"if g is None:\n                continue\n            if hyper.decoupled:\n                {decays}\n"
+    first = "if hyper.weight_decay and not hyper.decoupled or hyper.amsgrad: raise Unsupported('no L2')"
+    answer = found(dtype, first=first, swap=[("if g is None:", f"{skips}            if g.ndim == 2:")])
+    (departure,) = answer.departures
+    assert departure.family == "partial-update"
+    assert departure.detail == "never updated, but for the decay of weights: tensors of two axes"
+    assert (answer.verdict, answer.convention["epsilon"]) == ("explained", "outside")
+
+
 def test_a_norm_whose_bits_depend_on_threads_is_named_and_the_rest_is_answered(found):
     few = 'os.environ.get("OMP_NUM_THREADS") in ("1", "2")'
     answer = found(before=f"if {few}: gradient = {{n: g if g is None else g * g.dtype.type(1 + 2**-23) "
