@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from parity.adam.twin import Twin
 from parity.core.shown import Shown
 
 Verdict = Literal["identified", "explained", "unexplained"]
@@ -56,7 +57,7 @@ class Answer(Shown):
     break. residual: what is left, JSON values. failure: why it could not be asked in this dtype, empty where it could.
     tracebacks: where it raised, each once. optimizer: of what is no Adam and has a name: name, variant,
     hyperparameters, weight_decay, step_count. asked: the probes that were answered. laws: what came of each exact law.
-    not_finite: what becomes of a gradient that is NaN or inf.
+    not_finite: what becomes of a gradient that is NaN or inf. twin: the from-scratch Adam of that arithmetic.
     """
 
     verdict: Verdict
@@ -71,6 +72,7 @@ class Answer(Shown):
     asked: tuple[str, ...] = ()
     laws: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     not_finite: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    twin: Twin | None = field(default=None, repr=False)
 
     @property
     def departures(self) -> tuple[Finding, ...]:

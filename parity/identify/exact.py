@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from parity.adam.arithmetic import Rounding, Setting, SquareRoot, Subnormals, plain
+from parity.adam.arithmetic import Rounding, SquareRoot, Subnormals, plain, setting_of
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
 from parity.adam.machine import Machine, known_twins
@@ -98,6 +98,7 @@ def _by_parameter(observation: Observation, twin: Twin, library: ArraySquareRoot
     """What differs of one parameter after another: who only asks whether anything does stops at the first."""
     probe = observation.probe
     format = format_of(observation.w)
+    shapes = {one.name: one.shape for one in probe.layout.parameters}
     for parameter, place in probe.layout.slices():
         asked = probe.hyper.of(parameter.name)
         steps = np.arange(1, probe.steps + 1)
@@ -117,7 +118,7 @@ def _by_parameter(observation: Observation, twin: Twin, library: ArraySquareRoot
             [asked.lr_at(int(step)) for step in steps[given]],
             own[given].tolist(),
             library if twin.arithmetic.square_root in _roots(library) else None,
-            Setting(parameter.shape, len(probe.layout.parameters)),
+            setting_of(parameter.name, shapes, probe.hyper),
         )
         if (kept := observation.kept.get("w")) is not None:
             after = after._replace(w=in_format(round_to(after.w.astype(np.float64), kept), format))

@@ -20,7 +20,7 @@ from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
 from parity.identify.own_hyperparameters import own_hyperparameters
 from parity.identify.probed import Probed
-from parity.identify.probes import MAIN, Narrowing, Observation, in_formats_held, in_one_format
+from parity.identify.probes import BETAS, GROUPS, MAIN, Narrowing, Observation, in_formats_held, in_one_format
 from parity.identify.probing import OnProbe, not_finite, probe
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import format_of
@@ -178,6 +178,7 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
         answer = _beside(answer, observations)
         if answer.convention and answer.verdict != "unexplained":
             answer = _with_own(answer, observations, epsilon, claim)
+            answer = _with_bits_of_own(answer, observations, library)
         if unsteady is not None and answer.verdict == "unexplained":
             answer = replace(Answer("unexplained", {}, None, "", (), {}), causes=(unsteady,))
         elif unsteady is not None:
@@ -224,6 +225,32 @@ def _with_own(
     found, ignored = own_hyperparameters(observations, answer, read)
     residual = {**answer.residual, IGNORED: ignored} if ignored else answer.residual
     return replace(answer, causes=(*answer.causes, *found), residual=residual)
+
+
+def _with_bits_of_own(
+    answer: Answer, observations: Mapping[str, Observation], library: ArraySquareRoot | None
+) -> Answer:
+    """With the bits of those probes beside the arithmetic that was found, where the target takes what they ask."""
+    from parity.identify.exact import Open, differing
+
+    twin = answer.twin
+    departs = {str(one.evidence["probe"]) for one in answer.causes if "probe" in one.evidence}
+    for name in (GROUPS, BETAS):
+        observed = observations.get(name)
+        if twin is None or observed is None or observed.m is None or observed.v is None:
+            continue
+        if name in departs or name in answer.residual.get(IGNORED, {}):
+            continue
+        counts = differing(observed, twin, library)
+        elements = observed.w[1:].size * len(counts)
+        residual = {**answer.residual, "elements": answer.residual["elements"] + elements}
+        if off := sum(counts.values()):
+            reason = twin.leaves_open(observed.probe.hyper, observed.probe.layout) or "it rounds otherwise there"
+            left = {**residual.get(LEFT_OPEN, {}), name: asdict(Open(off, elements, reason))}
+            residual |= {LEFT_OPEN: left, "differing": residual["differing"] + off}
+            answer = replace(answer, verdict="explained")
+        answer = replace(answer, residual=residual)
+    return answer
 
 
 def _of_sound(
@@ -282,6 +309,7 @@ def _explained(
         verdict="explained" if left_open else "identified",
         arithmetic=asdict(match.twin.arithmetic),
         residual={**residual, LEFT_OPEN: left_open} if left_open else residual,
+        twin=match.twin,
     )
 
 

@@ -52,7 +52,11 @@ def own_hyperparameters(
         if without.verdict != "unexplained" and {one.family for one in without.departures} <= families:
             ignored[name] = told
         elif found.verdict == "unexplained":
-            findings.append(Finding("unexplained", f"{occasion}, weights follow no rule that is known"))
+            detail = f"{occasion}, weights follow no rule that is known"
+            findings.append(Finding("unexplained", detail, {"probe": name}))
         else:
-            findings += [replace(one, detail=f"{occasion}, {one.detail}") for one in beyond]
+            findings += [
+                replace(one, detail=f"{occasion}, {one.detail}", evidence={**one.evidence, "probe": name})
+                for one in beyond
+            ]
     return tuple(findings), ignored

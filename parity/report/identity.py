@@ -134,7 +134,7 @@ def _compared(answer: Answer) -> Iterator[tuple[str, str]]:
     residual = answer.residual
     open_probes = residual.get(LEFT_OPEN, {})
     for place, (probe, left) in enumerate(open_probes.items()):
-        told = f"{probe}: {left['differing']:,} of {left['elements']:,} weights differ; {left['reason']}"
+        told = f"{probe}: {left['differing']:,} of {left['elements']:,} elements differ; {left['reason']}"
         yield "" if place else "left open", told
     elements, differing = residual.get("elements"), residual.get("differing", 0)
     if elements is None:

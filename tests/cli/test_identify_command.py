@@ -161,7 +161,7 @@ def test_what_a_claim_leaves_open_is_told_by_probe():
     told = answer("explained", residual={"elements": 395_268, "differing": 397, LEFT_OPEN: left_open})
     assert identity_sentence("x", "float32", told).endswith("hat, bit for bit but for what is left open.")
     text = printed(told)
-    assert re.search(r"^left open +no-eps: 397 of 9,048 weights differ; it refines *$", text, re.M)
+    assert re.search(r"^left open +no-eps: 397 of 9,048 elements differ; it refines *$", text, re.M)
     assert re.search(r"^compared +395,268 elements, 397 differ *$", text, re.M)
 
 

@@ -13,6 +13,8 @@ from parity.engine.candidates import describe_plugin
 from parity.identify.fit import fit
 from parity.identify.from_trace import read_observation
 from parity.identify.identify import identify, identify_observation
+from parity.identify.probes import probes
+from parity.numerics.formats import FORMATS
 from parity.report.identity import answer_rows
 
 OWN = [
@@ -57,6 +59,31 @@ def test_who_takes_both_has_no_departure(found, dtype):
     assert "ignored" not in answer.residual
     assert not {"groups", "betas"} & set(answer.residual["left_out"])
     assert answer.sound
+
+
+def test_the_arithmetic_that_was_found_is_held_against_both(found):
+    taken, ignored = found(swap=swaps()), found(swap=swaps(of="hyper", betas="own.betas_at(1)"))
+    assert (taken.verdict, ignored.verdict) == ("identified", "identified")
+    asked = {one.name: one.gradients.size for one in probes(FORMATS["float32"])}
+    # m, v and w of both.
+    more = 3 * (asked["groups"] + asked["betas"])
+    assert taken.residual["elements"] - ignored.residual["elements"] == more > 0
+    assert taken.residual["differing"] == 0
+
+
+@pytest.mark.parametrize("where", ["isinstance(hyper.beta1, tuple)", "own is not hyper and own != hyper"])
+def test_who_rounds_otherwise_there_is_not_said_to_be_known_bit_for_bit(found, where):
+    usual = "m[name] = f(beta1) * m[name] + f(1 - beta1) * g"
+    other = f"m[name] = m[name] + f(1 - beta1) * (g - m[name]) if {where} else {usual.partition(' = ')[2]}"
+    answer = found(swap=swaps([(usual, other)]))
+    name = "betas" if "tuple" in where else "groups"
+    assert (answer.verdict, answer.departures, answer.sound) == ("explained", (), True)
+    left = answer.residual["left_open"]
+    assert list(left) == [name]
+    assert 0 < left[name]["differing"] == answer.residual["differing"] < left[name]["elements"]
+    assert left[name]["reason"] == "it rounds otherwise there"
+    (told,) = [text for key, text in answer_rows(answer) if key == "left open"]
+    assert told.startswith(f"{name}: {left[name]['differing']:,} of {left[name]['elements']:,} elements differ; ")
 
 
 def test_who_takes_no_notice_of_a_tensor_of_its_own_is_said_to(found):
