@@ -107,7 +107,7 @@ def test_who_knows_nothing_of_betas_by_step_takes_none(found):
     assert "failed" not in answer.residual
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_a_step_size_of_a_tensor_that_is_taken_as_a_factor_is_named(found, dtype):
     """Absolute 0.03, or 0.03 times that of all."""
     factor = [("f(own.lr_at(t))", "f(own.lr_at(t) * (hyper.lr_at(t) if own.lr != hyper.lr else 1))")]
@@ -118,7 +118,7 @@ def test_a_step_size_of_a_tensor_that_is_taken_as_a_factor_is_named(found, dtype
     assert "0.01 times what was asked for 'second'" in departure.detail
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_a_bias_that_is_corrected_by_the_product_of_the_betas_is_named(found, dtype):
     answer = found(dtype, swap=swaps(BY_PRODUCT))
     (departure,) = answer.departures
