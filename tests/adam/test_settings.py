@@ -87,8 +87,8 @@ def held_under(setting, implementations, cases, folder, keyword=""):
     return run, [(cell, one) for cell in run.cells for one in cell.account.held]
 
 
-WITH_OTHER_BITS = [("ATEN_CPU_CAPABILITY", "default"), ("OMP_NUM_THREADS", "1"), ("XLA_FLAGS", "--xla_cpu_max_isa=AVX")]
-"""What `make test` asks: settings under which some implementation computes other bits than it does here."""
+WITH_OTHER_BITS = [("ATEN_CPU_CAPABILITY", "default"), ("XLA_FLAGS", "--xla_cpu_max_isa=AVX")]
+"""What `make test` asks: instruction sets under which some implementation computes other bits than it does here."""
 
 BRIEF = ("plain", "threads")
 """What `make test` asks of what is compiled: vectors, their tails, and rows that threads share."""

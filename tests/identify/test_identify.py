@@ -17,7 +17,7 @@ from shipped_adams import DEPARTURES
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(900)]
 
 ONE_OF_EACH = {
-    *("numpy.adam.hat.store", "torch.adam.fused", "keras.adam.function", "tensorflow.adam.kernel"),
+    *("numpy.adam.hat.store", "torch.adam.fused", "keras.adam.eager", "tensorflow.adam.kernel"),
 }
 
 

@@ -166,7 +166,10 @@ def test_what_becomes_of_a_gradient_that_is_no_number(found, before, told):
     assert (answer.convention["epsilon"], answer.verdict) == ("outside", "identified")
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["float32", "bfloat16", *(pytest.param(one, marks=pytest.mark.exhaustive) for one in ("float64", "float16"))],
+)
 @pytest.mark.parametrize(
     ("which", "told"),
     [

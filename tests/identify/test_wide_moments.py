@@ -173,7 +173,13 @@ CUT_OFF = EITHER_WAY | {"kept": "(wide[name].view(np.uint32) & np.uint32(0xFFFF0
     ],
     ids=["copies", "stochastic", "cut-off"],
 )
-@pytest.mark.parametrize(("more", "told"), [({}, set()), ({"c1": "1.0"}, {"m is used without bias correction"})])
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"c1": "1.0"}, {"m is used without bias correction"}),
+        pytest.param({}, set(), marks=pytest.mark.exhaustive, id="none"),
+    ],
+)
 def test_weights_that_are_narrowed_otherwise_are_read_through(answer, lines, way, more, told):
     found, _, _ = answer("bfloat16", **lines, **more)
     assert (found["verdict"], found["arithmetic"]) == ("explained", None)
