@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from parity.adam.twin import Twin
+from parity.core.hyper import Hyper
 from parity.core.shown import Shown
 
 Verdict = Literal["identified", "explained", "unexplained"]
@@ -58,6 +59,7 @@ class Answer(Shown):
     tracebacks: where it raised, each once. optimizer: of what is no Adam and has a name: name, variant,
     hyperparameters, weight_decay, step_count. asked: the probes that were answered. laws: what came of each exact law.
     not_finite: what becomes of a gradient that is NaN or inf. twin: the from-scratch Adam of that arithmetic.
+    hyper: by probe, the hyperparameters in force where they are not those that were asked for.
     """
 
     verdict: Verdict
@@ -73,6 +75,7 @@ class Answer(Shown):
     laws: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     not_finite: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     twin: Twin | None = field(default=None, repr=False)
+    hyper: Mapping[str, Hyper] | None = field(default=None, repr=False)
 
     @property
     def departures(self) -> tuple[Finding, ...]:

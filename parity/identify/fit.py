@@ -12,6 +12,7 @@ from parity.adam.convention import Epsilon
 from parity.identify.accumulation import accumulation, of_updates
 from parity.identify.answer import Answer, Finding
 from parity.identify.first_and_second_moments import BEFORE_DECAY, Moments, moments
+from parity.identify.in_force import in_force
 from parity.identify.moment_departures import Moment
 from parity.identify.points import Points, points_of
 from parity.identify.probes import Narrowing, Observation, Probe
@@ -131,6 +132,7 @@ def _with_weights(
         formula_of(found, moved, chosen),
         findings,
         left,
+        hyper=None if left["differing"] else in_force(present, found, moved, chosen),
     )
 
 

@@ -237,7 +237,7 @@ def _with_bits_of_own(
     departs = {str(one.evidence["probe"]) for one in answer.causes if "probe" in one.evidence}
     for name in (GROUPS, BETAS):
         observed = observations.get(name)
-        if twin is None or observed is None or observed.m is None or observed.v is None:
+        if twin is None or answer.hyper or observed is None or observed.m is None or observed.v is None:
             continue
         if name in departs or name in answer.residual.get(IGNORED, {}):
             continue
@@ -294,7 +294,9 @@ def _explained(
     other = None if _is_adam(found) else _other(observations)
     if other is not None and other.optimizer["name"] != NOTHING:
         return other
-    match = search(observations, library) if exact else None
+    match = None
+    for one in (_as_in_force(observations, found), observations) if exact else ():
+        match = match or search(one, library)
     if match is None:
         return found if _is_adam(found) else other or _stranger(found, observations)
     left_open = {name: asdict(one) for name, one in match.left_open.items()}
@@ -311,6 +313,18 @@ def _explained(
         residual={**residual, LEFT_OPEN: left_open} if left_open else residual,
         twin=match.twin,
     )
+
+
+def _as_in_force(observations: Mapping[str, Observation], found: Answer) -> Mapping[str, Observation]:
+    """The observations as of probes that ask for what is in force, where no other departure stands beside it."""
+    from parity.identify.in_force import OF_HYPERPARAMETERS
+
+    if found.hyper is None or not {one.family for one in found.departures} <= OF_HYPERPARAMETERS:
+        return {}
+    return {
+        name: replace(one, probe=replace(one.probe, hyper=found.hyper[one.probe.name]))
+        for name, one in observations.items()
+    }
 
 
 def _convention_of(twin: Twin, observations: Mapping[str, Observation]) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""The hyperparameters that are in force, where they are others than those that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from parity.core.hyper import Hyper
+from parity.identify.first_and_second_moments import Moments
+from parity.identify.points import Points
+from parity.identify.probes import Observation
+from parity.identify.weights import Weights, moves_of
+
+OF_HYPERPARAMETERS = frozenset(
+    {"hyperparameter-value", "hyperparameter-rounding", "epsilon-value", "epsilon-underflow", "schedule",
+     "weight-decay", "amsgrad", "epsilon-placement", "step-count"}
+)  # fmt: skip
+"""Departures after which an Adam may be one of other hyperparameters, or one of another place of eps or count."""
+
+
+def in_force(
+    points: Points, found: Moments, moved: Weights, observations: Sequence[Observation]
+) -> Mapping[str, Hyper] | None:
+    """By probe, what all of its points say of them; None where nothing differs, or where it cannot be said.
+
+    points: those with a gradient.
+    """
+    if moved.rule is None or any(one.probe.hyper.groups for one in observations):
+        return None
+    scale = moved.rule.scale(moves_of(points, found, found.gradient, observations[0].probe.format))
+    maximum = all(one.family != "amsgrad" for one in moved.findings)
+    made: dict[str, Hyper] = {}
+    for number, one in enumerate(observations):
+        there, asked = points.probe == number, one.probe.hyper
+        steps = range(1, one.probe.steps + 1)
+        betas = [asked.betas_at(step) for step in steps]
+        lr = _by_step([asked.lr_at(step) for step in steps], points.step[there], scale.lr[there])
+        beta1 = _by_step([one for one, _ in betas], points.step[there], found.beta1[there])
+        beta2 = _by_step([two for _, two in betas], points.step[there], found.beta2[there])
+        eps = _by_step([asked.eps] * len(betas), points.step[there], scale.eps[there])
+        decay = _decay(asked, *found.couplings.get(number, (0.0, "0")), moved.decay.get(number, ""))
+        if lr is None or beta1 is None or beta2 is None or eps is None or decay is None or len(set(eps)) != 1:
+            return None
+        made[one.probe.name] = replace(
+            decay,
+            lr=asked.lr if lr == [asked.lr_at(step) for step in steps] else tuple(lr),
+            beta1=asked.beta1 if beta1 == [one for one, _ in betas] else _one(beta1),
+            beta2=asked.beta2 if beta2 == [two for _, two in betas] else _one(beta2),
+            eps=eps[0],
+            amsgrad=asked.amsgrad and maximum,
+        )
+    return None if all(made[one.probe.name] == one.probe.hyper for one in observations) else made
+
+
+def _by_step(asked: list[float], step: np.ndarray, values: np.ndarray) -> list[float] | None:
+    """One number a step, as its points have it, as it was asked where there are none; None where they do not agree."""
+    numbers = list(asked)
+    for at in np.unique(step).astype(int).tolist():
+        here = values[step == at]
+        if not (here == here[0]).all():
+            return None
+        numbers[at - 1] = float(here[0])
+    return numbers
+
+
+def _one(numbers: list[float]) -> float | tuple[float, ...]:
+    return numbers[0] if len(set(numbers)) == 1 else tuple(numbers)
+
+
+def _decay(asked: Hyper, share: float, what: str, formula: str) -> Hyper | None:
+    """As the gradient (share of w, in words) and the formula of weights say; None for a decay of another kind."""
+    if not asked.weight_decay:
+        return asked
+    match bool(share), formula:
+        case False, "":
+            return replace(asked, weight_decay=0.0)
+        case True, "":
+            return replace(asked, weight_decay=share, decoupled=False)
+        case False, "w = w - lr * weight_decay * w":
+            return replace(asked, decoupled=True)
+    return None
