@@ -101,7 +101,8 @@ NOT_DONE = {NO_DECAY, "AMSGrad is asked for and not done"}
 )
 def test_its_rule_is_read_and_what_is_wider_is_said(answer, dtype, wide):
     found, code, _ = answer(dtype, wide=wide)
-    assert (found["verdict"], code) == ("explained", 0)
+    # NumPy rounds a double to bfloat16 by way of float32, which is twice.
+    assert (found["verdict"], code) == ("explained" if (dtype, wide) == ("bfloat16", "float64") else "identified", 0)
     assert found["convention"]["epsilon"] == Epsilon.OUTSIDE
     assert departures(found) == {*NOT_DONE, f"m and v are kept in {wide}, weights in {dtype}"}
 
@@ -118,7 +119,8 @@ def test_its_rule_is_read_and_what_is_wider_is_said(answer, dtype, wide):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_wrong_one_is_named(answer, dtype, lines, told):
     found, _, out = answer(dtype, **lines)
-    assert found["verdict"] == "explained"
+    # Of other hyperparameters it is an Adam that is known; without the correction of m it is none.
+    assert found["verdict"] == ("explained" if "c1" in lines else "identified")
     assert departures(found) > {*NOT_DONE, f"m and v are kept in float32, weights in {dtype}"}, out
     assert told in " ".join(departures(found)), departures(found)
 
@@ -133,6 +135,8 @@ def test_only_what_is_wide_is_said_to_be(answer):
     [("float32", "float64", "mv"), ("bfloat16", "float32", "mv"), ("float16", "float64", "v")],
 )
 def test_what_is_only_shown_in_a_wider_dtype_is_computed_in_its_own(write_adam, command, tmp_path, dtype, shown, which):
+    command("identify", write_adam(), "-d", dtype, "--json", tmp_path / "own.json")
+    own = json.loads((tmp_path / "own.json").read_text())
     wide = f"np.{shown}"
     swap = [("State(w=w, m=m, v=v)", "State(" + ", ".join(
         f"{one}={{n: a.astype({wide}) for n, a in {one}.items()}}" if one in which else f"{one}={one}" for one in "wmv"
@@ -140,9 +144,9 @@ def test_what_is_only_shown_in_a_wider_dtype_is_computed_in_its_own(write_adam, 
     told = tmp_path / "told.json"
     code, out, err = command("identify", write_adam(swap=swap), "-d", dtype, "--json", told)
     found = json.loads(told.read_text())
-    assert (found["verdict"], found["residual"]["differing"], code) == ("explained", 0, 0), (out, err)
-    command("identify", write_adam(), "-d", dtype, "--json", told)
-    assert departures(found) == departures(json.loads(told.read_text()))
+    assert found["verdict"] in ("identified", "explained")
+    assert (found["verdict"], found["residual"]["differing"], code) == (own["verdict"], 0, 0), (out, err)
+    assert departures(found) == departures(own)
     (cause,) = [one["detail"] for one in found["causes"] if one["family"] == "state-storage"]
     what = "m and v are" if which[1:] else "v is"
     assert cause == f"{what} shown in {shown}, and hold{'s' * (not which[1:])} numbers of {dtype} only"
