@@ -342,8 +342,10 @@ def test_a_dtype_that_fails_is_a_row_and_all_others_are_answered(command, tmp_pa
     answer = tmp_path / "answer.json"
     code, out, err = command("identify", f"{tmp_path / 'my_adam.py'}:run", "--json", answer)
     assert (code, err) == (1, "")
-    for dtype in ("float64", "float32", "float16"):
-        assert f"user.my_adam in {dtype} is Adam with epsilon outside, with 2 departures, to within rounding." in out
+    # In float16 a decay of a thousandth of a weight may be there or not: which, the search does not ask.
+    known = {"float64": "bit for bit", "float32": "bit for bit", "float16": "to within rounding"}
+    for dtype, how in known.items():
+        assert f"user.my_adam in {dtype} is Adam with epsilon outside, with 2 departures, {how}." in out
     told = (
         "step 1: w['kernel'] is float32, the case runs in bfloat16: a Python float times a bfloat16 array is float32; "
         "use array.dtype.type(x), or cast with .astype (my_adam.py:19)"
@@ -351,7 +353,7 @@ def test_a_dtype_that_fails_is_a_row_and_all_others_are_answered(command, tmp_pa
     assert f"user.my_adam in bfloat16 fails: {told}" in " ".join(out.split())
     dtypes = json.loads(answer.read_text())["dtypes"]
     assert {dtype: one["verdict"] for dtype, one in dtypes.items()} == {
-        "float64": "explained", "float32": "explained", "float16": "explained", "bfloat16": "unexplained",
+        "float64": "identified", "float32": "identified", "float16": "explained", "bfloat16": "unexplained",
     }  # fmt: skip
     assert dtypes["bfloat16"]["residual"] == {FAILED: {"main": told}}
     assert all(FAILED not in dtypes[dtype]["residual"] for dtype in ("float64", "float32", "float16"))
@@ -377,9 +379,9 @@ NAN = "State({name: np.full_like(a, np.nan) for name, a in w.items()}, m, v)"
 def test_a_probe_that_fails_is_a_row_and_all_others_are_answered(command, write_adam, lines, told, words):
     code, out, err = command("identify", write_adam(**lines), "-d", "float32")
     assert (code, err) == (1, "")
-    assert out.startswith("user.plugin in float32 is Adam with epsilon outside, with 2 departures, to within rounding.")
+    assert out.startswith("user.plugin in float32 is Adam with epsilon outside, with 2 departures, bit for bit.")
     text = " ".join(out.split())
-    assert re.search(rf" failed other: {told} compared 352,303 elements, 0 differ", text)
+    assert re.search(rf" failed other: {told} (arithmetic .*)?compared 1,058,877 elements, 0 differ", text)
     assert ("log: " in out) == words
 
 
@@ -388,7 +390,7 @@ def test_nan_of_the_plainest_question_fails_its_dtype_and_no_other(command, writ
     target = write_adam(after=f"if f is np.float16 and 'kernel' in w: state = State({nan}, m, v)")
     code, out, _ = command("identify", target, "-d", "float32", "-d", "float16")
     assert code == 1
-    assert "user.plugin in float32 is Adam with epsilon outside, with 2 departures, to within rounding." in out
+    assert "user.plugin in float32 is Adam with epsilon outside, with 2 departures, bit for bit." in out
     assert "user.plugin in float16 fails: w['kernel'] is nan from step 1 on\n" in out
 
 
