@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -234,10 +235,12 @@ def _with_bits_of_own(
     from parity.identify.exact import Open, differing
 
     twin = answer.twin
+    if twin is None or _of_other_numbers(answer, observations):
+        return answer
     departs = {str(one.evidence["probe"]) for one in answer.causes if "probe" in one.evidence}
     for name in (GROUPS, BETAS):
         observed = observations.get(name)
-        if twin is None or answer.hyper or observed is None or observed.m is None or observed.v is None:
+        if observed is None or observed.m is None or observed.v is None:
             continue
         if name in departs or name in answer.residual.get(IGNORED, {}):
             continue
@@ -251,6 +254,12 @@ def _with_bits_of_own(
             answer = replace(answer, verdict="explained")
         answer = replace(answer, residual=residual)
     return answer
+
+
+def _of_other_numbers(answer: Answer, observations: Mapping[str, Observation]) -> bool:
+    """Whether lr, betas or eps are not those that were asked for: what they are in another probe is not known."""
+    of = attrgetter("lr", "beta1", "beta2", "eps")
+    return any(of(hyper) != of(observations[name].probe.hyper) for name, hyper in (answer.hyper or {}).items())
 
 
 def _of_sound(
@@ -294,9 +303,9 @@ def _explained(
     other = None if _is_adam(found) else _other(observations)
     if other is not None and other.optimizer["name"] != NOTHING:
         return other
-    match = None
-    for one in (_as_in_force(observations, found), observations) if exact else ():
-        match = match or search(one, library)
+    match = search(_as_in_force(observations, found), library) if exact else None
+    if exact and match is None:
+        match, found = search(observations, library), replace(found, hyper=None)
     if match is None:
         return found if _is_adam(found) else other or _stranger(found, observations)
     left_open = {name: asdict(one) for name, one in match.left_open.items()}

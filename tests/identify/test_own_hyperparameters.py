@@ -69,6 +69,10 @@ def test_the_arithmetic_that_was_found_is_held_against_both(found):
     more = 3 * (asked["groups"] + asked["betas"])
     assert taken.residual["elements"] - ignored.residual["elements"] == more > 0
     assert taken.residual["differing"] == 0
+    # Who takes no decay, whatever is asked, takes these all the same.
+    careless = found(first="bs = {}", swap=swaps()), found(first="bs = {}", swap=swaps(of="hyper"))
+    assert [one.verdict for one in careless] == ["identified", "identified"]
+    assert careless[0].residual["elements"] - careless[1].residual["elements"] == 3 * asked["groups"]
 
 
 @pytest.mark.parametrize("where", ["isinstance(hyper.beta1, tuple)", "own is not hyper and own != hyper"])
