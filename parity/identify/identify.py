@@ -24,7 +24,7 @@ from parity.identify.probed import Probed
 from parity.identify.probes import BETAS, GROUPS, MAIN, Narrowing, Observation, in_formats_held, in_one_format
 from parity.identify.probing import OnProbe, not_finite, probe
 from parity.implementations.registry import shipped_implementations
-from parity.numerics.formats import format_of
+from parity.numerics.formats import format_of, widest
 
 
 def identify(
@@ -141,18 +141,21 @@ def _with_storage(answer: Answer, observations: Mapping[str, Observation]) -> An
         return answer
     wide = next(iter(observations.values())).probe.format.name
     asked = {f"{name} is kept in {format.name}" for name, format in kept.items()}
-    are = f"{', '.join(wider[:-1])} and {wider[-1]} are" if wider[1:] else f"{wider[0]} is"
-    detail = f"{are} kept in {wide}, weights in {kept['w'].name}"
+    detail = f"{_are(wider)} kept in {wide}, weights in {kept['w'].name}"
     finding = Finding("state-storage", detail, {"formats": dict.fromkeys(wider, wide)})
     return replace(answer, causes=(*(one for one in answer.causes if one.detail not in asked), finding))
 
 
+def _are(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]} are" if names[1:] else f"{names[0]} is"
+
+
 def _shown_wider(shown: Sequence[str], observations: Mapping[str, Observation]) -> Finding:
     """That a state is handed over in a wider format than that in which it is computed, which is no departure."""
-    one = next(iter(observations.values()))
-    wide, own = format_of(getattr(one, shown[0])).name, one.probe.format.name
-    what = f"{', '.join(shown[:-1])} and {shown[-1]} are" if shown[1:] else f"{shown[0]} is"
-    detail = f"{what} shown in {wide}, and {'hold' if shown[1:] else 'holds'} numbers of {own} only"
+    rows = [getattr(one, name) for one in observations.values() for name in shown]
+    wide = widest(format_of(row) for row in rows if row is not None).name
+    own = next(iter(observations.values())).probe.format.name
+    detail = f"{_are(shown)} shown in {wide}, and {'hold' if shown[1:] else 'holds'} numbers of {own} only"
     return Finding("state-storage", detail, {"shown": wide}, benign=True)
 
 

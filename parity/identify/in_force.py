@@ -25,9 +25,9 @@ def in_force(
 ) -> Mapping[str, Hyper] | None:
     """By probe, what all of its points say of them; None where nothing differs, or where it cannot be said.
 
-    points: those with a gradient.
+    points: those with a gradient. Where m or v is hidden, nobody asks for bits.
     """
-    if moved.rule is None or any(one.probe.hyper.groups for one in observations):
+    if moved.rule is None or found.m is None or found.v is None or any(one.probe.hyper.groups for one in observations):
         return None
     scale = moved.rule.scale(moves_of(points, found, found.gradient, observations[0].probe.format))
     maximum = all(one.family != "amsgrad" for one in moved.findings)

@@ -73,12 +73,15 @@ def other_optimizer(observations: Mapping[str, Observation]) -> Relative | None:
 
 def _with_variants(found: Relative, numbers: Mapping[str, float | str], telling: Sequence[Observation]) -> Relative:
     """With the other variants of its formula that weights follow as well, where these say as much."""
+    of_one_formula = [one for one in RULES if (one.name, one.text) == (found.rule.name, found.rule.text)]
+    if of_one_formula == [found.rule]:
+        return found
     some = [one for one in telling if not one.probe.none]
     told = sum(_told(found.rule, numbers, found.unit, one)[0] for one in some)
     alike = [
         one.variant
-        for one in RULES
-        if (one.name, one.text) == (found.rule.name, found.rule.text) and one is not found.rule
+        for one in of_one_formula
+        if one is not found.rule
         and any(all(_follows(one, own, found.unit, each) for each in some)
                 and sum(_told(one, own, found.unit, each)[0] for each in some) >= told for own in _numbers(one))
     ]  # fmt: skip

@@ -57,11 +57,16 @@ class Expected:
 
 
 class _Steps(NamedTuple):
-    """What accounts for the step sizes that were read; factor: of the lr that is chosen, where it is free."""
+    """What accounts for the step sizes that were read."""
 
     correction: Correction
     base: str
     lr: Choice
+
+    @property
+    def least(self) -> float:
+        """What every rule with them costs."""
+        return self.correction.cost + self.lr.cost
 
 
 def search(moves: Moves, expected: Expected, format: Format) -> Rule | None:
@@ -166,14 +171,13 @@ def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
                 continue
             asked = moves.at(read.at)
             for steps in _step_sizes(read, asked, kind, expected, format):
-                offered.append(_Offered(steps.correction.cost + steps.lr.cost, steps, read, asked, kind))
+                offered.append(_Offered(steps, read, asked, kind))
         yield from _cheapest(offered, expected, format)
 
 
 class _Offered(NamedTuple):
-    """Step sizes that were read, of a kind of forms; least: what every rule with them costs."""
+    """Step sizes that were read, of a kind of forms."""
 
-    least: float
     steps: _Steps
     read: Readings
     asked: Moves
@@ -185,15 +189,16 @@ def _cheapest(offered: Sequence[_Offered], expected: Expected, format: Format) -
     waiting: list[tuple[float, int, int, Rule]] = []
     # eps is the same whatever lr is, and whatever m is divided by.
     known: dict[tuple[Kind, str, str, str, float], list[tuple[Form, Choice]]] = {}
-    for number, one in sorted(enumerate(offered), key=lambda each: each[1].least):
-        while waiting and waiting[0][0] < one.least:
+    for number, one in sorted(enumerate(offered), key=lambda each: each[1].steps.least):
+        least = one.steps.least
+        while waiting and waiting[0][0] < least:
             yield heappop(waiting)[-1]
         correction, base, kind = one.steps.correction, one.steps.base, one.kind
         divides = kind, base, correction.count.name, correction.power.name, correction.law.q
         if divides not in known:
             known[divides] = list(_epsilons(one, format))
         for place, (form, eps) in enumerate(known[divides]):
-            cost = one.least + (base != expected.count_of(form)) + eps.cost + (form is not expected.form)
+            cost = least + (base != expected.count_of(form)) + eps.cost + (form is not expected.form)
             heappush(waiting, (cost, number, place, Rule(form, correction, base, one.steps.lr, eps)))
     while waiting:
         yield heappop(waiting)[-1]

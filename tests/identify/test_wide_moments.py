@@ -152,6 +152,25 @@ def test_what_is_only_shown_in_a_wider_dtype_is_computed_in_its_own(write_adam, 
     assert cause == f"{what} shown in {shown}, and hold{'s' * (not which[1:])} numbers of {dtype} only"
 
 
+def test_a_maximum_that_alone_is_shown_wider_is_told(write_adam, command, tmp_path):
+    """The plainest question has none."""
+    first = "if hyper.weight_decay: raise Unsupported('no decay')\nx = {n: np.zeros_like(a) for n, a in w.items()}"
+    swap = [
+        ("m_hat =", "x[name] = np.maximum(x[name], v[name])\n            m_hat ="),
+        ("v_hat = v[name]", "v_hat = (x if hyper.amsgrad else v)[name]"),
+        (
+            "State(w=w, m=m, v=v)",
+            "State(w, m, v, {n: a.astype('f8') for n, a in x.items()} if hyper.amsgrad else None)",
+        ),
+    ]
+    told = tmp_path / "told.json"
+    code, out, err = command("identify", write_adam(first=first, swap=swap), "-d", "float32", "--json", told)
+    found = json.loads(told.read_text())
+    assert (found["verdict"], code, departures(found)) == ("identified", 0, set()), (out, err)
+    (cause,) = [one["detail"] for one in found["causes"] if one["family"] == "state-storage"]
+    assert cause == "vmax is shown in float64, and holds numbers of float32 only"
+
+
 def test_an_update_that_is_narrowed_before_it_is_taken_off_is_explained_too(answer):
     found, _, _ = answer("bfloat16", kept="w[name] - update.astype(own)")
     assert (found["verdict"], found["arithmetic"]) == ("explained", None)
