@@ -25,6 +25,9 @@ AHEAD = 64
 Scalars = Mapping[str, np.ndarray]
 """By name, each an array (steps,) of the working format."""
 
+Exponents = Sequence[int] | np.ndarray
+"""The t of the bias correction of steps, (steps,), or those of m and those of v, (2, steps)."""
+
 ArraySquareRoot = Callable[[np.ndarray], np.ndarray]
 """A library's square root: an array of one of the four formats to another of its shape and dtype."""
 
@@ -36,12 +39,13 @@ def scalars(
     convention: Convention,
     factors: Factors,
     lr: Sequence[float],
-    counts: Sequence[int],
+    counts: Exponents,
     format: Format,
     library: ArraySquareRoot | None = None,
 ) -> Scalars:
     """Every factor of the steps whose step sizes are `lr` and whose t of the bias correction are `counts`.
 
+    counts: (steps,), or (2, steps), those of m and those of v; inf where nothing is corrected, as beta**inf is 0.
     Betas that change have to be those of these steps, as `Hyper.over` gives them.
 
     format: that of the weights. What rounding does: in float16, eps = 1e-8 is 0, so that a gradient of zero gives
@@ -50,12 +54,14 @@ def scalars(
     the IEEE one. Whoever asks again gets the same arrays, read-only.
     """
     library = library if "root(" in factors.value else None
-    if len(counts) != 1 or hyper.lr_changes or hyper.betas_change:
-        return _scalars(hyper, convention, factors, tuple(lr), tuple(counts), format, library)
+    numbers = np.asarray(counts, np.float64)
+    if numbers.shape != (1,) or hyper.lr_changes or hyper.betas_change:
+        of_m, of_v = np.broadcast_to(numbers, (2, numbers.shape[-1])).tolist()
+        return _scalars(hyper, convention, factors, tuple(lr), (tuple(of_m), tuple(of_v)), format, library)
     # Who takes one step takes the next ones too, and all of them cost what one does.
-    place = counts[0] % AHEAD
-    first = counts[0] - place
-    ahead = _scalars(hyper, convention, factors, (*lr,) * AHEAD, tuple(range(first, first + AHEAD)), format, library)
+    place = int(numbers[0]) % AHEAD
+    coming = tuple(float(number) for number in range(int(numbers[0]) - place, int(numbers[0]) - place + AHEAD))
+    ahead = _scalars(hyper, convention, factors, (*lr,) * AHEAD, (coming, coming), format, library)
     return {name: values[place : place + 1] for name, values in ahead.items()}
 
 
@@ -65,16 +71,16 @@ def _scalars(
     convention: Convention,
     factors: Factors,
     lr: tuple[float, ...],
-    counts: tuple[int, ...],
+    counts: tuple[tuple[float, ...], tuple[float, ...]],
     format: Format,
     library: ArraySquareRoot | None,
 ) -> Scalars:
     formats = {**FORMATS, "double": FORMATS["float64"], "dtype": format, "working": working_format(format)}
     values = {
         "lr": np.array(lr, np.float64),
-        "t": np.array(counts, np.float64),
+        "t": np.array(counts if convention.bias_correction else np.full_like(counts, np.inf)),
         **{
-            name: np.broadcast_to(np.asarray(value, np.float64), len(counts))
+            name: np.broadcast_to(np.asarray(value, np.float64), len(lr))
             for name, value in (
                 ("beta1", hyper.beta1),
                 ("beta2", hyper.beta2),
@@ -85,10 +91,10 @@ def _scalars(
     }
     with np.errstate(all="ignore"):
         for computes, program, keeps in _lines(factors.whole):
-            arithmetic = _ScalarArithmetic(formats[computes], convention.bias_correction, library)
+            arithmetic = _ScalarArithmetic(formats[computes], library)
             name, value = arithmetic.line(program, values)
             values[name] = _kept(value, formats[keeps])
-        found = {name: _kept(value, formats["working"]) for name, value in values.items()}
+        found = {name: _kept(value, formats["working"]) for name, value in values.items() if name != "t"}
     for value in found.values():
         if value.flags.writeable:
             value.flags.writeable = False
@@ -114,18 +120,17 @@ def _kept(values: np.ndarray, format: Format) -> np.ndarray:
 
 
 class _ScalarArithmetic:
-    """Operations on arrays (steps,), each rounded to a format."""
+    """Operations on arrays (steps,), each rounded to a format; t: (2, steps), those of m and of v."""
 
-    def __init__(self, format: Format, bias_correction: bool, library: ArraySquareRoot | None) -> None:
+    def __init__(self, format: Format, library: ArraySquareRoot | None) -> None:
         self._format = format
         self._root = np.sqrt if library is None else library
         self._working = working_format(format)
-        self._bias_correction = bias_correction
 
     def line(self, program: Program, values: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
         """Target and value of a line."""
         rows: dict[str, np.ndarray] = {}
-        size = len(values["t"])
+        size = len(values["lr"])
         for operation in program.operations:
             operands = [
                 np.full(size, one) if isinstance(one, float) else rows[one] if one in rows else values[one]
@@ -139,9 +144,11 @@ class _ScalarArithmetic:
         operands = [_kept(one, self._format) for one in operands]
         if operation.name in _POWERS:
             bases, exponents = operands[0], operands[1].astype(np.float64)
-            if not self._bias_correction and (exponents != 0.5).all():
-                return np.zeros_like(bases)
-            return _POWERS[operation.name](bases, exponents, self._format)
+            if operation.operands[1] == "t":
+                exponents = exponents[int(str(operation.operands[0])[-1]) - 1]
+            none = np.isinf(exponents)
+            powers = _POWERS[operation.name](bases, np.where(none, 1, exponents), self._format)
+            return np.where(none, np.zeros_like(powers), powers)
         wide = [_kept(one, self._working) for one in operands]
         match operation.name:
             case "copy":

@@ -15,7 +15,7 @@ from parity.adam.compiler import Manner, StepCode, compiled_step, memory, step_c
 from parity.adam.convention import Convention, StepCount
 from parity.adam.gradients import idle_elements
 from parity.adam.interpreter import interpreted_step
-from parity.adam.scalars import ArraySquareRoot, Scalars, scalars
+from parity.adam.scalars import ArraySquareRoot, Exponents, Scalars, scalars
 from parity.adam.stages import programs
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
@@ -133,15 +133,15 @@ def free_steps(
     convention: Convention,
     arithmetic: Arithmetic,
     lr: Sequence[float],
-    counts: Sequence[int],
+    counts: Exponents,
     library: ArraySquareRoot | None = None,
     setting: Setting | None = None,
 ) -> Rows:
     """The states after each step, (steps, size), each from the one before, bit for bit those of `step`.
 
     start: the state before, rows (size,); gradients: (steps, size), one dtype; lr, counts: step size and t of the bias
-    correction, (steps,). hyper: betas that change are those of these steps. setting: of the tensor, where omitted
-    (size,) beside others.
+    correction, (steps,), as `scalars` takes them. hyper: betas that change are those of these steps. setting: of the
+    tensor, where omitted (size,) beside others.
     """
     after = Rows(*(None if row is None else np.empty(gradients.shape, row.dtype) for row in start))  # type: ignore[arg-type]
     for rows, row in zip(after, start, strict=True):
@@ -159,7 +159,7 @@ def lock_step(
     convention: Convention,
     arithmetic: Arithmetic,
     lr: Sequence[float],
-    counts: Sequence[int],
+    counts: Exponents,
     library: ArraySquareRoot | None = None,
     setting: Setting | None = None,
 ) -> Rows:
@@ -187,7 +187,7 @@ def _advance(
     convention: Convention,
     arithmetic: Arithmetic,
     lr: Sequence[float],
-    counts: Sequence[int],
+    counts: Exponents,
     library: ArraySquareRoot | None,
     setting: Setting,
     carries: bool,
@@ -228,7 +228,7 @@ def _advance_lazily(
     convention: Convention,
     arithmetic: Arithmetic,
     lr: Sequence[float],
-    counts: Sequence[int],
+    counts: Exponents,
     library: ArraySquareRoot | None,
     setting: Setting,
     carries: bool,
@@ -244,8 +244,8 @@ def _advance_lazily(
                 one[each] = one[each.start - 1]
         before = [one[each].copy() for one in arrays]
         now = Rows(*(None if one is None else one[each] for one in rows))  # type: ignore[arg-type]
-        own = hyper.over(range(each.start + 1, each.stop + 1))
-        _advance(now, gradients[each], own, moves, arithmetic, lr[each], counts[each], library, setting, carries=False)
+        own, own_counts = hyper.over(range(each.start + 1, each.stop + 1)), np.asarray(counts)[..., each]
+        _advance(now, gradients[each], own, moves, arithmetic, lr[each], own_counts, library, setting, carries=False)
         for one, kept in zip(arrays, before, strict=True):
             np.copyto(one[each], kept, where=idle[each])
 

@@ -22,8 +22,19 @@ COUNTER_ENDS = (256, 2048, 128, 255, 2047)
 """Where counters of few bits stand still: those of bfloat16 and float16, which halves do not tell from 255 and 2047."""
 
 
-class Asked(Protocol):
-    """What a correction needs to know of points, each (points,), as `Moves` has it."""
+class Placed(Protocol):
+    """What a count needs to know of points, each (points,), as `Moves` has it."""
+
+    @property
+    def step(self) -> np.ndarray: ...
+    @property
+    def place(self) -> np.ndarray: ...
+    @property
+    def of(self) -> np.ndarray: ...
+
+
+class Asked(Placed, Protocol):
+    """What a correction needs to know of them."""
 
     @property
     def lr(self) -> np.ndarray: ...
@@ -39,12 +50,6 @@ class Asked(Protocol):
     def product1(self) -> np.ndarray: ...
     @property
     def product2(self) -> np.ndarray: ...
-    @property
-    def step(self) -> np.ndarray: ...
-    @property
-    def place(self) -> np.ndarray: ...
-    @property
-    def of(self) -> np.ndarray: ...
     @property
     def seen(self) -> np.ndarray: ...
 
@@ -112,7 +117,7 @@ class Count:
     name: str
     detail: str
     text: str
-    of: Callable[[Asked, np.ndarray], np.ndarray]
+    of: Callable[[Placed, np.ndarray], np.ndarray]
     guarded: bool = False
 
 
@@ -351,6 +356,19 @@ class Correction:
         if self.count.guarded:
             c1, c2 = np.where(counted > 0, c1, 1.0), np.where(counted > 0, c2, 1.0)
         return np.asarray(c1**self.law.p), np.asarray(c2**self.law.q)
+
+    @property
+    def of_exponents(self) -> bool:
+        """Whether both divisors are 1 or 1 - beta^n, however that is rounded, so that `exponents` is all of it."""
+        law, family = self.law, self.power.family
+        return {law.p, law.q} <= {0, 1} and family in ("", "beta-power", "hyperparameter-rounding")
+
+    def exponents(self, moves: Placed, t: np.ndarray) -> np.ndarray:
+        """n of the divisors of m and of v, (2, points), inf where one is 1. t: number of steps or gradients so far."""
+        counted = self.count.of(moves, t)
+        if self.count.guarded:
+            counted = np.where(counted > 0, counted, np.inf)
+        return np.stack([counted if power else np.full(len(t), np.inf) for power in (self.law.p, self.law.q)])
 
     @property
     def findings(self) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from parity.adam.machine import Machine, known_twins
 from parity.adam.scalars import ArraySquareRoot
 from parity.adam.step import Rows, lock_step
 from parity.adam.twin import Twin
+from parity.identify.bias_correction import PAPER, Correction
 from parity.identify.probes import Observation
 from parity.numerics.formats import Format, format_of, in_format, to_bits
 from parity.numerics.rounding import round_to
@@ -48,28 +49,31 @@ class Open:
     reason: str
 
 
-def search(observations: Mapping[str, Observation], library: ArraySquareRoot | None = None) -> Match | None:
+def search(
+    observations: Mapping[str, Observation], library: ArraySquareRoot | None = None, correction: Correction = PAPER
+) -> Match | None:
     """The first Adam that reproduces every observation with 0 differing bits, but for what its claim leaves open.
 
     The twins that are claimed come first, then every combination of forms that `parity.adam.forms` knows, stage by
     stage: m from (m, g), v from (v, g), w from (w, m, v), so that the search is a sum and not a product. library: the
-    square root of the target's framework, where it can be asked. Needs m and v.
+    square root of the target's framework, where it can be asked. correction: what the bias is corrected by; how a power
+    of beta is rounded is searched for. Needs m and v.
     """
     shown = {name: one for name, one in observations.items() if one.m is not None and one.v is not None}
     if not shown:
         return None
     cut = [_cut(one, GLANCE) for one in shown.values()]
-    for twin in _candidates(shown, library):
+    for twin in _candidates(shown, library, correction):
         if any(
             not twin.leaves_open(one.probe.hyper, one.probe.layout)
-            and any(any(counts.values()) for counts in _by_parameter(one, twin, library))
+            and any(any(counts.values()) for counts in _by_parameter(one, twin, library, correction))
             for one in cut
         ):
             continue
         elements = 0
         left_open: dict[str, Open] = {}
         for observation in shown.values():
-            found = differing(observation, twin, library)
+            found = differing(observation, twin, library, correction)
             size = observation.w[1:].size
             elements += size * len(found)
             if found["w"] and (reason := twin.leaves_open(observation.probe.hyper, observation.probe.layout)):
@@ -81,10 +85,12 @@ def search(observations: Mapping[str, Observation], library: ArraySquareRoot | N
     return None
 
 
-def differing(observation: Observation, twin: Twin, library: ArraySquareRoot | None) -> dict[str, int]:
+def differing(
+    observation: Observation, twin: Twin, library: ArraySquareRoot | None, correction: Correction = PAPER
+) -> dict[str, int]:
     """Elements of m, v, vmax and w of all steps that differ from the twin's, each from the recorded step before."""
     counts = dict.fromkeys(_shown(observation), 0)
-    for found in _by_parameter(observation, twin, library):
+    for found in _by_parameter(observation, twin, library, correction):
         for quantity, differing in found.items():
             counts[quantity] += differing
     return counts
@@ -94,16 +100,29 @@ def _shown(observation: Observation) -> list[str]:
     return [quantity for quantity in ("m", "v", "vmax", "w") if getattr(observation, quantity) is not None]
 
 
-def _by_parameter(observation: Observation, twin: Twin, library: ArraySquareRoot | None) -> Iterator[Mapping[str, int]]:
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Steps of one parameter: its place among so many, (steps,) each."""
+
+    step: np.ndarray
+    place: np.ndarray
+    of: np.ndarray
+
+
+def _by_parameter(
+    observation: Observation, twin: Twin, library: ArraySquareRoot | None, correction: Correction
+) -> Iterator[Mapping[str, int]]:
     """What differs of one parameter after another: who only asks whether anything does stops at the first."""
     probe = observation.probe
     format = format_of(observation.w)
     shapes = {one.name: one.shape for one in probe.layout.parameters}
-    for parameter, place in probe.layout.slices():
+    steps = np.arange(1, probe.steps + 1)
+    for number, (parameter, place) in enumerate(probe.layout.slices()):
         asked = probe.hyper.of(parameter.name)
-        steps = np.arange(1, probe.steps + 1)
         given = np.array([parameter.name not in probe.none.get(int(step), ()) for step in steps], bool)
         own = np.cumsum(given) if twin.convention.step_count is StepCount.PER_PARAMETER else steps
+        placed = _Placed(steps, np.full(len(steps), number), np.full(len(steps), len(shapes)))
+        exponents = correction.exponents(placed, own.astype(np.float64))
         states = observation.states(place)
         if probe.hyper.amsgrad and states.vmax is None:
             yield dict.fromkeys(_shown(observation), states.w.size)
@@ -116,7 +135,7 @@ def _by_parameter(observation: Observation, twin: Twin, library: ArraySquareRoot
             twin.convention,
             twin.arithmetic,
             [asked.lr_at(int(step)) for step in steps[given]],
-            own[given].tolist(),
+            exponents[:, given],
             library if twin.arithmetic.square_root in _roots(library) else None,
             setting_of(parameter.name, shapes, probe.hyper),
         )
@@ -161,12 +180,14 @@ def _unequal(actual: np.ndarray | None, expected: np.ndarray | None) -> int:
     return int(np.count_nonzero((left != right) & ~((actual != actual) & (expected != expected))))
 
 
-def _candidates(shown: Mapping[str, Observation], library: ArraySquareRoot | None) -> Iterator[Twin]:
+def _candidates(
+    shown: Mapping[str, Observation], library: ArraySquareRoot | None, correction: Correction
+) -> Iterator[Twin]:
     format = next(iter(shown.values())).probe.format
     for _, twin in known_twins(format.name, Machine()):
         if not twin.arithmetic.asks_library or SquareRoot.LIBRARY in _roots(library):
             yield twin
-    yield from _combined(shown, library, format)
+    yield from _combined(shown, library, format, correction)
 
 
 def _roots(library: ArraySquareRoot | None) -> tuple[SquareRoot, ...]:
@@ -176,7 +197,9 @@ def _roots(library: ArraySquareRoot | None) -> tuple[SquareRoot, ...]:
     return SquareRoot.IEEE, SquareRoot.REFINED if getattr(library, "reciprocal", False) else SquareRoot.LIBRARY
 
 
-def _combined(shown: Mapping[str, Observation], library: ArraySquareRoot | None, format: Format) -> Iterator[Twin]:
+def _combined(
+    shown: Mapping[str, Observation], library: ArraySquareRoot | None, format: Format, correction: Correction
+) -> Iterator[Twin]:
     """Twins out of forms that fit m, v and w, decays and the counting of steps, each on its own."""
     asked = [name for name in FIRST_PROBES if name in shown] or list(shown)[:1]
     decays = any(shown[name].probe.hyper.weight_decay for name in asked)
@@ -185,7 +208,7 @@ def _combined(shown: Mapping[str, Observation], library: ArraySquareRoot | None,
         few = [shown[name] for name in names if name in shown]
         looked = [*(_cut(one, GLANCE) for one in few), *few]
         for candidate in candidates:
-            if not any(each[quantity] for one in looked for each in _by_parameter(one, candidate, library)):
+            if not any(each[quantity] for one in looked for each in _by_parameter(one, candidate, library, correction)):
                 yield candidate
 
     def first(quantity: str, names: Sequence[str], candidates: Iterable[Twin]) -> Iterator[Twin]:

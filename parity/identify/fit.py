@@ -132,7 +132,7 @@ def _with_weights(
         formula_of(found, moved, chosen),
         findings,
         left,
-        hyper=None if left["differing"] else in_force(present, found, moved, chosen),
+        in_force=None if left["differing"] else in_force(present, found, moved, chosen),
     )
 
 

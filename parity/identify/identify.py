@@ -17,6 +17,8 @@ from parity.core.errors import ParityError, TargetError
 from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
 from parity.identify.answer import FAILED, IGNORED, LEFT_OPEN, LEFT_OUT, Answer, Finding
+from parity.identify.bias_correction import PAPER
+from parity.identify.in_force import FAMILIES, InForce
 from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
 from parity.identify.own_hyperparameters import own_hyperparameters
@@ -247,7 +249,7 @@ def _with_bits_of_own(
             continue
         if name in departs or name in answer.residual.get(IGNORED, {}):
             continue
-        counts = differing(observed, twin, library)
+        counts = differing(observed, twin, library, PAPER if answer.in_force is None else answer.in_force.correction)
         elements = observed.w[1:].size * len(counts)
         residual = {**answer.residual, "elements": answer.residual["elements"] + elements}
         if off := sum(counts.values()):
@@ -262,7 +264,8 @@ def _with_bits_of_own(
 def _of_other_numbers(answer: Answer, observations: Mapping[str, Observation]) -> bool:
     """Whether lr, betas or eps are not those that were asked for: what they are in another probe is not known."""
     of = attrgetter("lr", "beta1", "beta2", "eps")
-    return any(of(hyper) != of(observations[name].probe.hyper) for name, hyper in (answer.hyper or {}).items())
+    hypers = {} if answer.in_force is None else answer.in_force.hyper
+    return any(of(hyper) != of(observations[name].probe.hyper) for name, hyper in hypers.items())
 
 
 def _of_sound(
@@ -306,9 +309,11 @@ def _explained(
     other = None if _is_adam(found) else _other(observations)
     if other is not None and other.optimizer["name"] != NOTHING:
         return other
-    match = search(_as_in_force(observations, found), library) if exact else None
+    match = None
+    if exact and found.in_force is not None and {one.family for one in found.departures} <= FAMILIES:
+        match = search(_as_in_force(observations, found.in_force), library, found.in_force.correction)
     if exact and match is None:
-        match, found = search(observations, library), replace(found, hyper=None)
+        match, found = search(observations, library), replace(found, in_force=None)
     if match is None:
         return found if _is_adam(found) else other or _stranger(found, observations)
     left_open = {name: asdict(one) for name, one in match.left_open.items()}
@@ -327,12 +332,8 @@ def _explained(
     )
 
 
-def _as_in_force(observations: Mapping[str, Observation], found: Answer) -> Mapping[str, Observation]:
-    """The observations as of probes that ask for what is in force, where no other departure stands beside it."""
-    from parity.identify.in_force import OF_HYPERPARAMETERS
-
-    if found.hyper is None or not {one.family for one in found.departures} <= OF_HYPERPARAMETERS:
-        return {}
+def _as_in_force(observations: Mapping[str, Observation], found: InForce) -> Mapping[str, Observation]:
+    """The observations as of probes that ask for the hyperparameters in force."""
     return {
         name: replace(one, probe=replace(one.probe, hyper=found.hyper[one.probe.name]))
         for name, one in observations.items()

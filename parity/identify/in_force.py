@@ -1,35 +1,45 @@
-"""The hyperparameters that are in force, where they are others than those that were asked for."""
+"""The hyperparameters and the bias correction that are in force, where they are others than was asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from parity.core.hyper import Hyper
+from parity.identify.bias_correction import PAPER, Correction
 from parity.identify.first_and_second_moments import Moments
 from parity.identify.points import Points
 from parity.identify.probes import Observation
 from parity.identify.weights import Weights, moves_of
 
-OF_HYPERPARAMETERS = frozenset(
+FAMILIES = frozenset(
     {"hyperparameter-value", "hyperparameter-rounding", "epsilon-value", "epsilon-underflow", "schedule",
-     "weight-decay", "amsgrad", "epsilon-placement", "step-count"}
+     "weight-decay", "amsgrad", "epsilon-placement", "bias-correction", "beta-power", "step-count"}
 )  # fmt: skip
-"""Departures after which an Adam may be one of other hyperparameters, or one of another place of eps or count."""
+"""Departures after which it may be an Adam all the same, of what is in force."""
 
 
-def in_force(
-    points: Points, found: Moments, moved: Weights, observations: Sequence[Observation]
-) -> Mapping[str, Hyper] | None:
-    """By probe, what all of its points say of them; None where nothing differs, or where it cannot be said.
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What an Adam takes. hyper: by probe."""
+
+    hyper: Mapping[str, Hyper]
+    correction: Correction
+
+
+def in_force(points: Points, found: Moments, moved: Weights, observations: Sequence[Observation]) -> InForce | None:
+    """What all points of a probe say of it; None where nothing differs, or where it cannot be said.
 
     points: those with a gradient. Where m or v is hidden, nobody asks for bits.
     """
-    if moved.rule is None or found.m is None or found.v is None or any(one.probe.hyper.groups for one in observations):
+    rule = moved.rule
+    if rule is None or found.m is None or found.v is None or any(one.probe.hyper.groups for one in observations):
         return None
-    scale = moved.rule.scale(moves_of(points, found, found.gradient, observations[0].probe.format))
+    if rule.count == "rows" or not rule.correction.of_exponents:
+        return None
+    scale = rule.scale(moves_of(points, found, found.gradient, observations[0].probe.format))
     maximum = all(one.family != "amsgrad" for one in moved.findings)
     made: dict[str, Hyper] = {}
     for number, one in enumerate(observations):
@@ -51,7 +61,10 @@ def in_force(
             eps=eps[0],
             amsgrad=asked.amsgrad and maximum,
         )
-    return None if all(made[one.probe.name] == one.probe.hyper for one in observations) else made
+    correction = replace(rule.correction, power=PAPER.power)
+    if correction == PAPER and all(made[one.probe.name] == one.probe.hyper for one in observations):
+        return None
+    return InForce(made, correction)
 
 
 def _by_step(asked: list[float], step: np.ndarray, values: np.ndarray) -> list[float] | None:

@@ -14,6 +14,7 @@ from parity.core.hyper import Hyper
 from parity.numerics.formats import FORMATS
 
 BETAS = Hyper(beta1=0.9, beta2=0.999)
+PLAIN = Convention(Epsilon.OUTSIDE)
 COUNTS = [1, 2, 3, 7, 8, 9, 255, 256, 1000]
 
 
@@ -64,3 +65,21 @@ def test_both_differ_from_the_power_of_the_library():
     ways = (Factors.TENSORFLOW_KERNEL, Factors.OPTAX_SQUARING, Factors.OPTAX)
     made = [scalars(BETAS, Convention(Epsilon.HAT), one, [1e-3], [1000], FORMATS["float32"])["k2"][0] for one in ways]
     assert len(set(made)) == 3
+
+
+@pytest.mark.parametrize("factors", Factors)
+def test_m_and_v_may_be_corrected_by_powers_of_their_own_or_not_at_all(factors):
+    def made(counts, convention=PLAIN):
+        return scalars(BETAS, convention, factors, [1e-3] * np.shape(counts)[-1], counts, FORMATS["float32"], np.sqrt)
+
+    counts, none = np.array(COUNTS, float), np.full(len(COUNTS), np.inf)
+    usual, doubled = made(COUNTS), made(2 * counts)
+    of_m, of_v = made(np.stack([2 * counts, none])), made(np.stack([none, 2 * counts]))
+    assert set(of_m) == set(of_v) == set(usual)
+    assert (of_m["k2"] == 1).all() and (of_v["k1"] == 1).all()
+    np.testing.assert_array_equal(of_m["k1"], doubled["k1"])
+    np.testing.assert_array_equal(of_v["k2"], doubled["k2"])
+    assert (doubled["k1"][:4] != usual["k1"][:4]).all()
+    without = made(COUNTS, Convention(Epsilon.OUTSIDE, bias_correction=False))
+    for name, values in made(np.stack([none, none])).items():
+        np.testing.assert_array_equal(values, without[name])

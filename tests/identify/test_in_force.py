@@ -1,72 +1,107 @@
-"""The bit-exact search goes on from the hyperparameters that were read, where others are in force than were asked."""
+"""The bit-exact search goes on from what was read, where others are in force than hyperparameters that were asked."""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from parity.engine.candidates import describe_plugin
-from parity.identify.identify import identify
+from parity.explain.explain import candidate_of
+from parity.identify.identify import answers, identify
+from parity.identify.probed import Probed
+
+sys.path.append(str(Path(__file__).parents[1] / "faults"))
+from exchangeable_adam import Adam
+from pairs import family_of, orbits
+from wrong_adams import WRONG
 
 PLAIN = "if hyper.weight_decay or hyper.amsgrad: raise Unsupported('plain Adam only')"
-NO_L2 = "if hyper.weight_decay and not hyper.decoupled: raise Unsupported('no L2')"
-NO_MAXIMUM = "if hyper.amsgrad: raise Unsupported('no AMSGrad')"
-G = "f = g.dtype.type\n"
-DECOUPLED = f"{G}            w[name] = w[name] * f(1 - hyper.lr_at(t) * hyper.weight_decay)\n"
-IN_GRADIENT = f"{G}            g = g + f(hyper.weight_decay) * w[name]\n"
+
+HYPERPARAMETERS = [
+    *("lr_off", "lr_of_the_first_step", "lr_in_bfloat16", "beta1_off", "beta2_off", "betas_default"),
+    *("epsilon_default", "epsilon_ignored", "epsilon_tenfold", "epsilon_underflow", "epsilon_zero_is_default"),
+    *("decay_ignored", "decay_coupled", "decay_decoupled", "amsgrad_ignored"),
+]
+CORRECTIONS = [
+    *("uncorrected", "uncorrected_m", "uncorrected_v", "correction_without_power"),
+    *("step_ahead", "step_behind", "step_stuck", "step_saturates", "step_saturates_late"),
+]
+TWO = ["lr_off uncorrected_v", "step_ahead beta2_off", "decay_coupled step_behind", "uncorrected_m epsilon_hat"]
 
 
-@pytest.fixture
-def found(tmp_path, write_adam):
-    """What is said of a plug-in with pieces swapped."""
-
-    def identified(dtype, first, swap):
-        target = describe_plugin(str(write_adam(first=first, swap=swap)), tmp_path / "logs", 60)
-        return identify(target, [dtype])[dtype]
-
-    return identified
+def found(run, dtype):
+    """What is said of a run function, asked in this process."""
+    with np.errstate(all="ignore"):
+        shown = Probed(orbits(run, dtype))
+        return answers(candidate_of("numpy.adam.outside"), {dtype: shown})[dtype]
 
 
-OTHERS = {
-    "lr": (PLAIN, [("hyper.lr_at(t)", "1.01 * hyper.lr_at(t)")], "lr in force is 1.01 times what was asked"),
-    "beta2": (
-        PLAIN, [("hyper.beta2", "0.99")], "beta2 in force is 0.99 where 0.95 was asked, 0.99 where 0.999 was asked",
-    ),
-    "eps": (PLAIN, [("f(hyper.eps)", "f(2 * hyper.eps)")], "eps in force is 2 times what was asked"),
-    "schedule": (PLAIN, [("lr_at(t)", "lr_at(1)")], "lr is that of the first step at every step"),
-    "no decay": (NO_MAXIMUM, [], "there is no decay, or its factor rounds to 1"),
-    "L2": (NO_MAXIMUM, [(G, IN_GRADIENT)], "decay is L2 (in the gradient) where decoupled is asked for"),
-    "decoupled": (NO_MAXIMUM, [(G, DECOUPLED)], "decay is decoupled where L2 is asked for"),
-    "no maximum": (NO_L2, [(G, DECOUPLED)], "AMSGrad is asked for and not done"),
-}  # fmt: skip
+def both(names):
+    """Two faults in one."""
+    one, other = (WRONG[name].run for name in names.split())
+    changed = {name: getattr(other, name) for name in Adam.__dataclass_fields__}
+    return replace(one, **{name: stage for name, stage in changed.items() if stage is not getattr(Adam(), name)})
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("what", OTHERS)
-def test_an_adam_of_other_hyperparameters_is_known_bit_for_bit(found, what, dtype):
-    first, swap, told = OTHERS[what]
-    answer = found(dtype, first, swap)
-    assert [one.detail for one in answer.departures] == [told]
+# This one divides beta^t by beta in float64, which rounds otherwise than beta^(t - 1).
+OF_ITS_OWN = ("step_behind", "float64")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), sorted({*product([*HYPERPARAMETERS, *CORRECTIONS], ["float64", "float32"])} - {OF_ITS_OWN})
+)
+def test_an_adam_of_other_hyperparameters_or_another_correction_is_known_bit_for_bit(name, dtype):
+    answer = found(WRONG[name].run, dtype)
+    assert {one.family for one in answer.departures} == {family_of(name)}
     assert (answer.verdict, answer.residual["differing"]) == ("identified", 0)
     assert answer.arithmetic is not None
     assert answer.residual["elements"] > 300_000
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_in_the_half_types_too(found, dtype):
-    answer = found(dtype, PLAIN, [("hyper.lr_at(t)", "2 * hyper.lr_at(t)")])
-    assert [one.detail for one in answer.departures] == ["lr in force is 2 times what was asked"]
+@pytest.mark.parametrize("names", TWO)
+def test_two_at_once_are(names):
+    answer = found(both(names), "float32")
+    assert {one.family for one in answer.departures} == {WRONG[name].family for name in names.split()}
     assert (answer.verdict, answer.residual["differing"]) == ("identified", 0)
 
 
-def test_one_that_forms_them_with_a_rounding_of_its_own_is_known_to_within_rounding(found):
-    swap = [("f(hyper.lr_at(t))", "f(hyper.lr_at(t)) * f(1.01)")]
-    answer = found("float32", PLAIN, swap)
+@pytest.mark.parametrize("name", ["correction_twice", "correction_inverted", "correction_beside_root"])
+def test_what_no_power_of_beta_corrects_is_known_to_within_rounding(name):
+    answer = found(WRONG[name].run, "float32")
+    assert {one.family for one in answer.departures} == {"bias-correction"}
+    assert (answer.verdict, answer.arithmetic, answer.twin) == ("explained", None, None)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["epsilon_tenfold", "uncorrected", "step_behind", "step_stuck"])
+def test_in_the_half_types_too(name, dtype):
+    answer = found(WRONG[name].run, dtype)
+    assert (answer.verdict, answer.residual["differing"]) == ("identified", 0)
+
+
+@pytest.fixture
+def plugin(tmp_path, write_adam):
+    """What is said of a plug-in, in processes of its own, with pieces swapped."""
+
+    def identified(*swap):
+        target = describe_plugin(str(write_adam(first=PLAIN, swap=swap)), tmp_path / "logs", 60)
+        return identify(target, ["float32"])["float32"]
+
+    return identified
+
+
+def test_one_that_forms_them_with_a_rounding_of_its_own_is_known_to_within_rounding(plugin):
+    answer = plugin(("f(hyper.lr_at(t))", "f(hyper.lr_at(t)) * f(1.01)"))
     assert [one.detail for one in answer.departures] == ["lr in force is 1.01 times what was asked"]
     assert (answer.verdict, answer.arithmetic) == ("explained", None)
 
 
-def test_another_formula_is_none_of_other_hyperparameters(found):
-    swap = [("m_hat = m[name] / f(1 - hyper.beta1**t)", "m_hat = m[name]"), ("hyper.lr_at(t)", "1.01 * hyper.lr_at(t)")]
-    answer = found("float32", PLAIN, swap)
-    assert {one.family for one in answer.departures} == {"bias-correction", "hyperparameter-value"}
-    assert (answer.verdict, answer.arithmetic, answer.twin) == ("explained", None, None)
+def test_bits_of_other_betas_and_groups_are_asked_for_beside_another_correction(plugin):
+    answer = plugin(("m_hat = m[name] / f(1 - hyper.beta1**t)", "m_hat = m[name]"))
+    assert [one.detail for one in answer.departures] == ["m is used without bias correction"]
+    assert (answer.verdict, answer.residual["differing"]) == ("identified", 0)
