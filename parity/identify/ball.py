@@ -124,11 +124,10 @@ class Ball:
         return replace(self, middle=middle, radius=np.maximum(middle - ends[0], ends[1] - middle))
 
     def _made(self, middle: np.ndarray, radius: np.ndarray) -> Ball:
-        radius = radius + ROUNDINGS * roundoff(self.format) * np.abs(middle) + _lost(self.format)
+        size = np.abs(middle)
+        radius = radius + (ROUNDINGS * roundoff(self.format) * size + _lost(self.format))
         # What may overflow may be anything.
-        return replace(
-            self, middle=middle, radius=np.where(np.abs(middle) + radius > greatest(self.format), np.inf, radius)
-        )
+        return Ball(middle, np.where(size + radius > greatest(self.format), np.inf, radius), self.format)
 
 
 def _lost(format: Format) -> float:

@@ -18,7 +18,7 @@ from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
 from parity.identify.answer import FAILED, IGNORED, LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.identify.bias_correction import PAPER
-from parity.identify.in_force import FAMILIES, InForce
+from parity.identify.in_force import FAMILIES, FOREIGN, InForce
 from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
 from parity.identify.own_hyperparameters import own_hyperparameters
@@ -309,6 +309,8 @@ def _explained(
     other = None if _is_adam(found) else _other(observations)
     if other is not None and other.optimizer["name"] != NOTHING:
         return other
+    if found.verdict == "explained" and any(one.family in FOREIGN for one in found.departures):
+        exact = False
     match = None
     if exact and found.in_force is not None and {one.family for one in found.departures} <= FAMILIES:
         match = search(_as_in_force(observations, found.in_force), library, found.in_force.correction)

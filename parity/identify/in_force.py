@@ -20,6 +20,9 @@ FAMILIES = frozenset(
 )  # fmt: skip
 """Departures after which it may be an Adam all the same, of what is in force."""
 
+FOREIGN = frozenset({"unexplained", "relative", "gradient-scale", "partial-update", "none-gradient", "accumulation"})
+"""Departures of which no Adam that is searched for has one."""
+
 
 @dataclass(frozen=True, slots=True)
 class InForce:

@@ -59,12 +59,18 @@ def other_optimizer(observations: Mapping[str, Observation]) -> Relative | None:
         return None
     format = telling[0].probe.format
     units = _units(format)
+    some = [one for one in telling if not one.probe.none]
     for rule in RULES:
         for numbers in _numbers(rule):
+            # Numbers that are rounded more leave a wider room: what fails there fails, what says nothing says nothing.
             if not all(_follows(rule, numbers, units[-1], telling[0], until=steps) for steps in GLANCES):
                 continue
+            if not _says_something(rule, numbers, units[0], telling[0]):
+                continue
+            if not all(_follows(rule, numbers, units[-1], one) for one in some):
+                continue
             for unit in units:
-                if all(_follows(rule, numbers, unit, one) for one in telling if not one.probe.none):
+                if unit == units[-1] or all(_follows(rule, numbers, unit, one) for one in some):
                     found = _counted(rule, numbers, unit, telling)
                     if found is not None and _says_something(rule, numbers, unit, telling[0]):
                         return _decayed(_with_variants(found, numbers, telling), observations)
