@@ -20,11 +20,11 @@ from parity.adam.gradients import Block, counts_in, idle_elements, taken_exactly
 from parity.adam.kernels import Program, compiled
 from parity.adam.scalars import scalars
 from parity.adam.stages import programs
-from parity.adam.step import Start
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
 from parity.core.stages import Stages
+from parity.core.state import Start
 from parity.numerics.double_double import DoubleDouble, from_double
 from parity.numerics.formats import Format
 from parity.numerics.jit import compiled as machine_code

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from parity.adam.scalars import ArraySquareRoot, Exponents, Scalars, scalars
 from parity.adam.stages import programs
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
-from parity.core.state import Arrays, State
+from parity.core.state import Arrays, Rows, State
 from parity.numerics.formats import Format, format_of
 from parity.numerics.jit import Kernel
 from parity.numerics.threads import at_once
@@ -38,22 +37,6 @@ OF_T = ("k1", "k2", "r2", "alpha", "i1", "i2", "step")
 
 _LEAST = 64
 """Columns of a block are a multiple of this."""
-
-
-class Rows(NamedTuple):
-    """One tensor at several steps: w, m, v (and vmax under AMSGrad), each of shape (steps, size)."""
-
-    w: np.ndarray
-    m: np.ndarray
-    v: np.ndarray
-    vmax: np.ndarray | None = None
-
-
-class Start(NamedTuple):
-    """What an orbit begins with: rows (size,) of all parameters, and how many steps each has counted, (parameters,)."""
-
-    rows: Rows
-    counts: np.ndarray
 
 
 def initial_state(weights: Arrays, hyper: Hyper) -> State:

@@ -11,7 +11,8 @@ from parity.case.catalogue import cases_named
 from parity.case.expectation import Expectation
 from parity.comparison.trace import read_trace
 from parity.comparison.traces import Divergence, compare_traces
-from parity.explain.explain import OnFailure, candidate_of, explain_case
+from parity.engine.candidates import candidate_of
+from parity.explain.explain import OnFailure, explain_case
 from parity.explain.explanation import Explanation
 from parity.identify.formula_first import formula_first
 from parity.identify.probed import Probed

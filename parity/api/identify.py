@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from parity.core.errors import ParityError, TargetError
-from parity.explain.explain import candidate_of
+from parity.engine.candidates import candidate_of
 from parity.identify.answer import FAILED, Answer
 from parity.identify.identify import identify as identify_candidate
 from parity.identify.probing import LOG, OnProbe

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from parity.core.errors import ParityError
+from parity.engine.candidates import candidate_of
 from parity.engine.local import local_candidate
 from parity.engine.plan import Candidate
-from parity.explain.explain import candidate_of
 from parity.implementations.implementation import Implementation
 from parity.implementations.registry import USER_PREFIX
 

@@ -29,3 +29,19 @@ class State(NamedTuple):
     vmax: Arrays | None = None
     steps: Mapping[str, int] | None = None
     average: Arrays | None = None
+
+
+class Rows(NamedTuple):
+    """One tensor at several steps: w, m, v (and vmax under AMSGrad), each of shape (steps, size)."""
+
+    w: np.ndarray
+    m: np.ndarray
+    v: np.ndarray
+    vmax: np.ndarray | None = None
+
+
+class Start(NamedTuple):
+    """What an orbit begins with: rows (size,) of all parameters, and how many steps each has counted, (parameters,)."""
+
+    rows: Rows
+    counts: np.ndarray

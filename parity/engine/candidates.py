@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -102,6 +103,16 @@ def under(candidate: Candidate, python: str) -> Candidate:
 def known_names() -> list[str]:
     """Names of all implementations there are, without loading a plug-in; 'user.*' stands for those to come."""
     return [*shipped_implementations(), *(f"user.{name}" for name in installed_plugins()), "user.plugin"]
+
+
+def candidate_of(target: str, timeout: float | None = None) -> Candidate:
+    """The one implementation that a target names; ParityError where it names none."""
+    shipped = {candidate.name: candidate for candidate in shipped_candidates()}
+    if target in shipped:
+        return shipped[target]
+    check_target(target)
+    with tempfile.TemporaryDirectory(prefix="parity-") as logs:
+        return describe_plugin(target, Path(logs), timeout)
 
 
 def describe_plugin(target: str, logs: Path, timeout: float | None = None, python: str = "") -> Candidate:

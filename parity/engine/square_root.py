@@ -22,6 +22,9 @@ from parity.numerics.ulp import ulp_distance
 MOST_ULP = {False: 1, True: 2}
 """From the correctly rounded root, and from its reciprocal: a library's error must not hide a wrong formula."""
 
+REMEMBERED, SHORT = 4096, 4096
+"""Arrays whose roots are remembered, of so many elements at most: many an Adam that is tried takes the same ones."""
+
 SMALLEST = 1 << 16
 """Elements of a file at least: it is made anew only where a longer block comes."""
 
@@ -51,6 +54,7 @@ class LibrarySquareRoot:
         self._folder = tempfile.TemporaryDirectory(prefix="parity-root-")
         self._process: WorkerProcess | None = None
         self._files: dict[str, tuple[Path, np.ndarray, np.ndarray]] = {}
+        self._known: dict[tuple[str, bytes], np.ndarray] = {}
 
     def __enter__(self) -> LibrarySquareRoot:
         return self
@@ -69,6 +73,17 @@ class LibrarySquareRoot:
         format = format_of(values)
         if not values.size:
             return np.array(values)
+        if values.size > SHORT:
+            return self._asked(values, format)
+        key = format.name, values.tobytes()
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            known = self._known[key] = self._asked(values, format)
+        return known.reshape(values.shape).copy()
+
+    def _asked(self, values: np.ndarray, format: Format) -> np.ndarray:
         with self._lock:
             folder, radicands, roots = self._mapped(format, values.size)
             radicands[: values.size].view(format.dtype)[:] = values.reshape(-1)

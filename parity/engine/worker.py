@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -70,6 +71,8 @@ def serve(requests: TextIO, answers: TextIO) -> None:
 def answering(find: Find) -> Callable[[Message], Message]:
     """What answers one request after another, ``quit`` but all; find: the implementation of a target."""
     orbits: dict[int, Orbit] = {}
+    # A plug-in's module is run anew wherever its target is found; roots are asked for a thousand times.
+    rooted = cache(lambda target: _ready(find(target)))
     operations: dict[str, Callable[[Message], Message]] = {
         "hello": lambda _: {"protocol": PROTOCOL, "environment": describe_environment()},
         "describe": lambda message: _describe(find(message["target"])),
@@ -77,7 +80,7 @@ def answering(find: Find) -> Callable[[Message], Message]:
         "advance": lambda message: _advance(orbits[message["run"]], message),
         "finish": lambda message: _finish(orbits.pop(message["run"])),
         "drop": lambda message: _drop(orbits, message["run"]),
-        "square_root": lambda message: _square_root(_ready(find(message["target"])), message),
+        "square_root": lambda message: _square_root(rooted(message["target"]), message),
     }
 
     def answer(message: Message) -> Message:

@@ -15,7 +15,6 @@ from parity.case.case import Case
 from parity.comparison.trace import Trace, read_trace
 from parity.core.errors import NothingCompared, ParityError, UsageError
 from parity.core.hyper import Hyper
-from parity.engine.candidates import describe_plugin, shipped_candidates
 from parity.engine.plan import Candidate, Cell, Plan
 from parity.engine.result import Failure
 from parity.engine.run import Options, execute, traces_path
@@ -30,7 +29,7 @@ from parity.explain.running import in_steps, units_of
 from parity.explain.split import PairSplit, Question, Series, Updates, quantities_of, split
 from parity.explain.spread import spreads
 from parity.explain.standing import Standing, standing_of
-from parity.implementations.registry import check_target, shipped_implementations
+from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS, in_format, widest
 
 OnFailure = Callable[[str, str, Failure], None]
@@ -144,16 +143,6 @@ def explain_case(
             told = explain_cell(case, traces, [pair], claims, libraries, thorough=[pair])
             found += (deepen(one, traces) for one in told)
         return tuple(found)
-
-
-def candidate_of(target: str, timeout: float | None = None) -> Candidate:
-    """The one implementation that a target names; ParityError where it names none."""
-    shipped = {candidate.name: candidate for candidate in shipped_candidates()}
-    if target in shipped:
-        return shipped[target]
-    check_target(target)
-    with tempfile.TemporaryDirectory(prefix="parity-") as logs:
-        return describe_plugin(target, Path(logs), timeout)
 
 
 @dataclass(frozen=True, slots=True)

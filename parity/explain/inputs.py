@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from parity.adam.gradients import Block
-from parity.adam.step import Rows, Start
 from parity.case.case import Case
 from parity.case.gradients import fill_gradients, fill_start, fill_weights
 from parity.comparison.trace import Trace
 from parity.core.errors import ParityError
 from parity.core.layout import Layout
+from parity.core.state import Rows, Start
 from parity.numerics.formats import Format, formats_in, row_format
 
 BLOCK = 1 << 16

@@ -9,11 +9,11 @@ import numpy as np
 
 from parity.adam.arithmetic import Setting, setting_of
 from parity.adam.gradients import Block, counts_in
-from parity.adam.step import Rows as States
 from parity.adam.step import lock_step
 from parity.comparison.trace import Trace
 from parity.core.layout import Layout
 from parity.core.state import QUANTITIES
+from parity.core.state import Rows as States
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam, Rows, free_run, taken_by
 from parity.numerics.formats import Format, format_of, formats_in, in_format, to_bits, widest

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from parity.adam.gradients import Block, counts_in
-from parity.adam.step import Start
 from parity.comparison.trace import Trace
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout
+from parity.core.state import Start
 from parity.explain.inputs import Inputs
 from parity.explain.running import Adam, Recount, Rows, free_run, taken_by
 from parity.numerics.formats import FORMATS, Format, format_of, to_bits

@@ -12,12 +12,12 @@ from parity.adam.arithmetic import Forming, Setting, setting_of
 from parity.adam.average import Averaged
 from parity.adam.gradients import Block, counts_in, taken
 from parity.adam.scalars import ArraySquareRoot
-from parity.adam.step import Rows as States
-from parity.adam.step import Start, free_steps
+from parity.adam.step import free_steps
 from parity.adam.twin import Twin
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
-from parity.core.state import QUANTITIES
+from parity.core.state import QUANTITIES, Start
+from parity.core.state import Rows as States
 from parity.numerics.formats import format_named, format_of, formats_in, in_format
 from parity.numerics.jit import compiled
 from parity.numerics.rounding import round_to

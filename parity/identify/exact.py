@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -12,9 +13,10 @@ from parity.adam.arithmetic import Rounding, SquareRoot, Subnormals, plain, sett
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
 from parity.adam.machine import Machine, known_twins
-from parity.adam.scalars import ArraySquareRoot
-from parity.adam.step import Rows, lock_step
+from parity.adam.scalars import ArraySquareRoot, scalars
+from parity.adam.step import lock_step
 from parity.adam.twin import Twin
+from parity.core.state import Rows
 from parity.identify.bias_correction import PAPER, Correction
 from parity.identify.probes import Observation
 from parity.numerics.formats import Format, format_of, in_format, to_bits
@@ -62,27 +64,39 @@ def search(
     shown = {name: one for name, one in observations.items() if one.m is not None and one.v is not None}
     if not shown:
         return None
-    cut = [_cut(one, GLANCE) for one in shown.values()]
-    for twin in _candidates(shown, library, correction):
-        if any(
-            not twin.leaves_open(one.probe.hyper, one.probe.layout)
-            and any(any(counts.values()) for counts in _by_parameter(one, twin, library, correction))
-            for one in cut
-        ):
-            continue
-        elements = 0
-        left_open: dict[str, Open] = {}
-        for observation in shown.values():
-            found = differing(observation, twin, library, correction)
-            size = observation.w[1:].size
-            elements += size * len(found)
-            if found["w"] and (reason := twin.leaves_open(observation.probe.hyper, observation.probe.layout)):
-                left_open[observation.probe.name] = Open(found.pop("w"), size, reason)
-            if any(found.values()):
-                break
-        else:
-            return Match(twin, elements, left_open)
-    return None
+    judges = [*(_cut(one, GLANCE) for one in shown.values()), *shown.values()]
+
+    def refuses(one: Observation, twin: Twin) -> bool:
+        left_open = twin.leaves_open(one.probe.hyper, one.probe.layout)
+        return any(
+            differing and not (left_open and quantity == "w")
+            for counts in _by_parameter(one, twin, library, correction)
+            for quantity, differing in counts.items()
+        )
+
+    found = next(
+        (twin for twin in _candidates(shown, library, correction) if not _refused(judges, refuses, twin)), None
+    )
+    if found is None:
+        return None
+    elements = 0
+    left_open: dict[str, Open] = {}
+    for name, one in shown.items():
+        counts = differing(one, found, library, correction)
+        elements += one.w[1:].size * len(counts)
+        if counts["w"]:
+            reason = found.leaves_open(one.probe.hyper, one.probe.layout)
+            left_open[name] = Open(counts["w"], one.w[1:].size, reason)
+    return Match(found, elements, left_open)
+
+
+def _refused(judges: list[Observation], refuses: Callable[[Observation, Twin], bool], twin: Twin) -> bool:
+    """Whether any observation refuses a twin; who does is asked first from then on, as it likely refuses the next."""
+    for place, one in enumerate(judges):
+        if refuses(one, twin):
+            judges.insert(0, judges.pop(place))
+            return True
+    return False
 
 
 def differing(
@@ -203,22 +217,31 @@ def _combined(
     """Twins out of forms that fit m, v and w, decays and the counting of steps, each on its own."""
     asked = [name for name in FIRST_PROBES if name in shown] or list(shown)[:1]
     decays = any(shown[name].probe.hyper.weight_decay for name in asked)
+    judges: dict[tuple[str, ...], list[Observation]] = {}
 
     def fitting(quantity: str, names: Sequence[str], candidates: Iterable[Twin]) -> Iterator[Twin]:
         few = [shown[name] for name in names if name in shown]
-        looked = [*(_cut(one, GLANCE) for one in few), *few]
-        for candidate in candidates:
-            if not any(each[quantity] for one in looked for each in _by_parameter(one, candidate, library, correction)):
-                yield candidate
+        asked = judges.setdefault((quantity, *names), [*(_cut(one, GLANCE) for one in few), *few])
+
+        def refuses(one: Observation, twin: Twin) -> bool:
+            return any(each[quantity] for each in _by_parameter(one, twin, library, correction))
+
+        yield from (one for one in candidates if not _refused(asked, refuses, one))
 
     def first(quantity: str, names: Sequence[str], candidates: Iterable[Twin]) -> Iterator[Twin]:
         return islice(fitting(quantity, names, candidates), 1)
 
     roots = _roots(library)
+    known = set()
     for factors, rounding, subnormals in _manners(format):
         base = replace(plain(Epsilon.OUTSIDE, rounding), factors=factors, subnormals=subnormals)
         if base.asks_library and SquareRoot.LIBRARY not in roots:
             continue
+        # Scalars that come to the same numbers in all steps make the same Adams.
+        manner = rounding, subnormals, _scalars_in(shown.values(), factors, format, library)
+        if manner in known:
+            continue
+        known.add(manner)
         starts = [Twin(Convention(Epsilon.OUTSIDE), base)]
         if decays:
             starts = list(_choices(starts[0], "decay_gradient", DecayGradient))
@@ -233,6 +256,21 @@ def _combined(
                     for counted in fitting("w", ["none"], _counting(found)):
                         for with_l2 in first("w", ["l2"], _choices(counted, "decay_gradient", DecayGradient)):
                             yield from first("w", ["decoupled"], _decaying(with_l2))
+
+
+def _scalars_in(
+    observations: Iterable[Observation], factors: Factors, format: Format, library: ArraySquareRoot | None
+) -> bytes:
+    """A digest of all scalars of the steps of observations."""
+    found = hashlib.sha256()
+    for one in observations:
+        steps = range(1, one.probe.steps + 1)
+        hyper = one.probe.hyper.over(steps)
+        lr = [one.probe.hyper.lr_at(step) for step in steps]
+        made = scalars(hyper, Convention(Epsilon.OUTSIDE), factors, lr, steps, format, library)
+        for name in sorted(made):
+            found.update(name.encode() + made[name].tobytes())
+    return found.digest()
 
 
 def _choices(twin: Twin, choice: str, forms: Iterable[object]) -> Iterator[Twin]:

@@ -251,10 +251,11 @@ def _spread(points: Points, base: np.ndarray, average: Average) -> tuple[np.ndar
     """Factors of all points from those of some for which the same betas are asked, of the same tensor where it has."""
     b, d = points.beta1.copy(), 1 - points.beta1
     for groups in (groups_of(points), tensors_of(points)):
-        known = groups[base]
-        for group in np.unique(known).tolist():
-            where = int(np.argmax(known == group))
-            b[groups == group], d[groups == group] = average.b[where], average.d[where]
+        read, where = np.unique(groups[base], return_index=True)
+        of_groups = np.full((2, int(groups.max(initial=0)) + 1), np.nan)
+        of_groups[:, read] = average.b[where], average.d[where]
+        there = np.isin(groups, read)
+        b[there], d[there] = of_groups[:, groups[there]]
     return b, d
 
 

@@ -69,9 +69,10 @@ def fit(
 
 def _fit(chosen: Sequence[Observation], claim: str | None, narrowed: Mapping[str, Narrowing]) -> Answer:
     points = points_of(chosen)
-    standing = never_updated(points.at(points.present), chosen[0].probe.format)
-    lost = zero_over_zero(points.at(points.present))
-    found = moments(points.at(points.present).at(~(standing | lost)), chosen[0].probe.format)
+    present = points.at(points.present)
+    standing = never_updated(present, chosen[0].probe.format)
+    lost = zero_over_zero(present)
+    found = moments(present.at(~(standing | lost)), chosen[0].probe.format)
     answer = _with_weights(points, standing, lost, found, chosen, claim)
     follow = all(one.explained for one in (found.m, found.v) if one is not None)
     if answer.verdict != "unexplained" or not follow or not any("w" in one.kept for one in chosen):

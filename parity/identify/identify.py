@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -47,8 +47,17 @@ def identify(
     ParityError, one line, where none has an answer.
     """
     wanted = list(dict.fromkeys(dtypes)) or candidate.dtypes
+    beside = ThreadPoolExecutor(1)
+    beside.submit(_import_readers)
+    beside.shutdown(wait=False)
     probed = probe(candidate, wanted, timeout, hide_moments=hide_moments, logs=logs, on_done=on_done)
     return answers(candidate, probed, timeout, claim=claim)
+
+
+def _import_readers() -> None:
+    """What reads answers, with its compiler, is imported while the target makes them."""
+    import parity.identify.exact
+    import parity.identify.fit  # noqa: F401
 
 
 def answers(
@@ -240,7 +249,10 @@ def _with_bits_of_own(
     from parity.identify.exact import Open, differing
 
     twin = answer.twin
-    if twin is None or _of_other_numbers(answer, observations):
+    if twin is None:
+        return answer
+    if answer.in_force is not None and answer.in_force.others(observations, "lr", "beta1", "beta2", "eps"):
+        # What they are in another probe is not known.
         return answer
     departs = {str(one.evidence["probe"]) for one in answer.causes if "probe" in one.evidence}
     for name in (GROUPS, BETAS):
@@ -261,11 +273,12 @@ def _with_bits_of_own(
     return answer
 
 
-def _of_other_numbers(answer: Answer, observations: Mapping[str, Observation]) -> bool:
-    """Whether lr, betas or eps are not those that were asked for: what they are in another probe is not known."""
-    of = attrgetter("lr", "beta1", "beta2", "eps")
-    hypers = {} if answer.in_force is None else answer.in_force.hyper
-    return any(of(hyper) != of(observations[name].probe.hyper) for name, hyper in hypers.items())
+def _certainly_another(found: Answer, observations: Mapping[str, Observation]) -> bool:
+    """Whether it cannot be an Adam of what was asked, by more than a decay or a rounding, which may not show."""
+    if found.in_force is None:
+        return False
+    values = any(one.family in ("hyperparameter-value", "schedule") for one in found.departures)
+    return values or found.in_force.correction != PAPER or found.in_force.others(observations, "amsgrad")
 
 
 def _of_sound(
@@ -314,7 +327,7 @@ def _explained(
     match = None
     if exact and found.in_force is not None and {one.family for one in found.departures} <= FAMILIES:
         match = search(_as_in_force(observations, found.in_force), library, found.in_force.correction)
-    if exact and match is None:
+    if exact and match is None and not _certainly_another(found, observations):
         match, found = search(observations, library), replace(found, in_force=None)
     if match is None:
         return found if _is_adam(found) else other or _stranger(found, observations)

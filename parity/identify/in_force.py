@@ -31,6 +31,14 @@ class InForce:
     hyper: Mapping[str, Hyper]
     correction: Correction
 
+    def others(self, observations: Mapping[str, Observation], *names: str) -> bool:
+        """Whether one of these hyperparameters is not what was asked for."""
+        return any(
+            getattr(hyper, one) != getattr(observations[name].probe.hyper, one)
+            for name, hyper in self.hyper.items()
+            for one in names
+        )
+
 
 def in_force(points: Points, found: Moments, moved: Weights, observations: Sequence[Observation]) -> InForce | None:
     """What all points of a probe say of it; None where nothing differs, or where it cannot be said.
@@ -43,7 +51,7 @@ def in_force(points: Points, found: Moments, moved: Weights, observations: Seque
     if rule.count == "rows" or not rule.correction.of_exponents:
         return None
     scale = rule.scale(moves_of(points, found, found.gradient, observations[0].probe.format))
-    maximum = all(one.family != "amsgrad" for one in moved.findings)
+    maximum = all(one.evidence["vmax"] != "not used" for one in moved.findings if one.family == "amsgrad")
     made: dict[str, Hyper] = {}
     for number, one in enumerate(observations):
         there, asked = points.probe == number, one.probe.hyper
@@ -72,13 +80,10 @@ def in_force(points: Points, found: Moments, moved: Weights, observations: Seque
 
 def _by_step(asked: list[float], step: np.ndarray, values: np.ndarray) -> list[float] | None:
     """One number a step, as its points have it, as it was asked where there are none; None where they do not agree."""
-    numbers = list(asked)
-    for at in np.unique(step).astype(int).tolist():
-        here = values[step == at]
-        if not (here == here[0]).all():
-            return None
-        numbers[at - 1] = float(here[0])
-    return numbers
+    numbers = np.array(asked)
+    places = step.astype(int) - 1
+    numbers[places] = values
+    return numbers.tolist() if (numbers[places] == values).all() else None
 
 
 def _one(numbers: list[float]) -> float | tuple[float, ...]:

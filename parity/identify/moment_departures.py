@@ -272,13 +272,16 @@ def _candidates(average: Average, there: np.ndarray) -> Iterator[_Factors]:
 
 def groups_of(points: Points) -> np.ndarray:
     """Number of the pair of betas that is asked for, from 0 on, (points,)."""
-    pairs = np.unique(points.beta1 + 1j * points.beta2, return_inverse=True)[1]
-    return np.asarray(pairs).reshape(-1)
+    one, other = (np.unique(beta, return_inverse=True)[1].reshape(-1) for beta in (points.beta1, points.beta2))
+    return np.asarray(np.unique(one * (int(other.max(initial=0)) + 1) + other, return_inverse=True)[1]).reshape(-1)
 
 
 def tensors_of(points: Points) -> np.ndarray:
     """Number of the pair of betas and the tensor, from 0 on, (points,)."""
-    names = np.unique(points.tensor, return_inverse=True)[1].reshape(-1)
+    # Names are compared once for every tensor of a probe: of all points they take as long as all else.
+    places = points.probe * (int(points.place.max(initial=0)) + 1) + points.place.astype(int)
+    _, first, back = np.unique(places, return_index=True, return_inverse=True)
+    names = np.unique(points.tensor[first], return_inverse=True)[1].reshape(-1)[back.reshape(-1)]
     keys = groups_of(points) * (int(names.max(initial=0)) + 1) + names
     return np.asarray(np.unique(keys, return_inverse=True)[1]).reshape(-1)
 

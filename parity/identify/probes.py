@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from parity.adam.step import Rows
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.core.stages import LossScale, Stages
+from parity.core.state import Rows
 from parity.numerics.formats import Format, format_of, in_format, widest
 from parity.numerics.rounding import round_to
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from parity.comparison.trace import create_rows, hyper_to_json, layout_to_json, open_rows
 from parity.core.errors import ParityError
+from parity.engine.forking import prepare_to_fork
 from parity.engine.plan import Candidate
-from parity.engine.process import WorkerFailed, WorkerProcess
+from parity.engine.process import WorkerFailed, WorkerProcess, worker_environment
 from parity.engine.protocol import GRADIENTS, HUNG, MISSING, PROGRESS, UNSUPPORTED, WEIGHTS
 from parity.identify.probed import SECOND, Probed, Refused, Shown, probed_twice
 from parity.identify.probes import BETAS, GROUPS, LAW, MAIN, MATRICES, OBSERVED, WIDE, Observation, Probe, probes
@@ -77,6 +78,9 @@ def probe(
     plenty = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     few = 1 if plenty > 1 else 2
     given_up: set[str] = set()
+    variables = dict.fromkeys(THREADS, str(few))
+    for some in ({}, variables):
+        prepare_to_fork(framework_of(candidate.worker), worker_environment(some))
     with tempfile.TemporaryDirectory(prefix="parity-identify-") as place:
         folder = Path(place)
         kept = logs or folder
@@ -84,7 +88,7 @@ def probe(
         leading = _Sitting(candidate, timeout, folder / "first", kept / LOG, given_up, leads=True,
                            on_done=lambda name, done: on_done(name, done, total))  # fmt: skip
         following = _Sitting(candidate, timeout, folder / "second", kept / f"worker-{few}-threads.log", given_up,
-                          variables=dict.fromkeys(THREADS, str(few)))  # fmt: skip
+                             variables=variables)  # fmt: skip
         first, second = _side_by_side(
             {
                 leading: {format: [one for one in probes(format) if one.name not in SECOND] for format in formats},

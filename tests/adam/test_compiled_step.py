@@ -16,10 +16,10 @@ from parity.adam import step as step_module
 from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, Setting, SquareRoot, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon, Maximum
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, Largest, SecondMoment, Update
-from parity.adam.step import Rows, free_steps, initial_state, lock_step, step, step_in_place
+from parity.adam.step import free_steps, initial_state, lock_step, step, step_in_place
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
-from parity.core.state import State
+from parity.core.state import Rows, State
 from parity.numerics import threads
 from parity.numerics.formats import FORMATS, from_bits, to_bits
 

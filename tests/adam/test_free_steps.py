@@ -10,9 +10,10 @@ import pytest
 from parity.adam.arithmetic import Exceptional, Rounding, Setting, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon, Maximum
 from parity.adam.forms import DecayGradient, DecayWeights, FirstMoment, Largest, SecondMoment, Update
-from parity.adam.step import Rows, free_steps, initial_state, step
+from parity.adam.step import free_steps, initial_state, step
 from parity.adam.twins import TWINS
 from parity.core.hyper import Hyper
+from parity.core.state import Rows
 from parity.numerics.formats import FORMATS, to_bits
 
 STEPS = 9

@@ -10,9 +10,10 @@ import pytest
 from parity.adam.arithmetic import Exceptional, Rounding, SquareRoot, Subnormals, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.forms import DecayGradient, FirstMoment, SecondMoment, Update
-from parity.adam.step import LONG, Rows, initial_state, lock_step, step
+from parity.adam.step import LONG, initial_state, lock_step, step
 from parity.core.errors import ParityError
 from parity.core.hyper import Hyper
+from parity.core.state import Rows
 from parity.numerics.formats import FORMATS, to_bits
 
 HYPERS = {

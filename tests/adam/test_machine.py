@@ -21,10 +21,11 @@ from parity.adam.machine import (
     twins_on,
     unconfirmed,
 )
-from parity.adam.step import Rows, lock_step
+from parity.adam.step import lock_step
 from parity.adam.twins import TWINS
 from parity.core.environment import describe_environment
 from parity.core.hyper import Hyper
+from parity.core.state import Rows
 from parity.implementations.machine import machine_facts, xla_instruction_set
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS

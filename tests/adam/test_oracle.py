@@ -13,9 +13,9 @@ from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import Factors, FirstMoment, SecondMoment, Update
 from parity.adam.gradients import Block
 from parity.adam.oracle import Oracle, orbits
-from parity.adam.step import Rows, Start
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
+from parity.core.state import Rows, Start
 from parity.numerics.formats import FORMATS
 
 SIZES = (3, 2)

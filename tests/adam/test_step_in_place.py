@@ -12,8 +12,9 @@ from parity.adam import step as step_module
 from parity.adam.arithmetic import Rounding, plain
 from parity.adam.convention import Convention, Epsilon
 from parity.adam.rounding import rounded
-from parity.adam.step import Rows, initial_state, step, step_in_place
+from parity.adam.step import initial_state, step, step_in_place
 from parity.core.hyper import Hyper
+from parity.core.state import Rows
 from parity.numerics import threads
 from parity.numerics.formats import FORMATS, format_of, to_bits
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from parity.adam.arithmetic import Setting
-from parity.adam.step import Rows, free_steps, lock_step
+from parity.adam.step import free_steps, lock_step
 from parity.adam.twins import EARLIER, TWINS
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
-from parity.core.state import State
+from parity.core.state import Rows, State
 from parity.implementations.registry import shipped_implementations
 from parity.implementations.torch_memory import array_of, square_root, tensor_on
 from parity.numerics.formats import FORMATS, to_bits

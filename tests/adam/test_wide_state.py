@@ -13,12 +13,12 @@ import parity
 from parity.adam.arithmetic import Setting, plain
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.gradients import Block
-from parity.adam.step import Rows, Start
 from parity.adam.twin import Twin
 from parity.comparison.trace import read_trace
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.core.stages import Stages, WideState
+from parity.core.state import Rows, Start
 from parity.explain.running import Adam, free_run
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from parity.adam.gradients import Block
-from parity.adam.step import Rows, Start
 from parity.adam.twins import TWINS
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
+from parity.core.state import Rows, Start
 from parity.explain.restart import restart_causes
 from parity.explain.running import Adam
 from parity.implementations.implementation import Leg

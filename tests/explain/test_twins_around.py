@@ -10,12 +10,12 @@ import pytest
 from parity.adam.forms import Rates
 from parity.adam.gradients import Block
 from parity.adam.schedule import scheduled
-from parity.adam.step import Rows, Start
 from parity.adam.twins import TWINS
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
 from parity.core.layout import Layout, Parameter
 from parity.core.stages import END, RISE, START, Average, Clip, ClipBy, Decay, LossScale, Schedule, Stages
+from parity.core.state import Rows, Start
 from parity.explain.running import Adam, free_run
 from parity.implementations.jax_memory import double_enabled
 from parity.implementations.registry import shipped_implementations

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from parity.engine.candidates import candidate_of
 from parity.engine.power import Asked, Naming
-from parity.explain.explain import candidate_of
 from parity.identify.fit import fit
 from parity.identify.identify import identify
 from parity.identify.probes import BETAS, GROUPS, WIDE, Observation, Probe, probes

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from parity.adam.twins import TWINS
-from parity.explain.explain import candidate_of
+from parity.engine.candidates import candidate_of
 from parity.identify.identify import identify
 
 sys.path.append(str(Path(__file__).parents[1] / "faults"))

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.engine.candidates import describe_plugin
-from parity.explain.explain import candidate_of
+from parity.engine.candidates import candidate_of, describe_plugin
 from parity.identify.identify import answers, identify
 from parity.identify.probed import Probed
 

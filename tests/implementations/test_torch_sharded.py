@@ -15,11 +15,11 @@ import pytest
 import parity
 from parity.adam.arithmetic import Setting
 from parity.adam.machine import Machine, twin_on
-from parity.adam.step import Rows, lock_step
+from parity.adam.step import lock_step
 from parity.case.catalogue import select_cases
 from parity.core.errors import Unsupported
 from parity.core.hyper import Hyper
-from parity.core.state import State
+from parity.core.state import Rows, State
 from parity.engine.candidates import select_candidates
 from parity.implementations import ranks, torch_sharded
 from parity.implementations.registry import shipped_implementations
