@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 
 from parity.identify.answer import Finding
-from parity.identify.probes import BETAS, GROUPS, MAIN, NOT_FINITE, OBSERVED, Observation
+from parity.identify.probes import BETAS, GROUPS, LONG, MAIN, NOT_FINITE, OBSERVED, Observation
 from parity.numerics.formats import to_bits
 
-SECOND = (NOT_FINITE, GROUPS, BETAS)
-"""What is asked in the second one only, whose log nobody reads: there, warnings of what is no number are none, nor is
-what a function says that takes no such hyperparameters."""
+SECOND = (LONG, NOT_FINITE, GROUPS, BETAS)
+"""What is asked in the second one only: so many steps that both processes are busy for as long, and, as nobody reads
+its log, what may warn of numbers that are none, or of hyperparameters that are not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,18 @@ class Probed:
 Shown = dict[str, Observation | Refused]
 
 
-def probed_twice(first: Shown, second: Shown, threads: tuple[int, int], hide_moments: bool) -> Probed:
-    """What both processes showed, put together. threads: of either."""
+def probed_twice(
+    first: Shown, second: Shown, order: Sequence[str], threads: tuple[int, int], hide_moments: bool
+) -> Probed:
+    """What both processes showed, put together. order: of the probes; threads: of either."""
     refused = tuple(one for one in first.values() if isinstance(one, Refused))
     probed = Probed(MappingProxyType({}), refused)
     if probed.failed is not None:
         matrices = {name: one for name, one in first.items() if isinstance(one, Observation)}
         return replace(probed, observations=MappingProxyType(matrices))
     unsteady = _unsteady(first, second, threads)
-    first = {**first, **{name: one for name, one in second.items() if name in SECOND}}
+    both = {**first, **{name: one for name, one in second.items() if name in SECOND}}
+    first = {name: both[name] for name in order if name in both}
     probed = Probed(MappingProxyType({}), tuple(one for one in first.values() if isinstance(one, Refused)))
     observations = {
         name: replace(one, m=None, v=None, vmax=None) if hide_moments else one

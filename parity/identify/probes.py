@@ -135,7 +135,7 @@ def _widened(observation: Observation, wide: Format) -> Observation:
 
 
 MAIN, WIDE, MATRICES, NOT_FINITE, LAW = "main", "wide", "matrices", "not-finite", "law"
-GROUPS, BETAS = "groups", "betas"
+GROUPS, BETAS, LONG = "groups", "betas", "long"
 STEPS = 24
 
 IDLE = slice(64, 128)
@@ -308,7 +308,7 @@ def _plans(format: Format) -> tuple[_Plan, ...]:
         _Plan("schedule", _SMALL, replace(VISIBLE, lr=tuple(0.24 / (STEPS + step) for step in range(STEPS)))),
         _Plan("zeros", _SMALL, replace(VISIBLE, eps=1e-8), steps=12, ends=3),
         _Plan("tiny", _SMALL, replace(VISIBLE, eps=tiny_eps), binades=tiny),
-        _Plan("long", Layout((Parameter("long", (7,)),)), Hyper(eps=1e-3), 2200, (_USUAL_IN_FLOAT16,), gaps=False),
+        _Plan(LONG, Layout((Parameter("long", (7,)),)), Hyper(eps=1e-3), 2200, (_USUAL_IN_FLOAT16,), gaps=False),
         _Plan("clip", _SMALL, binades=(_LOUD,)),
         _Plan(MATRICES, _MATRICES, Hyper(lr=0.01), 6, ((-2, 3),), zeros=0, gaps=False),
         _Plan("jumps", _SMALL, Hyper(lr=_JUMPS), len(_JUMPS)),

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -84,21 +85,28 @@ def probe(
     with tempfile.TemporaryDirectory(prefix="parity-identify-") as place:
         folder = Path(place)
         kept = logs or folder
-        total = sum(one.name not in SECOND for format in formats for one in probes(format))
-        leading = _Sitting(candidate, timeout, folder / "first", kept / LOG, given_up, leads=True,
-                           on_done=lambda name, done: on_done(name, done, total))  # fmt: skip
-        following = _Sitting(candidate, timeout, folder / "second", kept / f"worker-{few}-threads.log", given_up,
-                             variables=variables)  # fmt: skip
-        first, second = _side_by_side(
-            {
-                leading: {format: [one for one in probes(format) if one.name not in SECOND] for format in formats},
-                following: {
-                    format: [one for one in probes(format) if one.name in (*TWICE, *SECOND)] for format in formats
-                },
-            },
+        questions: list[dict[Format, list[Probe]]] = [
+            {format: [one for one in probes(format) if one.name not in SECOND] for format in formats},
+            {format: [one for one in probes(format) if one.name in (*TWICE, *SECOND)] for format in formats},
+        ]
+        total = sum(len(asked) for what in questions for asked in what.values())
+        number = count(1)
+
+        def done(name: str) -> None:
+            on_done(name, next(number), total)
+
+        leading = _Sitting(candidate, timeout, folder / "first", kept / LOG, given_up, done, leads=True)
+        following = _Sitting(
+            candidate, timeout, folder / "second", kept / f"worker-{few}-threads.log", given_up, done, variables
         )
+        first, second = _side_by_side(dict(zip((leading, following), questions, strict=True)))
     threads = plenty, few
-    return {one.name: probed_twice(first[one.name], second[one.name], threads, hide_moments) for one in formats}
+    return {
+        format.name: probed_twice(
+            first[format.name], second[format.name], [one.name for one in probes(format)], threads, hide_moments
+        )
+        for format in formats
+    }
 
 
 def _side_by_side(questions: Mapping[_Sitting, Mapping[Format, list[Probe]]]) -> list[dict[str, Shown]]:
@@ -128,15 +136,15 @@ class _Sitting:
         folder: Path,
         log: Path,
         given_up: set[str],
+        on_done: Callable[[str], None],
+        variables: Mapping[str, str] = MappingProxyType({}),
         *,
         leads: bool = False,
-        variables: Mapping[str, str] = MappingProxyType({}),
-        on_done: Callable[[str, int], None] = lambda name, done: None,
     ) -> None:
         self._candidate, self._timeout, self._folder, self._log = candidate, timeout, folder, log
         self._given_up, self._leads, self._variables = given_up, leads, variables
         self._process: WorkerProcess | None = None
-        self._on_done, self._done = on_done, 0
+        self._on_done = on_done
         self._hung = 0
         self._stopped = False
 
@@ -159,8 +167,7 @@ class _Sitting:
                 break
             answer = self._answer_from(shown, number, one) if self._hung < PATIENCE else _given_up(one)
             shown[one.name] = answer
-            self._done += 1
-            self._on_done(f"{dtype} {one.name}", self._done)
+            self._on_done(f"{dtype} {one.name}")
             if self._leads and one.name == MAIN and isinstance(answer, Refused) and answer.failed:
                 if answer.traceback:
                     shown |= self._of_matrices(len(asked), asked)
