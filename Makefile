@@ -1,10 +1,11 @@
 # make report   run every case on every implementation; table and report in reports/latest
 # make test     lint, types, the site of the documentation, tests
+# make test-all the same, then what is thorough: whole commands, trainings, clusters, browsers, every row of everything
+# make sweeps   the sweeps over all that there is
 # make docs     that site, in build/site; asks no network
 # make notebooks  the outputs that examples/*.ipynb keep, anew
 # make dist     the wheel and the sdist, in dist
 # make smoke    both in empty environments of every Python that is claimed and here; downloads what they ask for
-# make test-all the same, then the sweeps over everything that there is
 # make machines  the whole catalogue under every instruction set, thread count and switch that is claimed; an hour
 # make fuzz     damaged inputs of every kind for ten minutes, 1,000 kills, a soak; another SEED asks others
 # make power    how many wrong Adams each budget catches, anew in cases/power.json, with the difference to before
@@ -21,17 +22,21 @@ READY := $(VENV)/.ready
 # Thousands of processes start: none is to compile our source again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: report test test-all machines fuzz power bench lint docs notebooks dist smoke reference releases clean
+.PHONY: report test test-all sweeps machines fuzz power bench lint docs notebooks dist smoke reference releases clean
 
 report: $(READY)
 	$(BIN)/parity run -j 2 -o reports/latest; code=$$?; $(BIN)/parity report reports/latest && exit $$code
 
 TESTS := $(BIN)/pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
+ELSEWHERE := network or exhaustive or machines
 
 test: lint docs
-	$(TESTS)
+	$(TESTS) -m "not (thorough or $(ELSEWHERE))"
 
 test-all: test
+	$(TESTS) -m "thorough and not ($(ELSEWHERE))"
+
+sweeps: $(READY)
 	$(TESTS) -m "exhaustive and not network"
 
 machines: $(READY)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
+
 ROOT = Path(__file__).parent.parent
 
 

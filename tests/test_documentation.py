@@ -99,6 +99,7 @@ def untimed(line: str) -> str:
 DOWNLOADS = (pytest.mark.network, pytest.mark.timeout(1200))
 
 
+@pytest.mark.thorough
 @pytest.mark.frameworks
 @pytest.mark.parametrize(
     ("page", "command", "shown"),
@@ -231,6 +232,7 @@ LAST = {
 """How the last line begins that a page's program prints."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", PROGRAMS)
 def test_the_python_blocks_of_a_page_run_in_order(page: str, folder: Callable[[str], Path]) -> None:
     finished = subprocess.run(

@@ -12,7 +12,7 @@ from parity.case.catalogue import select_cases
 from parity.engine.findings import Severity, Topic
 from parity.implementations.registry import shipped_implementations
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400), pytest.mark.thorough]
 
 TORCH = ("torch.adam.[!c]*", "torch.adamw.*", "keras_torch.*", "numpy.adam.outside")
 COMPILED = ("torch.adam.compiled", "numpy.adam.outside")

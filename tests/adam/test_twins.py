@@ -14,7 +14,7 @@ from parity.core.hyper import Hyper
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400), pytest.mark.thorough]
 
 LONG_STEPS = 1000
 

@@ -14,7 +14,7 @@ from parity.case.expectation import Kind
 from parity.core.errors import ParityError
 from parity.engine.findings import Topic
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.thorough]
 
 STEPS = 12
 

@@ -16,6 +16,9 @@ from parity.engine.candidates import describe_plugin, shipped_candidates, under
 from parity.engine.plan import Cell, Plan
 from parity.engine.run import Options, execute, load_part
 
+pytestmark = pytest.mark.thorough
+
+
 NUMPY = [one for one in shipped_candidates() if one.worker == "numpy"]
 OWN = {"plain": {}, "squared": {"swap": [("f(1 - hyper.beta2) * g * g", "f(1 - hyper.beta2) * (g * g)")]}}
 """Two Adams that need NumPy and nothing else."""

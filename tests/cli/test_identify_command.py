@@ -17,6 +17,9 @@ import parity
 from parity.identify.answer import FAILED, LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.report.identity import identity_parts, identity_sentence
 
+pytestmark = pytest.mark.thorough
+
+
 FAULTS = Path(__file__).parent.parent / "faults"
 NAME = "numpy.adam.outside"
 

@@ -10,6 +10,9 @@ import pytest
 
 import parity
 
+pytestmark = pytest.mark.thorough
+
+
 REFERENCE = "numpy.adam.outside"
 PROMOTED = (
     "w['kernel'] is float32, the case runs in bfloat16: a Python float times a bfloat16 array is float32; "

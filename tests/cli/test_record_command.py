@@ -9,7 +9,7 @@ import pytest
 
 from parity.case.recording import check_recording, read_recording
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.thorough]
 
 TORCH = """\
 import sys

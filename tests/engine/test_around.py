@@ -7,7 +7,7 @@ import pytest
 import parity
 from parity.case.expectation import Kind
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.thorough]
 
 KEYS = {
     "hyper": {"lr": 0.01},

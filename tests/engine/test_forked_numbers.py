@@ -14,7 +14,7 @@ from parity.engine.forking import COLD
 from parity.engine.plan import pairs_of
 from parity.implementations.registry import shipped_implementations
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(2400), pytest.mark.thorough]
 
 SOME = "same or tiny"
 """Every dtype; and subnormal numbers, as whether they are flushed is a setting that a process hands to its children."""

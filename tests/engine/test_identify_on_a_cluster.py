@@ -13,6 +13,7 @@ pytestmark = [
         importlib.util.find_spec("distributed") is None, reason="needs distributed, of the extra cluster"
     ),
     pytest.mark.timeout(300),
+    pytest.mark.thorough,
 ]
 
 BESIDE = "RATE = 1.01"

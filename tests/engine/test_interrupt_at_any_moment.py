@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.thorough]
 
 ARGUMENTS = ["run", "-k", "same", "-d", "float32", "-q", "-i", "numpy.adam.*", "-i", "keras.adam.eager", "-j", "2"]
 

@@ -15,6 +15,9 @@ import parity
 from parity.core.errors import ParityError, UsageError
 from parity.engine.record import SCHEMA, read_run
 
+pytestmark = pytest.mark.thorough
+
+
 PAIR = ("numpy.adam.hat", "numpy.adam.outside")
 
 WAITS = """\

@@ -13,6 +13,9 @@ from parity.core.environment import describe_environment
 from parity.engine.kinds import FOLDER, PARQUET, kinds_of
 from parity.engine.record import read_run
 
+pytestmark = pytest.mark.thorough
+
+
 needs_distributed = pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None, reason="needs distributed, of the extra cluster"
 )

@@ -11,6 +11,9 @@ import pytest
 from parity.case.expectation import Kind
 from parity.engine.process import WorkerFailed, WorkerProcess
 
+pytestmark = pytest.mark.thorough
+
+
 KILL_SIBLINGS = """\
 if t == 2 and not Path('{flag}').exists():
     Path('{flag}').touch()

@@ -10,7 +10,7 @@ import parity
 from parity.case.catalogue import load_case_file
 from parity.case.expectation import Kind
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.thorough]
 
 CASE = """
 summary = "Saved after steps 3 and 6, and loaded by another process."

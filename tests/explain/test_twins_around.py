@@ -24,6 +24,7 @@ from parity.numerics.formats import FORMATS, to_bits
 pytestmark = [
     pytest.mark.frameworks,
     pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
+    pytest.mark.thorough,
 ]
 
 STEPS = 24

@@ -9,6 +9,9 @@ import parity
 from parity.comparison.trace import read_trace
 from parity.numerics.formats import FORMATS
 
+pytestmark = pytest.mark.thorough
+
+
 OWN = {
     "half": {"name": "half", "shape": [4, 3], "dtype": "bfloat16"},
     "usual": {"name": "usual", "shape": [5]},

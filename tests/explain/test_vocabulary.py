@@ -18,6 +18,9 @@ from parity.identify.fit import fit
 sys.path.append(str(Path(__file__).parents[1] / "faults"))
 from pairs import orbits
 
+pytestmark = pytest.mark.thorough
+
+
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = re.split(r"^## ", (DOCS / "vocabulary.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 SECTIONS = {

@@ -23,7 +23,7 @@ from other_optimizers import OTHERS
 from power import takes_a_bare_step
 from wrong_adams import WRONG
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.thorough]
 
 FAULTS = Path(__file__).parent
 

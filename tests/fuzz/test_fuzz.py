@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
+
 HERE = Path(__file__).resolve().parent
 
 

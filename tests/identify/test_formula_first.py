@@ -9,6 +9,9 @@ from parity.explain.causes import Family
 from parity.explain.explanation import Answer
 from parity.report.explanation import blocks
 
+pytestmark = pytest.mark.thorough
+
+
 ADAM = """\
 import numpy as np
 from parity import State

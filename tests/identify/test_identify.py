@@ -14,7 +14,7 @@ from parity.identify.identify import identify
 sys.path.append(str(Path(__file__).parents[1] / "faults"))
 from shipped_adams import DEPARTURES
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(900), pytest.mark.thorough]
 
 ONE_OF_EACH = {
     *("numpy.adam.hat.store", "torch.adam.fused", "keras.adam.eager", "tensorflow.adam.kernel"),

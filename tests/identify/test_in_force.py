@@ -19,6 +19,9 @@ from exchangeable_adam import Adam
 from pairs import family_of, orbits
 from wrong_adams import WRONG
 
+pytestmark = pytest.mark.thorough
+
+
 PLAIN = "if hyper.weight_decay or hyper.amsgrad: raise Unsupported('plain Adam only')"
 
 HYPERPARAMETERS = [

@@ -11,6 +11,8 @@ from parity.identify.identify import identify
 from parity.identify.probes import probes
 from parity.numerics.formats import FORMATS
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def found(tmp_path, write_adam, monkeypatch):

@@ -25,6 +25,9 @@ from parity.numerics.formats import FORMATS
 sys.path.append(str(Path(__file__).parents[1] / "faults"))
 from other_optimizers import OTHERS
 
+pytestmark = pytest.mark.thorough
+
+
 KERAS = "keras.optimizers:"
 
 NAMES = {

@@ -17,6 +17,9 @@ from parity.identify.probes import probes
 from parity.numerics.formats import FORMATS
 from parity.report.identity import answer_rows
 
+pytestmark = pytest.mark.thorough
+
+
 OWN = [
     ("f = g.dtype.type\n", "f = g.dtype.type\n            own = {of}; beta1, beta2 = {betas}\n"),
     ("hyper.beta1", "beta1"),

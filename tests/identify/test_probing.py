@@ -15,6 +15,9 @@ from parity.identify.probing import probe
 from parity.implementations.registry import shipped_implementations
 from parity.numerics.formats import FORMATS
 
+pytestmark = pytest.mark.thorough
+
+
 WITHOUT_EPS = {"no-eps", LAW, *LAWS}
 """Probes that ask for an eps of 0."""
 

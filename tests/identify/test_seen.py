@@ -14,7 +14,7 @@ from pairs import LEAST, SAMPLE, Asked, of_pair, orbits, pairs
 from seen_adams import SEEN
 from wrong_adams import WRONG
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.thorough]
 
 
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.exhaustive)])

@@ -8,7 +8,7 @@ import pytest
 
 from parity.adam.convention import Epsilon
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.thorough]
 
 WIDE = """
 import numpy as np

@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.frameworks,
     # torch says so once a process, of the test's own read-only gradients; nothing writes to them.
     pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
+    pytest.mark.thorough,
 ]
 
 ROWS = here(one for name, one in shipped_implementations().items() if name != "torch.adam.fsdp2")

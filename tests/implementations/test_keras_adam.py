@@ -43,6 +43,7 @@ pytestmark = [
     pytest.mark.frameworks,
     # Keras 3.15 converts its own variables in a way that NumPy 2 calls outdated.
     pytest.mark.filterwarnings("ignore:__array__ implementation"),
+    pytest.mark.thorough,
 ]
 
 NAMES = (

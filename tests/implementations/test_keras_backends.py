@@ -13,7 +13,7 @@ import pytest
 from parity.implementations.keras_backend import BACKENDS
 from parity.implementations.registry import shipped_implementations
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(900), pytest.mark.thorough]
 
 HERE = Path(__file__).parent
 

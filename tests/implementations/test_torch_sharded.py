@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated"),
     pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
+    pytest.mark.thorough,
 ]
 
 SHARDED = ("torch.adam.zero2", "torch.adam.fsdp2")

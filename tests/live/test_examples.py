@@ -13,7 +13,7 @@ import pytest
 import parity
 from parity.api.trainings import compare_trainings
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(600), pytest.mark.thorough]
 
 CLASSIFIER = Path(__file__).parents[2] / "examples" / "classifier.py"
 

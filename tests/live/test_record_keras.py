@@ -11,7 +11,7 @@ import parity
 from parity.case.recording import check_recording, read_recording
 from parity.numerics.formats import to_bits
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.thorough]
 
 BATCHES, BATCH, FEATURES, CLASSES = 6, 16, 10, 4
 MODES = ("eager", "function", "xla", "fit-eager", "fit-graph", "fit-xla")

@@ -7,7 +7,7 @@ import pytest
 
 from parity.case.recording import check_recording, read_recording
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(400), pytest.mark.thorough]
 
 NAMES = ["hidden.kernel", "hidden.bias", "out.kernel", "out.bias"]
 BATCHES = 6

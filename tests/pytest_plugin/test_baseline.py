@@ -8,6 +8,9 @@ import pytest
 
 from parity.baseline.store import INDEX, baselines_in
 
+pytestmark = pytest.mark.thorough
+
+
 MINE = ("--parity-implementations=mine.py:mine", "--parity-implementations=numpy.adam.outside")
 BASELINE = "--parity-baseline=kept"
 OTHER_ROUNDING = {"swap": [("f(1 - hyper.beta2) * g * g", "f(1 - hyper.beta2) * (g * g)")]}

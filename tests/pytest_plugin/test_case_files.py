@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
+
 PAIR = "small[float32-numpy.adam.hat-numpy.adam.outside]"
 
 

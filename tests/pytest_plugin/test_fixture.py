@@ -153,7 +153,7 @@ def test_the_marker_gives_what_is_left_out(adam, suite):
     adam()
     result = suite(
         """
-pytestmark = pytest.mark.parity(case="constant", dtype="float32")
+pytestmark = [pytest.mark.parity(case="constant", dtype="float32"), pytest.mark.thorough]
 def test_of_the_module(parity):
     (answer,) = parity.assert_same("mine:mine", "numpy.adam.outside")
     assert (answer.case.partition("@")[0], answer.dtype) == ("constant", "float32")

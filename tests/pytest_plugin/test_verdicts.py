@@ -6,6 +6,9 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
+
 HAT = {"actual": "numpy.adam.hat", "expected": "numpy.adam.outside"}
 OWN = {"actual": "user.*", "expected": "numpy.adam.outside"}
 

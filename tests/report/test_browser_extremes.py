@@ -15,7 +15,7 @@ from parity.report.panels.panels import read_panels
 By = pytest.importorskip("selenium.webdriver.common.by").By
 WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.thorough]
 
 HAT, OUTSIDE = "numpy.adam.hat", "numpy.adam.outside"
 SECONDS = 60

@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
+
 PACKAGE = ("--package", "adams")
 
 

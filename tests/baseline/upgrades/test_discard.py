@@ -12,6 +12,8 @@ import pytest
 from parity.api.matrix import matrix
 from parity.baseline.environments.installs import READY, SHELF, kept_environments
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def alone(call, monkeypatch, tmp_path):

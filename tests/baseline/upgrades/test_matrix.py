@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def matrix(call):

@@ -12,6 +12,7 @@ pytestmark = [
         importlib.util.find_spec("distributed") is None, reason="needs distributed, of the extra cluster"
     ),
     pytest.mark.timeout(300),
+    pytest.mark.thorough,
 ]
 
 

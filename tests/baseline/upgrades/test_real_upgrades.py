@@ -14,6 +14,9 @@ import pytest
 from parity.baseline.environments.installer import choose_installer, installer_environment
 from parity.baseline.store import baselines_in
 
+pytestmark = pytest.mark.thorough
+
+
 KERAS_3 = {"keras.adam.eager", "keras.adam.function", "keras.adam.xla"}
 KERNEL = {"tensorflow.adam.kernel"}
 KERAS_2 = {"tf_keras.adam.legacy", "tf_keras.adam.new"}

@@ -10,6 +10,8 @@ import pytest
 from parity.core.errors import ParityError
 from parity.report.panels.documents import read_document
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def upgrade(call):

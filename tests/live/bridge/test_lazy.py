@@ -6,6 +6,8 @@ import pytest
 
 from parity.live import bridge
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize(
     ("code", "expected"),

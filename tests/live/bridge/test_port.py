@@ -9,7 +9,7 @@ import pytest
 import parity
 from parity.case.expectation import Kind
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(900), pytest.mark.thorough]
 
 HERE = Path(__file__).parent
 STEPS = 40
