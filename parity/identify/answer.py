@@ -61,7 +61,8 @@ class Answer(Shown):
     tracebacks: where it raised, each once. optimizer: of what is no Adam and has a name: name, variant,
     hyperparameters, weight_decay, step_count. asked: the probes that were answered. laws: what came of each exact law.
     not_finite: what becomes of a gradient that is NaN or inf. twin: the from-scratch Adam of that arithmetic.
-    in_force: hyperparameters and bias correction, where they are not those that were asked for.
+    in_force: hyperparameters and bias correction, where they are not those that were asked for, as long as bits are
+    looked for.
     """
 
     verdict: Verdict

@@ -201,7 +201,8 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
     failure = "" if answer.verdict == "explained" else reasons[FAILED].get(MAIN, "")
     residual = {**answer.residual, **{key: told for key, told in reasons.items() if told}}
     asked = tuple(probed.observations)
-    return replace(answer, residual=residual, failure=failure, tracebacks=tracebacks, asked=asked)
+    # What is in force was of use to the search; its formulas do not travel from process to process.
+    return replace(answer, residual=residual, failure=failure, tracebacks=tracebacks, asked=asked, in_force=None)
 
 
 def _beside(answer: Answer, observations: Mapping[str, Observation]) -> Answer:

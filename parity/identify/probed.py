@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -47,18 +47,15 @@ class Probed:
 Shown = dict[str, Observation | Refused]
 
 
-def probed_twice(
-    first: Shown, second: Shown, order: Sequence[str], threads: tuple[int, int], hide_moments: bool
-) -> Probed:
-    """What both processes showed, put together. order: of the probes; threads: of either."""
+def probed_twice(first: Shown, second: Shown, threads: tuple[int, int], hide_moments: bool) -> Probed:
+    """What both processes showed, put together. threads: of either."""
     refused = tuple(one for one in first.values() if isinstance(one, Refused))
     probed = Probed(MappingProxyType({}), refused)
     if probed.failed is not None:
         matrices = {name: one for name, one in first.items() if isinstance(one, Observation)}
         return replace(probed, observations=MappingProxyType(matrices))
     unsteady = _unsteady(first, second, threads)
-    both = {**first, **{name: one for name, one in second.items() if name in SECOND}}
-    first = {name: both[name] for name in order if name in both}
+    first = {**first, **{name: one for name, one in second.items() if name in SECOND}}
     probed = Probed(MappingProxyType({}), tuple(one for one in first.values() if isinstance(one, Refused)))
     observations = {
         name: replace(one, m=None, v=None, vmax=None) if hide_moments else one

@@ -101,12 +101,7 @@ def probe(
         )
         first, second = _side_by_side(dict(zip((leading, following), questions, strict=True)))
     threads = plenty, few
-    return {
-        format.name: probed_twice(
-            first[format.name], second[format.name], [one.name for one in probes(format)], threads, hide_moments
-        )
-        for format in formats
-    }
+    return {one.name: probed_twice(first[one.name], second[one.name], threads, hide_moments) for one in formats}
 
 
 def _side_by_side(questions: Mapping[_Sitting, Mapping[Format, list[Probe]]]) -> list[dict[str, Shown]]:

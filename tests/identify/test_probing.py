@@ -184,7 +184,7 @@ def test_who_hangs_again_is_not_asked_any_more(planted):
     assert reasons["decoupled"] == reasons["l2"] == "step 1: no answer in 6 s (--timeout); the process was ended"
     assert reasons["amsgrad"] == reasons["clip"] == "not asked any more: it hung 2 times"
     assert set(found["float32"].observations) == {
-        *("main", "wide", "default-eps", "no-eps", "other", "not-finite", "groups")
+        *("main", "wide", "default-eps", "no-eps", "other", "long", "not-finite", "groups")
     }
     assert found["float16"].failed.reason == "not asked any more: it hung 2 times"
     assert time.monotonic() - started < 60
