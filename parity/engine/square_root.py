@@ -22,7 +22,7 @@ from parity.numerics.ulp import ulp_distance
 MOST_ULP = {False: 1, True: 2}
 """From the correctly rounded root, and from its reciprocal: a library's error must not hide a wrong formula."""
 
-REMEMBERED, SHORT = 4096, 4096
+REMEMBERED, SHORT = 1024, 4096
 """Arrays whose roots are remembered, of so many elements at most: many an Adam that is tried takes the same ones."""
 
 SMALLEST = 1 << 16

@@ -69,9 +69,9 @@ def search(
     def refuses(one: Observation, twin: Twin) -> bool:
         left_open = twin.leaves_open(one.probe.hyper, one.probe.layout)
         return any(
-            differing and not (left_open and quantity == "w")
+            number and not (left_open and quantity == "w")
             for counts in _by_parameter(one, twin, library, correction)
-            for quantity, differing in counts.items()
+            for quantity, number in counts.items()
         )
 
     found = next(

@@ -12,6 +12,7 @@ from parity.identify.bias_correction import PAPER, Correction
 from parity.identify.first_and_second_moments import Moments
 from parity.identify.points import Points
 from parity.identify.probes import Observation
+from parity.identify.update_rule import DECOUPLED
 from parity.identify.weights import Weights, moves_of
 
 FAMILIES = frozenset(
@@ -94,11 +95,8 @@ def _decay(asked: Hyper, share: float, what: str, formula: str) -> Hyper | None:
     """As the gradient (share of w, in words) and the formula of weights say; None for a decay of another kind."""
     if not asked.weight_decay:
         return asked
-    match bool(share), formula:
-        case False, "":
-            return replace(asked, weight_decay=0.0)
-        case True, "":
-            return replace(asked, weight_decay=share, decoupled=False)
-        case False, "w = w - lr * weight_decay * w":
-            return replace(asked, decoupled=True)
-    return None
+    if formula == DECOUPLED and not share:
+        return replace(asked, decoupled=True)
+    if formula:
+        return None
+    return replace(asked, weight_decay=share, decoupled=share == 0 and asked.decoupled)

@@ -17,6 +17,10 @@ SILENT_EPSILON = 1e-7
 """What Keras's legacy Adam takes for an eps of 0, and the default of TensorFlow and Keras."""
 
 
+DECOUPLED = "w = w - lr * weight_decay * w"
+"""The decay of Loshchilov & Hutter 2019, Algorithm 2, as torch and Keras have it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What lr or eps is in force. family: empty where it is what was asked; detail: {} is the value that was read.
@@ -223,15 +227,15 @@ def decays(moves: Moves, rule: Rule, format: Format) -> Iterator[Decay]:
     with np.errstate(all="ignore"):
         by_m = scale.lr / scale.c1
         corrected = by_m * np.sqrt(scale.c2)
-    yield Decay("before", "w = w - lr * weight_decay * w", lr * decay)
-    yield Decay("before", "w = w - lr * weight_decay * w", scale.lr * decay)
+    yield Decay("before", DECOUPLED, lr * decay)
+    yield Decay("before", DECOUPLED, scale.lr * decay)
     yield Decay("none", "", none)
     yield Decay("after", "w = w - lr * weight_decay * w, after the update", lr * decay, after=True)
     yield Decay("not scaled", "w = w - weight_decay * w", decay)
     yield Decay("corrected", "w = w - lr * sqrt(c2) / c1 * weight_decay * w", corrected * decay)
     for kept in smaller_formats(format):
         for by in (scale.lr, lr):
-            yield Decay(f"in {kept.name}", "w = w - lr * weight_decay * w", by * cast(decay, kept))
+            yield Decay(f"in {kept.name}", DECOUPLED, by * cast(decay, kept))
         complement = cast(1 - cast(cast(lr, kept) * cast(decay, kept), kept), kept)
         yield Decay(f"factor in {kept.name}", "w = w * (1 - lr * weight_decay)", 1 - complement)
     yield Decay("complement", "w = lr * weight_decay * w", 1 - lr * decay)

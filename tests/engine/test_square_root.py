@@ -117,3 +117,15 @@ def test_torch_is_within_one_ulp(dtype):
         found = root(values)
     assert found.dtype == values.dtype
     assert (ulp_distance(found, np.sqrt(values)) <= 1).all()
+
+
+def test_a_root_that_is_remembered_is_a_copy_of_its_own_shape(rooted):
+    with LibrarySquareRoot(rooted("np.sqrt(values)")) as root:
+        values = np.array([1.0, 4.0, 9.0, 16.0])
+        first = root(values)
+        first[:] = 0
+        np.testing.assert_array_equal(root(values.reshape(2, 2)), [[1, 2], [3, 4]])
+        np.testing.assert_array_equal(root(values.astype(np.float32)), np.array([1, 2, 3, 4], np.float32))
+        # The bits, not the numbers: those of another dtype are others.
+        bits = values.view(np.float32)
+        np.testing.assert_array_equal(root(bits), np.sqrt(bits))
