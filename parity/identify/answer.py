@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from parity.adam.twin import Twin
 from parity.core.shown import Shown
-
-if TYPE_CHECKING:
-    from parity.identify.in_force import InForce
 
 Verdict = Literal["identified", "explained", "unexplained"]
 
@@ -61,8 +58,6 @@ class Answer(Shown):
     tracebacks: where it raised, each once. optimizer: of what is no Adam and has a name: name, variant,
     hyperparameters, weight_decay, step_count. asked: the probes that were answered. laws: what came of each exact law.
     not_finite: what becomes of a gradient that is NaN or inf. twin: the from-scratch Adam of that arithmetic.
-    in_force: hyperparameters and bias correction, where they are not those that were asked for, as long as bits are
-    looked for.
     """
 
     verdict: Verdict
@@ -78,7 +73,6 @@ class Answer(Shown):
     laws: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     not_finite: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     twin: Twin | None = field(default=None, repr=False)
-    in_force: InForce | None = field(default=None, repr=False)
 
     @property
     def departures(self) -> tuple[Finding, ...]:

@@ -12,7 +12,7 @@ from parity.adam.convention import Epsilon
 from parity.identify.accumulation import accumulation, of_updates
 from parity.identify.answer import Answer, Finding
 from parity.identify.first_and_second_moments import BEFORE_DECAY, Moments, moments
-from parity.identify.in_force import in_force
+from parity.identify.in_force import InForce, in_force
 from parity.identify.moment_departures import Moment
 from parity.identify.points import Points, points_of
 from parity.identify.probes import Narrowing, Observation, Probe
@@ -58,32 +58,41 @@ def fit(
     rounded in any order, can give what was recorded. narrowed: in words, how weights that are narrower than moments may
     have got there where no rule explains them as observed; what does is a finding.
     """
+    return fitted(observations, claim, narrowed)[0]
+
+
+def fitted(
+    observations: Mapping[str, Observation], claim: str | None, narrowed: Mapping[str, Narrowing] = NARROWED
+) -> tuple[Answer, InForce | None]:
+    """As `fit`, and what is in force, where that is not what was asked for."""
     chosen = list(observations.values())
     if not chosen:
-        return Answer("unexplained", {}, None, "", (), {"elements": 0})
+        return Answer("unexplained", {}, None, "", (), {"elements": 0}), None
     every = accumulation(chosen)
     if every == 1:
         return _fit(chosen, claim, narrowed)
-    return of_updates(chosen, every, lambda shown: _fit(shown, claim, narrowed))
+    return of_updates(chosen, every, lambda shown: _fit(shown, claim, narrowed)[0]), None
 
 
-def _fit(chosen: Sequence[Observation], claim: str | None, narrowed: Mapping[str, Narrowing]) -> Answer:
+def _fit(
+    chosen: Sequence[Observation], claim: str | None, narrowed: Mapping[str, Narrowing]
+) -> tuple[Answer, InForce | None]:
     points = points_of(chosen)
     present = points.at(points.present)
     standing = never_updated(present, chosen[0].probe.format)
     lost = zero_over_zero(present)
     found = moments(present.at(~(standing | lost)), chosen[0].probe.format)
-    answer = _with_weights(points, standing, lost, found, chosen, claim)
+    answer, taken = _with_weights(points, standing, lost, found, chosen, claim)
     follow = all(one.explained for one in (found.m, found.v) if one is not None)
     if answer.verdict != "unexplained" or not follow or not any("w" in one.kept for one in chosen):
-        return answer
+        return answer, taken
     for told, way in narrowed.items():
         # Moments know nothing of how weights are narrowed.
         points = points_of([replace(one, narrowing=way) for one in chosen])
-        other = _with_weights(points, standing, lost, found, chosen, claim)
+        other, _ = _with_weights(points, standing, lost, found, chosen, claim)
         if other.verdict != "unexplained":
-            return replace(other, causes=(*other.causes, Finding("state-storage", told)))
-    return answer
+            return replace(other, causes=(*other.causes, Finding("state-storage", told))), None
+    return answer, None
 
 
 def _with_weights(
@@ -93,7 +102,7 @@ def _with_weights(
     found: Moments,
     chosen: Sequence[Observation],
     claim: str | None,
-) -> Answer:
+) -> tuple[Answer, InForce | None]:
     """What moves the weights beside moments that are known. standing, lost: masks of points that no rule moves."""
     format = chosen[0].probe.format
     present = points.at(points.present)
@@ -123,18 +132,18 @@ def _with_weights(
     if moved.rule is None:
         # Numbers read out of the one moment that a stranger shows are none of an Adam's.
         known = found.findings if len(follows) == 2 else ()
-        return Answer("unexplained", {}, None, "", (*aside, *known, *_unknown(follows, left)), left)
+        return Answer("unexplained", {}, None, "", (*aside, *known, *_unknown(follows, left)), left), None
     if left["differing"]:
         findings = (*findings, *_left(found, moved, left))
-    return Answer(
+    answer = Answer(
         verdict,  # type: ignore[arg-type]
         convention_of(present, found, moved, chosen),
         None,
         formula_of(found, moved, chosen),
         findings,
         left,
-        in_force=None if left["differing"] else in_force(present, found, moved, chosen),
     )
+    return answer, None if left["differing"] else in_force(present, found, moved, chosen)
 
 
 def _expected(claim: str | None) -> Expected:

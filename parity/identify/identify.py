@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from parity.adam.convention import Epsilon
 from parity.adam.scalars import ArraySquareRoot
@@ -185,7 +185,7 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
         answer = replace(answer, causes=(unsteady,))
     elif fitted:
         epsilon = next((str(one) for one in Epsilon if one == claim.get("epsilon")), None)
-        answer, broken = _of_sound(fitted, epsilon, library, exact=unsteady is None)
+        (answer, taken), broken = _of_sound(fitted, epsilon, library, exact=unsteady is None)
         answer = _departing(_with_storage(answer, fitted), claim)
         if shown:
             answer = replace(answer, causes=(*answer.causes, _shown_wider(shown, probed.observations)))
@@ -193,7 +193,7 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
         answer = _beside(answer, observations)
         if answer.convention and answer.verdict != "unexplained":
             answer = _with_own(answer, observations, epsilon, claim)
-            answer = _with_bits_of_own(answer, observations, library)
+            answer = _with_bits_of_own(answer, taken, observations, library)
         if unsteady is not None and answer.verdict == "unexplained":
             answer = replace(Answer("unexplained", {}, None, "", (), {}), causes=(unsteady,))
         elif unsteady is not None:
@@ -201,8 +201,7 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
     failure = "" if answer.verdict == "explained" else reasons[FAILED].get(MAIN, "")
     residual = {**answer.residual, **{key: told for key, told in reasons.items() if told}}
     asked = tuple(probed.observations)
-    # What is in force was of use to the search; its formulas do not travel from process to process.
-    return replace(answer, residual=residual, failure=failure, tracebacks=tracebacks, asked=asked, in_force=None)
+    return replace(answer, residual=residual, failure=failure, tracebacks=tracebacks, asked=asked)
 
 
 def _beside(answer: Answer, observations: Mapping[str, Observation]) -> Answer:
@@ -244,7 +243,10 @@ def _with_own(
 
 
 def _with_bits_of_own(
-    answer: Answer, observations: Mapping[str, Observation], library: ArraySquareRoot | None
+    answer: Answer,
+    taken: InForce | None,
+    observations: Mapping[str, Observation],
+    library: ArraySquareRoot | None,
 ) -> Answer:
     """With the bits of those probes beside the arithmetic that was found, where the target takes what they ask."""
     from parity.identify.exact import Open, differing
@@ -252,7 +254,7 @@ def _with_bits_of_own(
     twin = answer.twin
     if twin is None:
         return answer
-    if answer.in_force is not None and answer.in_force.others(observations, "lr", "beta1", "beta2", "eps"):
+    if taken is not None and taken.others(observations, "lr", "beta1", "beta2", "eps"):
         # What they are in another probe is not known.
         return answer
     departs = {str(one.evidence["probe"]) for one in answer.causes if "probe" in one.evidence}
@@ -262,7 +264,7 @@ def _with_bits_of_own(
             continue
         if name in departs or name in answer.residual.get(IGNORED, {}):
             continue
-        counts = differing(observed, twin, library, PAPER if answer.in_force is None else answer.in_force.correction)
+        counts = differing(observed, twin, library, PAPER if taken is None else taken.correction)
         elements = observed.w[1:].size * len(counts)
         residual = {**answer.residual, "elements": answer.residual["elements"] + elements}
         if off := sum(counts.values()):
@@ -274,12 +276,12 @@ def _with_bits_of_own(
     return answer
 
 
-def _certainly_another(found: Answer, observations: Mapping[str, Observation]) -> bool:
+def _certainly_another(found: Answer, taken: InForce | None, observations: Mapping[str, Observation]) -> bool:
     """Whether it cannot be an Adam of what was asked, by more than a decay or a rounding, which may not show."""
-    if found.in_force is None:
+    if taken is None:
         return False
     values = any(one.family in ("hyperparameter-value", "schedule") for one in found.departures)
-    return values or found.in_force.correction != PAPER or found.in_force.others(observations, "amsgrad")
+    return values or taken.correction != PAPER or taken.others(observations, "amsgrad")
 
 
 def _of_sound(
@@ -288,55 +290,62 @@ def _of_sound(
     library: ArraySquareRoot | None,
     *,
     exact: bool = True,
-) -> tuple[Answer, dict[str, str]]:
+) -> tuple[_Explained, dict[str, str]]:
     """What explains the observations; where nothing does, those that it needs to leave out as they are no numbers.
 
     exact: whether bits are asked for.
     """
     found = _explained(observations, claim, library, exact)
     broken = {name: told for name, one in observations.items() if (told := not_finite(one))}
-    if found.verdict != "unexplained" or not broken:
+    if found.answer.verdict != "unexplained" or not broken:
         return found, {}
     if MAIN in broken:
-        return Answer("unexplained", {}, None, "", (), {}), broken
+        return _Explained(Answer("unexplained", {}, None, "", (), {})), broken
     kept = {name: one for name, one in observations.items() if name not in broken}
     # NaN may be what its formula comes to: only what does not fit is left out.
     for name in ("", *broken):
         tried = {**kept, name: observations[name]} if name else kept
-        answer = _explained(tried, claim, library, exact) if tried else found
-        if answer.verdict != "unexplained":
-            found, kept = answer, tried
+        other = _explained(tried, claim, library, exact) if tried else found
+        if other.answer.verdict != "unexplained":
+            found, kept = other, tried
         elif not name:
             return found, {}
     return found, {name: told for name, told in broken.items() if name not in kept}
 
 
+class _Explained(NamedTuple):
+    """What explains observations. taken: what is in force where bits were found, and it is not what was asked for."""
+
+    answer: Answer
+    taken: InForce | None = None
+
+
 def _explained(
     observations: Mapping[str, Observation], claim: str | None, library: ArraySquareRoot | None, exact: bool
-) -> Answer:
+) -> _Explained:
     from parity.identify.exact import search
-    from parity.identify.fit import NARROWED, fit
+    from parity.identify.fit import NARROWED, fitted
 
-    found = fit(observations, claim)
+    found, taken = fitted(observations, claim)
     if any(one.detail in NARROWED for one in found.causes):
-        return found
+        return _Explained(found)
     other = None if _is_adam(found) else _other(observations)
     if other is not None and other.optimizer["name"] != NOTHING:
-        return other
+        return _Explained(other)
     if found.verdict == "explained" and any(one.family in FOREIGN for one in found.departures):
         exact = False
     match = None
-    if exact and found.in_force is not None and {one.family for one in found.departures} <= FAMILIES:
-        match = search(_as_in_force(observations, found.in_force), library, found.in_force.correction)
-    if exact and match is None and not _certainly_another(found, observations):
-        match, found = search(observations, library), replace(found, in_force=None)
+    if exact and taken is not None and {one.family for one in found.departures} <= FAMILIES:
+        match = search(_as_in_force(observations, taken), library, taken.correction)
+    if exact and match is None and not _certainly_another(found, taken, observations):
+        match, taken = search(observations, library), None
     if match is None:
-        return found if _is_adam(found) else other or _stranger(found, observations)
+        return _Explained(found if _is_adam(found) else other or _stranger(found, observations))
     left_open = {name: asdict(one) for name, one in match.left_open.items()}
     differing = sum(one.differing for one in match.left_open.values())
     # What the fit could not explain is nothing that is left: every bit was found.
     residual = {"elements": match.elements, "differing": differing}
-    return replace(
+    identified = replace(
         found,
         causes=() if found.verdict == "unexplained" else found.causes,
         # Whoever equals a known Adam bit for bit is it, whatever could be read out of the numbers.
@@ -346,6 +355,7 @@ def _explained(
         residual={**residual, LEFT_OPEN: left_open} if left_open else residual,
         twin=match.twin,
     )
+    return _Explained(identified, taken)
 
 
 def _as_in_force(observations: Mapping[str, Observation], found: InForce) -> Mapping[str, Observation]:

@@ -131,7 +131,7 @@ def answer(implementation, dtype: str = "float32", *, only: tuple[str, ...] = ()
     kept = {name: one for name, one in seen.items() if one is not None}
     if hidden:
         kept = {name: Observation(one.probe, one.w) for name, one in kept.items()}
-    return _of_sound(kept, None, None)[0]
+    return _of_sound(kept, None, None)[0].answer
 
 
 @pytest.mark.frameworks
