@@ -269,6 +269,7 @@ def test_every_path_that_is_named_is_there(path: Path) -> None:
         assert (ROOT / name).exists() or name == LATEST, name
 
 
+@pytest.mark.thorough
 @pytest.mark.frameworks
 def test_the_workflow_for_ci_does_what_it_says(folder: Callable[[str], Path], tmp_path: Path) -> None:
     """Every step that calls parity is run, as the shell of a CI job runs it; what is uploaded is there."""

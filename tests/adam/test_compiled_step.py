@@ -288,6 +288,7 @@ def test_roots_of_a_library(name, rounding, subnormals, hyper, update):
     check_roots(name, rounding, subnormals, hyper, update)
 
 
+@pytest.mark.thorough
 @by_compiler
 @in_some_manners
 @pytest.mark.parametrize("hyper", [L2, DECOUPLED, PLAIN], ids=["l2", "decoupled", "plain"])
@@ -310,6 +311,7 @@ def check_roots(name, rounding, subnormals, hyper, update):
     check(*rows(FORMATS[name], (STEPS, 101), hyper), hyper, Convention(update.epsilon), arithmetic, coarse)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("hyper", [DECOUPLED, L2], ids=["decoupled", "l2"])
 @pytest.mark.parametrize(
     "update", [Update.HAT_XLA, Update.OUTSIDE_QUOTIENTS_FMA, Update.OUTSIDE_RECIPROCALS_FMA], ids=lambda one: one.name

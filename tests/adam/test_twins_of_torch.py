@@ -69,6 +69,7 @@ def drawn(dtype, shapes, steps):
     return weights, gradients
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize(("name", "kind"), ASKED)
 def test_every_bit_of_a_thousand_steps_is_the_twin_s(name, kind, dtype):

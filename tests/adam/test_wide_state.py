@@ -130,6 +130,7 @@ def test_lost_updates_are_told_of_weights_and_not_of_copies(ran):
     assert not [one for one in ran("master", 1e-3, 6, *SCRATCH)[0].findings if "lost to rounding" in one.title]
 
 
+@pytest.mark.thorough
 @pytest.mark.frameworks
 def test_masters_of_every_framework_are_the_twins_of_float32(ran):
     names = ("numpy.adam.*", "torch.adam*", "keras*", "optax*")

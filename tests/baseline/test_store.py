@@ -247,6 +247,7 @@ while True:
 """
 
 
+@pytest.mark.thorough
 def test_a_kill_at_any_moment_leaves_one_whole_baseline(copy):
     """A process that saves without end, killed 12 times; what it leaves is whole, and is one or the other."""
     reference = [(entry.place, entry.digests) for entry in entries(copy)]

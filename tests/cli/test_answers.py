@@ -150,6 +150,7 @@ def test_a_reader_that_leaves_sees_no_traceback_and_no_green(process):
     assert "Traceback" not in one.stderr.read()
 
 
+@pytest.mark.thorough
 @pytest.mark.frameworks
 def test_the_doctor_runs_everything_that_is_here(command, tmp_path, monkeypatch):
     monkeypatch.setenv("PARITY_CACHE", str(tmp_path))

@@ -23,6 +23,7 @@ def test_an_explained_pair_is_green(command, write_case, tmp_path):
     assert (kept / "traces" / "small" / "float32" / "numpy.adam.hat" / "trace.json").is_file()
 
 
+@pytest.mark.thorough
 def test_an_unexplained_pair_is_not(command, write_case, write_adam):
     wrong = write_adam(swap=(("1 - hyper.beta1**t", "1 - hyper.beta1**(t + 1)"),))
     code, out, _ = command("explain", write_case(), wrong, PAIR[1], "-q")

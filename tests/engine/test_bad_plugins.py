@@ -181,6 +181,7 @@ def everyone(tmp_path_factory, case_text, adam_text):
     return parity.run([folder / "small.toml"], targets, output=folder / "run", options=options), folder / "run"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", BAD)
 def test_a_broken_contract_is_a_row_with_one_clear_reason(everyone, verdict_of, name):
     _, kind, reason = BAD[name]

@@ -130,6 +130,7 @@ def test_a_right_adam_departs_in_nothing_however_it_rounds(name, dtype):
     assert found.convention["step_count"] == "per_parameter"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [sampled(dtype) for dtype in FORMATS])
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_optimizer_is_no_adam(name, dtype):

@@ -292,6 +292,7 @@ def test_a_plug_in_that_asks_for_lr_has_the_schedule() -> None:
     assert [float(one.w["w"][0]) for one in states] == [0.01 * schedule.factor(n) for n in range(3)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("stages", [Stages(accumulate=2), Stages(loss_scale=LossScale(1.0))], ids=["mean", "finite"])
 @each_dtype
 @pytest.mark.parametrize("steps", [4, pytest.param(STEPS, marks=pytest.mark.exhaustive)])

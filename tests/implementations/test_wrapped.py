@@ -162,6 +162,7 @@ def test_values_are_what_they_look_like():
     assert found == {"one": 1, "half": 0.5, "yes": True, "no": False, "nothing": None, "text": "abc"}
 
 
+@pytest.mark.thorough
 def test_a_user_s_own_torch_adam_is_identified_bit_for_bit(tmp_path, command):
     """Ten lines around it: the library's square root is asked, as it is for those that are shipped."""
     path = tmp_path / "mine.py"

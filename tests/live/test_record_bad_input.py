@@ -36,6 +36,7 @@ print(recorder.steps, torch.equal(weight, alone))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("limit", "size", "steps", "options"),
     [

@@ -204,6 +204,7 @@ with parity.record(sys.argv[1], optimizer, last=7, every=int(sys.argv[4])):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("capacity", "every", "length"),
     [(1 << 20, 1, 5), (1 << 20, 1, 14), (1 << 20, 2, 29), (0, 1, 66), (0, 2, 29), (3000, 1, 0), (1 << 20, 2, 0)],
@@ -345,6 +346,7 @@ with parity.record(sys.argv[1], optimizer):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [[1 << 20], [1 << 20, "called"], [1 << 16], [0]], ids=str)
 def test_a_kill_leaves_every_whole_step(script, tmp_path, how):
     running = script(KILLED, tmp_path / "cut", *how)

@@ -135,6 +135,7 @@ def test_functions_of_one_name_are_not_taken_for_each_other(tmp_path):
     assert twice == pytest.approx((plus - 1.0) * 2.0, rel=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "foreign"])
 def test_a_damaged_file_is_made_again(tmp_path, damage):
     assert told(start(tmp_path)) == (7.0, 0, 2)

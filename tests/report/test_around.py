@@ -117,6 +117,7 @@ def test_a_framework_is_named_alone_where_it_is_alone():
     assert sides(several, several.pairs[4]) == ("user", "numpy.adam.outside")
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_section_fits_its_window_and_a_field_leads_to_its_stage(visit, fits, pages, tmp_path, width):

@@ -75,6 +75,7 @@ def defaults(recorded):
     return own_script(finding(Topic.DEFAULTS, ["a case"], "a case float64"), run)
 
 
+@pytest.mark.thorough
 @pytest.mark.frameworks
 def test_a_script_shows_what_its_finding_says(recorded):
     import json

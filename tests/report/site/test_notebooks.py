@@ -40,6 +40,7 @@ def cells(path: Path) -> list[dict[str, Any]]:
     return [one for one in json.loads(path.read_text(encoding="utf-8"))["cells"] if one["cell_type"] == "code"]
 
 
+@pytest.mark.thorough
 @pytest.mark.frameworks
 @pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
 def test_what_a_notebook_keeps_is_what_its_cells_give(kept: Path, tmp_path: Path) -> None:

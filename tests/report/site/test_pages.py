@@ -10,6 +10,7 @@ SEARCH = "search/main.js"
 """Which a browser does not let work in a page from a folder; its button is not there then."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("width", "theme"), SIZES)
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_fits_and_asks_for_files_only(name, width, theme, site, visit, asked_for, fits):
