@@ -130,6 +130,17 @@ def test_a_step_that_is_left_out_and_counted_is_seen(found):
     assert answer.verdict == "identified"
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_it_is_where_the_count_is_lost_in_rounding_too(found, dtype):
+    """Another t moves weights of few bits by less than a few of their spacings: bits tell it, as a scale changes none."""
+    counted = found(begin=f"{SCALED}left = 0", before=OMITS, swap=[TAKES_STAGES], dtype=dtype)
+    assert counted.laws["law-unscaled"] == "holds, 768 elements bit for bit"
+    assert "bit for bit" not in counted.laws["law-left-out"]
+    assert [one.family for one in counted.departures] == ["step-count"]
+    right = found(begin=f"{SCALED}left = 0", before=f"{OMITS}t -= left", swap=[TAKES_STAGES], dtype=dtype)
+    assert right.departures == ()
+
+
 def test_a_scale_that_stays_in_the_gradients_is_seen(found):
     scaled = "if scale: gradient = {n: None if g is None else g * g.dtype.type(scale) for n, g in gradient.items()}"
     answer = found(begin=f"{SCALED}left = 0", before=f"{OMITS}t -= left\n{scaled}", swap=[TAKES_STAGES])
