@@ -132,7 +132,7 @@ def test_a_step_that_is_left_out_and_counted_is_seen(found):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_it_is_where_the_count_is_lost_in_rounding_too(found, dtype):
-    """Another t moves weights of few bits by less than a few of their spacings: bits tell it, as a scale changes none."""
+    """Another t moves weights of few bits by a few spacings at most: bits tell it, as a scale alone changes none."""
     counted = found(begin=f"{SCALED}left = 0", before=OMITS, swap=[TAKES_STAGES], dtype=dtype)
     assert counted.laws["law-unscaled"] == "holds, 768 elements bit for bit"
     assert "bit for bit" not in counted.laws["law-left-out"]
