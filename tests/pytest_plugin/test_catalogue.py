@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
+
 BEFORE = "from parity.pytest_plugin import catalogue\n"
 
 
