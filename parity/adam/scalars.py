@@ -55,7 +55,7 @@ def scalars(
     """
     library = library if "root(" in factors.value else None
     numbers = np.asarray(counts, np.float64)
-    if numbers.shape != (1,) or hyper.lr_changes or hyper.betas_change:
+    if numbers.shape != (1,) or np.isinf(numbers).any() or hyper.lr_changes or hyper.betas_change:
         of_m, of_v = np.broadcast_to(numbers, (2, numbers.shape[-1])).tolist()
         return _scalars(hyper, convention, factors, tuple(lr), (tuple(of_m), tuple(of_v)), format, library)
     # Who takes one step takes the next ones too, and all of them cost what one does.

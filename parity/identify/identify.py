@@ -18,7 +18,7 @@ from parity.engine.plan import Candidate
 from parity.engine.square_root import LibrarySquareRoot
 from parity.identify.answer import FAILED, IGNORED, LEFT_OPEN, LEFT_OUT, Answer, Finding
 from parity.identify.bias_correction import PAPER
-from parity.identify.in_force import FAMILIES, FOREIGN, InForce
+from parity.identify.in_force import FAMILIES, FOREIGN, InForce, certainly_another
 from parity.identify.laws import ASIDE, findings_of, laws, not_finite_gradients
 from parity.identify.other_optimizers import NOTHING, answer_of, nearest_rule, orthogonalised, other_optimizer
 from parity.identify.own_hyperparameters import own_hyperparameters
@@ -279,14 +279,6 @@ def _with_bits_of_own(
     return answer
 
 
-def _certainly_another(found: Answer, taken: InForce | None, observations: Mapping[str, Observation]) -> bool:
-    """Whether it cannot be an Adam of what was asked, by more than a decay or a rounding, which may not show."""
-    if taken is None:
-        return False
-    values = any(one.family in ("hyperparameter-value", "schedule") for one in found.departures)
-    return values or taken.correction != PAPER or taken.others(observations, "amsgrad")
-
-
 def _of_sound(
     observations: Mapping[str, Observation],
     claim: str | None,
@@ -339,8 +331,8 @@ def _explained(
         exact = False
     match = None
     if exact and taken is not None and {one.family for one in found.departures} <= FAMILIES:
-        match = search(_as_in_force(observations, taken), library, taken.correction)
-    if exact and match is None and not _certainly_another(found, taken, observations):
+        match = search(taken.asked_of(observations), library, taken.correction)
+    if exact and match is None and not (taken is not None and certainly_another(found, taken, observations)):
         match, taken = search(observations, library), None
     if match is None:
         return _Explained(found if _is_adam(found) else other or _stranger(found, observations))
@@ -359,14 +351,6 @@ def _explained(
         twin=match.twin,
     )
     return _Explained(identified, taken)
-
-
-def _as_in_force(observations: Mapping[str, Observation], found: InForce) -> Mapping[str, Observation]:
-    """The observations as of probes that ask for the hyperparameters in force."""
-    return {
-        name: replace(one, probe=replace(one.probe, hyper=found.hyper[one.probe.name]))
-        for name, one in observations.items()
-    }
 
 
 def _convention_of(twin: Twin, observations: Mapping[str, Observation]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parity.core.hyper import Hyper
+from parity.identify.answer import Answer
 from parity.identify.bias_correction import PAPER, Correction
 from parity.identify.first_and_second_moments import Moments
 from parity.identify.points import Points
@@ -39,6 +40,19 @@ class InForce:
             for name, hyper in self.hyper.items()
             for one in names
         )
+
+    def asked_of(self, observations: Mapping[str, Observation]) -> dict[str, Observation]:
+        """The observations as of probes that ask for the hyperparameters in force."""
+        return {
+            name: replace(one, probe=replace(one.probe, hyper=self.hyper[one.probe.name]))
+            for name, one in observations.items()
+        }
+
+
+def certainly_another(found: Answer, taken: InForce, observations: Mapping[str, Observation]) -> bool:
+    """Whether it cannot be an Adam of what was asked, by more than a decay or a rounding, which may not show."""
+    values = any(one.family in ("hyperparameter-value", "schedule") for one in found.departures)
+    return values or taken.correction != PAPER or taken.others(observations, "amsgrad")
 
 
 def in_force(points: Points, found: Moments, moved: Weights, observations: Sequence[Observation]) -> InForce | None:

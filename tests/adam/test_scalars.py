@@ -82,5 +82,6 @@ def test_m_and_v_may_be_corrected_by_powers_of_their_own_or_not_at_all(factors):
     np.testing.assert_array_equal(of_v["k2"], doubled["k2"])
     assert (doubled["k1"][:4] != usual["k1"][:4]).all()
     without = made(COUNTS, Convention(Epsilon.OUTSIDE, bias_correction=False))
+    assert (made([np.inf])["k1"] == 1).all()
     for name, values in made(np.stack([none, none])).items():
         np.testing.assert_array_equal(values, without[name])

@@ -13,6 +13,7 @@ import pytest
 from parity.engine.candidates import candidate_of, describe_plugin
 from parity.identify.identify import answers, identify
 from parity.identify.probed import Probed
+from parity.numerics.formats import FORMATS
 
 sys.path.append(str(Path(__file__).parents[1] / "faults"))
 from exchangeable_adam import Adam
@@ -90,11 +91,18 @@ def test_in_the_half_types_too(name, dtype):
 def plugin(tmp_path, write_adam):
     """What is said of a plug-in, in processes of its own, with pieces swapped."""
 
-    def identified(*swap):
+    def identified(*swap, dtype="float32"):
         target = describe_plugin(str(write_adam(first=PLAIN, swap=swap)), tmp_path / "logs", 60)
-        return identify(target, ["float32"])["float32"]
+        return identify(target, [dtype])[dtype]
 
     return identified
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_its_numbers_are_told_beside_its_bits(plugin, dtype):
+    answer = plugin(("hyper.lr_at(t)", "2 * hyper.lr_at(t)"), dtype=dtype)
+    assert [one.detail for one in answer.departures] == ["lr in force is 2 times what was asked"]
+    assert (answer.verdict, answer.residual["differing"]) == ("identified", 0)
 
 
 def test_one_that_forms_them_with_a_rounding_of_its_own_is_known_to_within_rounding(plugin):
