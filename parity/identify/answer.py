@@ -53,11 +53,12 @@ class Answer(Shown):
     verdict: identified (a from-scratch Adam equals it bit for bit), explained (the formula reproduces it within
     rounding; with an arithmetic: bit for bit but for what is left open), unexplained (it does not). convention:
     choices of the formula by name, with the hyperparameters in force; empty where it is no Adam. arithmetic: choices
-    of rounding by name, None where not bit-exact. formula: the update rule in plain text, lines parted by a line
-    break. residual: what is left, JSON values. failure: why it could not be asked in this dtype, empty where it could.
-    tracebacks: where it raised, each once. optimizer: of what is no Adam and has a name: name, variant,
-    hyperparameters, weight_decay, step_count. asked: the probes that were answered. laws: what came of each exact law.
-    not_finite: what becomes of a gradient that is NaN or inf. twin: the from-scratch Adam of that arithmetic.
+    of rounding by name, None where not bit-exact; one of which nothing was asked is None. formula: the update rule in
+    plain text, lines parted by a line break. residual: what is left, JSON values. failure: why it could not be asked
+    in this dtype, empty where it could. tracebacks: where it raised, each once. optimizer: of what is no Adam and has a
+    name: name, variant, hyperparameters, weight_decay, step_count. asked: the probes that were answered. laws: what
+    came of each exact law. not_finite: what becomes of a gradient that is NaN or inf. twin: the from-scratch Adam of
+    that arithmetic.
     """
 
     verdict: Verdict

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
-from parity.adam.arithmetic import Rounding, SquareRoot, Subnormals, plain, setting_of
+from parity.adam.arithmetic import Arithmetic, Exceptional, Rounding, SquareRoot, Subnormals, plain, setting_of
 from parity.adam.convention import Convention, Epsilon, StepCount
 from parity.adam.forms import DecayGradient, DecayWeights, Factors, FirstMoment, SecondMoment, Update
 from parity.adam.machine import Machine, known_twins
 from parity.adam.scalars import ArraySquareRoot, scalars
 from parity.adam.step import lock_step
 from parity.adam.twin import Twin
+from parity.core.hyper import Hyper
 from parity.core.state import Rows
 from parity.identify.bias_correction import PAPER, Correction
 from parity.identify.probes import Observation
@@ -34,12 +36,14 @@ class Match:
     """A from-scratch Adam that equals a target bit for bit.
 
     elements: how many numbers were compared. left_open: probes whose weights are not all the same, although nothing
-    else differs, with why its claim leaves them open.
+    else differs, with why its claim leaves them open. arithmetic: its choices by name, as JSON values; None where
+    nothing that was asked shows which it is.
     """
 
     twin: Twin
     elements: int
     left_open: Mapping[str, Open]
+    arithmetic: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,27 @@ def search(
         if counts["w"]:
             reason = found.leaves_open(one.probe.hyper, one.probe.layout)
             left_open[name] = Open(counts["w"], one.w[1:].size, reason)
-    return Match(found, elements, left_open)
+    return Match(found, elements, left_open, _decided(found.arithmetic, [one.probe.hyper for one in shown.values()]))
+
+
+def _decided(arithmetic: Arithmetic, asked: Sequence[Hyper]) -> dict[str, Any]:
+    """The choices that show where these are asked for."""
+    decays = {one.decoupled for one in asked if one.weight_decay}
+    clips = any(one.stages.clip is not None for one in asked)
+    shows = {
+        "decay_gradient": False in decays,
+        "decay_weights": True in decays,
+        "maximum": any(one.amsgrad for one in asked),
+        "lanes": arithmetic.tail != Exceptional(),
+        "rows": any(one.stages.rows for one in asked),
+        "clipping": clips,
+        "reduction": clips,
+        "averaging": any(one.stages.average is not None for one in asked),
+        "threads": arithmetic.grain > 0,
+        "grain": arithmetic.grain > 0,
+        "shards": arithmetic.shards > 1,
+    }
+    return {name: value if shows.get(name, True) else None for name, value in asdict(arithmetic).items()}
 
 
 def _refused(judges: list[Observation], refuses: Callable[[Observation, Twin], bool], twin: Twin) -> bool:

@@ -193,7 +193,7 @@ def _answer(probed: Probed, claim: Mapping[str, object], library: ArraySquareRoo
         answer = _beside(answer, observations)
         if answer.convention and answer.verdict != "unexplained":
             answer = _with_own(answer, observations, epsilon, claim)
-            answer = _with_bits_of_own(answer, taken, observations, library)
+            answer = _with_bits_of_own(answer, taken, observations, epsilon, library)
         if unsteady is not None and answer.verdict == "unexplained":
             answer = replace(Answer("unexplained", {}, None, "", (), {}), causes=(unsteady,))
         elif unsteady is not None:
@@ -249,17 +249,17 @@ def _with_bits_of_own(
     answer: Answer,
     taken: InForce | None,
     observations: Mapping[str, Observation],
+    epsilon: str | None,
     library: ArraySquareRoot | None,
 ) -> Answer:
     """With the bits of those probes beside the arithmetic that was found, where the target takes what they ask."""
     from parity.identify.exact import Open, differing
+    from parity.identify.fit import fitted
 
     twin = answer.twin
     if twin is None:
         return answer
-    if taken is not None and taken.others(observations, "lr", "beta1", "beta2", "eps"):
-        # What they are in another probe is not known.
-        return answer
+    another = taken is not None and taken.others(observations, "lr", "beta1", "beta2", "eps")
     departs = {str(one.evidence["probe"]) for one in answer.causes if "probe" in one.evidence}
     for name in (GROUPS, BETAS):
         observed = observations.get(name)
@@ -267,6 +267,12 @@ def _with_bits_of_own(
             continue
         if name in departs or name in answer.residual.get(IGNORED, {}):
             continue
+        if another:
+            found, own = fitted({name: observed}, epsilon, {})
+            if own is None and (found.verdict == "unexplained" or found.departures):
+                # What is in force there cannot be said.
+                continue
+            observed = observed if own is None else own.asked_of({name: observed})[name]
         counts = differing(observed, twin, library, PAPER if taken is None else taken.correction)
         elements = observed.w[1:].size * len(counts)
         residual = {**answer.residual, "elements": answer.residual["elements"] + elements}
@@ -346,7 +352,7 @@ def _explained(
         # Whoever equals a known Adam bit for bit is it, whatever could be read out of the numbers.
         convention=found.convention or _convention_of(match.twin, observations),
         verdict="explained" if left_open else "identified",
-        arithmetic=asdict(match.twin.arithmetic),
+        arithmetic=match.arithmetic,
         residual={**residual, LEFT_OPEN: left_open} if left_open else residual,
         twin=match.twin,
     )

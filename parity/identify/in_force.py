@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,36 +62,68 @@ def in_force(points: Points, found: Moments, moved: Weights, observations: Seque
     points: those with a gradient. Where m or v is hidden, nobody asks for bits.
     """
     rule = moved.rule
-    if rule is None or found.m is None or found.v is None or any(one.probe.hyper.groups for one in observations):
+    if rule is None or found.m is None or found.v is None:
         return None
     if rule.count == "rows" or not rule.correction.of_exponents:
         return None
     scale = rule.scale(moves_of(points, found, found.gradient, observations[0].probe.format))
+    taken = _Taken(points.step, scale.lr, found.beta1, found.beta2, scale.eps)
     maximum = all(one.evidence["vmax"] != "not used" for one in moved.findings if one.family == "amsgrad")
     made: dict[str, Hyper] = {}
     for number, one in enumerate(observations):
-        there, asked = points.probe == number, one.probe.hyper
-        steps = range(1, one.probe.steps + 1)
-        betas = [asked.betas_at(step) for step in steps]
-        lr = _by_step([asked.lr_at(step) for step in steps], points.step[there], scale.lr[there])
-        beta1 = _by_step([one for one, _ in betas], points.step[there], found.beta1[there])
-        beta2 = _by_step([two for _, two in betas], points.step[there], found.beta2[there])
-        eps = _by_step([asked.eps] * len(betas), points.step[there], scale.eps[there])
+        probe, there = one.probe, points.probe == number
+        places = {parameter.name: place for place, parameter in enumerate(probe.layout.parameters)}
+        own = {
+            name: taken.hyper(hyper, there & (points.place == places[name]), probe.steps)
+            for name, hyper in probe.hyper.groups
+        }
+        asked = replace(probe.hyper, groups=())
         decay = _decay(asked, *found.couplings.get(number, (0.0, "0")), moved.decay.get(number, ""))
-        if lr is None or beta1 is None or beta2 is None or eps is None or decay is None or len(set(eps)) != 1:
+        others = there & ~np.isin(points.place, [places[name] for name in own])
+        of_all = taken.hyper(asked, others, probe.steps)
+        groups = tuple((name, hyper) for name, hyper in own.items() if hyper is not None)
+        if of_all is None or decay is None or len(groups) != len(own):
             return None
-        made[one.probe.name] = replace(
-            decay,
-            lr=asked.lr if lr == [asked.lr_at(step) for step in steps] else tuple(lr),
-            beta1=asked.beta1 if beta1 == [one for one, _ in betas] else _one(beta1),
-            beta2=asked.beta2 if beta2 == [two for _, two in betas] else _one(beta2),
-            eps=eps[0],
+        made[probe.name] = replace(
+            of_all,
+            weight_decay=decay.weight_decay,
+            decoupled=decay.decoupled,
             amsgrad=asked.amsgrad and maximum,
+            groups=groups,
         )
     correction = replace(rule.correction, power=PAPER.power)
     if correction == PAPER and all(made[one.probe.name] == one.probe.hyper for one in observations):
         return None
     return InForce(made, correction)
+
+
+class _Taken(NamedTuple):
+    """What is read of every point: its step, and the numbers in force there; (points,) each."""
+
+    step: np.ndarray
+    lr: np.ndarray
+    beta1: np.ndarray
+    beta2: np.ndarray
+    eps: np.ndarray
+
+    def hyper(self, asked: Hyper, there: np.ndarray, steps: int) -> Hyper | None:
+        """What tensors take that are asked for the same; None where their points do not agree. there: a mask."""
+        step, lr, beta1, beta2, eps = (values[there] for values in self)
+        every = range(1, steps + 1)
+        asked_lr, betas = [asked.lr_at(step) for step in every], [asked.betas_at(step) for step in every]
+        lrs = _by_step(asked_lr, step, lr)
+        firsts = _by_step([one for one, _ in betas], step, beta1)
+        seconds = _by_step([two for _, two in betas], step, beta2)
+        epsilons = _by_step([asked.eps] * steps, step, eps)
+        if lrs is None or firsts is None or seconds is None or epsilons is None or len(set(epsilons)) != 1:
+            return None
+        return replace(
+            asked,
+            lr=asked.lr if lrs == asked_lr else tuple(lrs),
+            beta1=asked.beta1 if firsts == [one for one, _ in betas] else _one(firsts),
+            beta2=asked.beta2 if seconds == [two for _, two in betas] else _one(seconds),
+            eps=epsilons[0],
+        )
 
 
 def _by_step(asked: list[float], step: np.ndarray, values: np.ndarray) -> list[float] | None:

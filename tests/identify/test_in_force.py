@@ -66,6 +66,16 @@ def test_an_adam_of_other_hyperparameters_or_another_correction_is_known_bit_for
     assert answer.residual["elements"] > 300_000
 
 
+@pytest.mark.parametrize(
+    ("name", "undecided"),
+    {"lr_off": set(), "decay_ignored": {"decay_gradient", "decay_weights"}, "amsgrad_ignored": {"maximum"}}.items(),
+)
+def test_a_choice_that_nothing_shows_is_not_told(name, undecided):
+    arithmetic = found(WRONG[name].run, "float32").arithmetic
+    never = {"lanes", "rows", "clipping", "reduction", "averaging", "threads", "grain", "shards"}
+    assert {choice for choice, value in arithmetic.items() if value is None} == undecided | never
+
+
 @pytest.mark.parametrize("names", TWO)
 def test_two_at_once_are(names):
     answer = found(both(names), "float32")

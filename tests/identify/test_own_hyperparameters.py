@@ -78,6 +78,26 @@ def test_the_arithmetic_that_was_found_is_held_against_both(found):
     assert careless[0].residual["elements"] - careless[1].residual["elements"] == 3 * asked["groups"]
 
 
+OTHERS = {
+    "lr in force is 2 times what was asked": {"extra": [("f(own.lr_at(t))", "f(2 * own.lr_at(t))")]},
+    "eps in force is 10 times what was asked": {"extra": [("own.eps", "10 * own.eps")]},
+    "eps in force is 1e-07, whatever is asked": {"extra": [("own.eps", "1e-7")]},
+    "beta1 in force is 0.79 where 0.8 was asked, 0.89 where 0.9 was asked": {
+        "betas": "(own.betas_at(t)[0] - 0.01, own.betas_at(t)[1])"
+    },
+}
+"""Departures in every tensor and at every step, by what is said of them."""
+
+
+@pytest.mark.parametrize(("told", "dtype"), list(zip(OTHERS, FORMATS, strict=True)))
+def test_it_is_held_against_both_beside_other_numbers_in_force(found, told, dtype):
+    usual, answer = found(dtype, swap=swaps()), found(dtype, swap=swaps(**OTHERS[told]))
+    assert [one.detail for one in answer.departures] == [told]
+    assert answer.verdict == usual.verdict
+    assert answer.residual["elements"] == usual.residual["elements"]
+    assert (answer.residual["differing"], "left_open" in answer.residual) == (0, False)
+
+
 @pytest.mark.parametrize("where", ["isinstance(hyper.beta1, tuple)", "own is not hyper and own != hyper"])
 def test_who_rounds_otherwise_there_is_not_said_to_be_known_bit_for_bit(found, where):
     usual = "m[name] = f(beta1) * m[name] + f(1 - beta1) * g"
