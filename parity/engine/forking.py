@@ -354,7 +354,11 @@ def _forked(message: Mapping[str, Any], fds: list[int], requests: socket.socket,
         _take_over(message, base)
         from parity.engine.worker import main as work
 
+        # What was registered before is its origin's; what a framework leaves in files, as AutoGraph does, is the
+        # worker's own to remove.
+        atexit._clear()
         work()
+        atexit._run_exitfuncs()
         code = 0
     except SystemExit as exit:
         code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)

@@ -155,7 +155,9 @@ def test_every_claim_holds_under_every_setting(settled):
 
 
 def test_the_frameworks_say_what_is_in_force(settled):
-    (setting, _, _), _, held = settled
+    (setting, _, _), run, held = settled
+    if setting[1].endswith("AVX512") and "avx512f" not in run.environment["cpu_flags"]:
+        pytest.skip("this processor has no AVX512")
     engine = Engine.XLA if SETTINGS[setting] is XLA else Engine.TORCH
     told = {f"{one.machine}," for _, one in held if engine_of(one.implementation) is engine}
     if setting in IN_FORCE:

@@ -197,3 +197,20 @@ def test_a_framework_that_is_not_there_is_told_at_once(tmp_path):
     end = time.monotonic() + 20
     with open(os.devnull, "wb") as log, pytest.raises(forking.NotForked, match="the import failed"):
         forking.fork_worker("torch", environment, log.fileno(), lambda: time.monotonic() > end)
+
+
+@pytest.mark.parametrize("cold", ["", "1"])
+def test_what_is_registered_for_the_end_of_a_worker_is_done(tmp_path, monkeypatch, cold):
+    """As the files of AutoGraph are removed."""
+    left = tmp_path / "left.txt"
+    left.write_text("")
+    (tmp_path / "plugin.py").write_text(
+        f"import atexit\nfrom pathlib import Path\natexit.register(Path({str(left)!r}).unlink)\n"
+    )
+    monkeypatch.setenv("PARITY_COLD", cold)
+    worker = WorkerProcess("test", tmp_path / "test.log")
+    worker.ask({"op": "describe", "target": f"{tmp_path / 'plugin.py'}:adam"}, 60)
+    assert left.exists()
+    worker.close()
+    assert not left.exists()
+    assert bool(worker.cold) == bool(cold)
