@@ -116,7 +116,7 @@ def test_its_rule_is_read_and_what_is_wider_is_said(answer, dtype, wide):
     ],
     ids=["beta2", "correction", "lr"],
 )
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.exhaustive)])
 def test_a_wrong_one_is_named(answer, dtype, lines, told):
     found, _, out = answer(dtype, **lines)
     assert found["verdict"] == "identified"
