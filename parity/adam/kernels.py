@@ -12,6 +12,8 @@ import ast
 from dataclasses import dataclass
 from functools import cache
 
+from parity.core.parsing import ONE_TREE
+
 FUNCTIONS = {
     "fma": 3,
     "sqrt": 1,
@@ -85,7 +87,9 @@ class _Compiler:
         return Program(text, tuple(self._operations))
 
     def _line(self, line: str) -> None:
-        match ast.parse(line).body:
+        with ONE_TREE:
+            tree = ast.parse(line)
+        match tree.body:
             case [ast.Assign(targets=[ast.Name(id=target)], value=value)]:
                 pass
             case _:

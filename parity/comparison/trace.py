@@ -15,6 +15,7 @@ from parity.core.errors import ParityError
 from parity.core.files import json_in, write_json
 from parity.core.hyper import Hyper, Numbers
 from parity.core.layout import Layout, Parameter, check_shape
+from parity.core.parsing import ONE_TREE
 from parity.core.stages import stages_from_json, stages_to_json
 from parity.core.state import QUANTITIES
 from parity.numerics.formats import Format, format_named, formats_in, widest
@@ -126,7 +127,8 @@ def create_rows(folder: Path, quantity: str, rows: int, layout: Layout, format: 
 
 def open_rows(folder: Path, quantity: str, mode: Literal["r", "r+", "c"]) -> np.ndarray:
     """Map an array file: 'r' to read, 'r+' to write, 'c' for private changes that nobody sees."""
-    rows: np.ndarray = np.load(folder / f"{quantity}.npy", mmap_mode=mode, allow_pickle=False)
+    with ONE_TREE:
+        rows: np.ndarray = np.load(folder / f"{quantity}.npy", mmap_mode=mode, allow_pickle=False)
     # As a plain array: every slice of a np.memmap pays for its subclass.
     return rows.view(np.ndarray)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from parity.core.digest import digest_of
 from parity.core.environment import PACKAGES
+from parity.core.parsing import ONE_TREE
 
 
 class Sources(NamedTuple):
@@ -64,9 +65,11 @@ def _beside(name: str, folder: Path) -> Iterator[Path]:
 def _imported(path: Path) -> set[str]:
     """Top-level names of what a file imports that is not there anyway; what is wrong with it tells who runs it."""
     try:
-        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+        with ONE_TREE:
+            tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return set()
+    nodes = list(ast.walk(tree))
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
     return {name.partition(".")[0] for name in names} - {"parity", *PACKAGES, *sys.stdlib_module_names}

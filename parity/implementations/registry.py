@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from parity.core.errors import ParityError, nearest
+from parity.core.parsing import ONE_TREE
 from parity.implementations.implementation import Implementation
 
 ENTRY_POINT_GROUP = "parity.implementations"
@@ -87,7 +88,8 @@ def _without_attribute(target: str) -> str:
     if not Path(path).is_file():
         return f"implementation {target!r}: there is no file {path!r}; 'file.py:run' names a function in one"
     try:
-        tree = ast.parse(Path(path).read_bytes())
+        with ONE_TREE:
+            tree = ast.parse(Path(path).read_bytes())
     except (SyntaxError, ValueError) as error:
         return f"implementation {target!r}: no Python ({error}); 'file.py:run' names a function in a file"
     named = [one.name for one in tree.body if isinstance(one, ast.FunctionDef | ast.ClassDef)]

@@ -27,12 +27,12 @@ from parity.explain.inputs import Inputs
 from parity.numerics.formats import FORMATS, format_named
 
 ADAMS = ("numpy.adam.hat", "numpy.adam.outside")
-CASES = [shipped_cases() / name for name in ("none-gradients.toml", "twins.toml")]
+CASES = [shipped_cases() / name for name in ("constant.toml", "none-gradients.toml", "twins.toml")]
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The folder of a baseline of two from-scratch Adams on two cases; not to be written."""
+    """The folder of a baseline of two from-scratch Adams on three cases; not to be written."""
     baseline, failed = save_baseline(tmp_path_factory.mktemp("saved"), CASES, ADAMS)
     assert failed == ()
     return baseline.folder

@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from parity.core.environment import describe_environment
 from parity.core.errors import ParityError
 from parity.engine.square_root import SMALLEST, LibrarySquareRoot
 from parity.numerics.formats import FORMATS
@@ -88,7 +89,7 @@ RECIPROCALS = ("keras.adam.xla", "keras_jax.adam.jit", "optax.adam.jit")
 @pytest.mark.frameworks
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("target", RECIPROCALS)
-def test_a_reciprocal_root_of_xla_is_within_two_ulp_and_no_quotient(target, dtype):
+def test_a_reciprocal_root_of_xla_is_within_two_ulp_and_a_quotient_only_without_an_instruction(target, dtype):
     values = np.random.default_rng(0).random((3, 1366)).astype(dtype)
     with LibrarySquareRoot(target, reciprocal=True) as root:
         found = root(values)
@@ -96,7 +97,9 @@ def test_a_reciprocal_root_of_xla_is_within_two_ulp_and_no_quotient(target, dtyp
         edges = root(np.array([0.0, np.inf, np.nan, np.finfo(dtype).smallest_subnormal], dtype))
     assert (found.dtype, found.shape) == (values.dtype, values.shape)
     assert (ulp_distance(found, (1 / np.sqrt(values.astype(np.longdouble))).astype(dtype)) <= 2).all()
-    assert (found != 1 / np.sqrt(values)).any()
+    # Of a double only AVX-512 has an approximation, which is refined.
+    refined = dtype is np.float32 or "avx512f" in describe_environment()["cpu_flags"]
+    assert (found != 1 / np.sqrt(values)).any() == refined
     np.testing.assert_array_equal(found, parts)
     np.testing.assert_array_equal(edges[:3], [np.inf, 0, np.nan])
 

@@ -92,6 +92,23 @@ def test_another_process_takes_what_is_kept(tmp_path):
     assert told(start(tmp_path)) == (7.0, 1, 2)
 
 
+FORGOTTEN = """
+import sys
+from parity.numerics.jit import compiled_text
+kept = {*sys.modules}
+for name in "ab":
+    assert compiled_text(f"def {name}(x): return x + 1", name)(1.0) == 2
+    for module in {*sys.modules} - kept:
+        del sys.modules[module]
+"""
+
+
+def test_a_process_that_forgets_modules_compiles_all_the_same(tmp_path):
+    """As pytest's own `pytester` does after a session within a session."""
+    environment = {**os.environ, "PARITY_KERNELS": str(tmp_path / "kernels")}
+    subprocess.run([sys.executable, "-c", FORGOTTEN], check=True, env=environment, timeout=300)
+
+
 def test_what_is_not_there_yet_cannot_be_part_of_it_and_is_refused():
     with pytest.raises(NameError, match=r"^outer calls inner, which has to be defined before it$"):
         compiled_text("def outer(a):\n    return inner(a) + abs(a)\n", "outer")
