@@ -77,20 +77,14 @@ def in_force(points: Points, found: Moments, moved: Weights, observations: Seque
             name: taken.hyper(hyper, there & (points.place == places[name]), probe.steps)
             for name, hyper in probe.hyper.groups
         }
-        asked = replace(probe.hyper, groups=())
-        decay = _decay(asked, *found.couplings.get(number, (0.0, "0")), moved.decay.get(number, ""))
-        others = there & ~np.isin(points.place, [places[name] for name in own])
-        of_all = taken.hyper(asked, others, probe.steps)
         groups = tuple((name, hyper) for name, hyper in own.items() if hyper is not None)
-        if of_all is None or decay is None or len(groups) != len(own):
+        others = there & ~np.isin(points.place, [places[name] for name in own])
+        coupled = found.couplings.get(number, (0.0, "0"))
+        asked = _decay(replace(probe.hyper, groups=()), *coupled, moved.decay.get(number, ""))
+        of_all = None if asked is None else taken.hyper(asked, others, probe.steps)
+        if of_all is None or len(groups) != len(own):
             return None
-        made[probe.name] = replace(
-            of_all,
-            weight_decay=decay.weight_decay,
-            decoupled=decay.decoupled,
-            amsgrad=asked.amsgrad and maximum,
-            groups=groups,
-        )
+        made[probe.name] = replace(of_all, amsgrad=of_all.amsgrad and maximum, groups=groups)
     correction = replace(rule.correction, power=PAPER.power)
     if correction == PAPER and all(made[one.probe.name] == one.probe.hyper for one in observations):
         return None

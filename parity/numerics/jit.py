@@ -24,7 +24,13 @@ try:
     import numba
     from llvmlite import ir
     from numba import extending
-    from numba.core import boxing, serialize, types
+
+    # The compiler asks for it late; its types are registered once a process, also where a test forgets its modules.
+    from numba.core import (
+        boxing,  # noqa: F401
+        serialize,
+        types,
+    )
     from numba.core.compiler import CompileResult
     from numba.core.registry import cpu_target
 except Exception as error:
@@ -36,10 +42,8 @@ Kernel = Callable[..., Any]
 
 _intrinsic: Callable[[Callable[..., Any]], Kernel] = extending.intrinsic
 
-# What the compiler knows of NumPy it reads now: later a user's test may have put something else in its place. Modules
-# that it asks for later register their types once a process, and a test that forgets its modules would ask twice.
+# What the compiler knows of NumPy it reads now: later a user's test may have put something else in its place.
 cpu_target.target_context.refresh()
-_REGISTERED = (boxing,)
 
 _MAGIC = b"parity kernel 2\n"
 

@@ -156,12 +156,14 @@ def test_every_claim_holds_under_every_setting(settled):
 
 def test_the_frameworks_say_what_is_in_force(settled):
     (setting, _, _), run, held = settled
-    if setting[1].endswith("AVX512") and "avx512f" not in run.environment["cpu_flags"]:
-        pytest.skip("this processor has no AVX512")
     engine = Engine.XLA if SETTINGS[setting] is XLA else Engine.TORCH
     told = {f"{one.machine}," for _, one in held if engine_of(one.implementation) is engine}
     if setting in IN_FORCE:
-        assert [f"{IN_FORCE[setting]}," in one for one in told] == [True]
+        in_force = IN_FORCE[setting]
+        if "avx512f" not in run.environment["cpu_flags"]:
+            # A limit above what the processor has is none.
+            in_force = in_force.replace("AVX512", "AVX2")
+        assert [f"{in_force}," in one for one in told] == [True]
 
 
 @pytest.mark.machines
