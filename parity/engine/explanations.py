@@ -31,9 +31,7 @@ class Document:
 
 def write_document(document: Document, path: Path) -> str:
     """Write atomically, an explanation a line; the digest of the file."""
-    lines = ",\n".join(
-        json.dumps(_plain(one), sort_keys=True, allow_nan=False, separators=(",", ":")) for one in document.explanations
-    )
+    lines = ",\n".join(map(_line, document.explanations))
     text = f'{{"schema": {SCHEMA}, "reason": {json.dumps(document.reason)}, "explanations": [\n{lines}\n]}}\n'
     write_atomically(path, text)
     return digest_of(text.encode())
@@ -60,6 +58,17 @@ def _content(path: Path, digest: str) -> bytes:
     if digest_of(content) != digest:
         raise ParityError(f"{path}: altered or truncated (its digest is not the one the run recorded)")
     return content
+
+
+def _line(explanation: dict[str, Any]) -> str:
+    def told(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+
+    try:
+        return told(explanation)
+    except ValueError:
+        # Few have a figure that JSON has not, and to look at every one of all takes longer than to write them.
+        return told(_plain(explanation))
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import cache
@@ -48,7 +48,7 @@ def switches(actual: Adam, expected: Adam, format: Format, steps: int) -> Iterat
     before = actual
     for choice, switched in _choices(expected):
         after = switched(before)
-        if not _same(before, after, format, steps):
+        if after is not before and not _same(before, after, format, steps):
             yield Switch(choice, *_told(choice, before, after, format, steps), after)
         before = after
     assert before.twin.convention == expected.twin.convention
@@ -58,7 +58,7 @@ def switches(actual: Adam, expected: Adam, format: Format, steps: int) -> Iterat
 
 def _choices(expected: Adam) -> Iterator[tuple[str, Callable[[Adam], Adam]]]:
     target = expected.twin
-    yield "hyperparameters", lambda adam: replace(adam, hyper=expected.hyper)
+    yield "hyperparameters", lambda adam: adam if adam.hyper == expected.hyper else replace(adam, hyper=expected.hyper)
     yield "epsilon", lambda adam: _placed(adam, expected)
     yield "amsgrad", lambda adam: _with_maximum(adam, expected)
     for name in (
@@ -110,7 +110,13 @@ def _with_update(adam: Adam, update: Update) -> Adam:
     return replace(adam, twin=replace(adam.twin, arithmetic=replace(arithmetic, update=update, decay_weights=decay)))
 
 
+def _has(value: Convention | Arithmetic, values: Mapping[str, object]) -> bool:
+    return all(getattr(value, name) == one for name, one in values.items())
+
+
 def _with_convention(adam: Adam, **values: object) -> Adam:
+    if _has(adam.twin.convention, values):
+        return adam
     return replace(adam, twin=replace(adam.twin, convention=replace(adam.twin.convention, **values)))  # type: ignore[arg-type]
 
 
@@ -121,6 +127,8 @@ def _with_arithmetic(adam: Adam, expected: Adam, **values: object) -> Adam:
     if inside and "update" in values:
         values["decay_weights"] = expected.twin.arithmetic.decay_weights
     library = expected.library if "square_root" in values else adam.library or expected.library
+    if library is adam.library and _has(adam.twin.arithmetic, values):
+        return adam
     arithmetic = replace(adam.twin.arithmetic, **values)  # type: ignore[arg-type]
     return replace(adam, twin=replace(adam.twin, arithmetic=arithmetic), library=library)
 

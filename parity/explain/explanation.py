@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from parity.core.files import fields_of
 from parity.core.shown import Shown
 from parity.explain.causes import FORMULA, SENTENCES, Cause, Family
 from parity.explain.ladder import Rung
@@ -152,14 +153,14 @@ class Explanation(Shown):
             "verdict": str(self.answer),
             "explained": self.explained,
             "sentence": self.sentence,
-            "actual": asdict(self.actual),
-            "expected": asdict(self.expected),
+            "actual": fields_of(self.actual),
+            "expected": fields_of(self.expected),
             "causes": [cause.to_json() for cause in self.causes],
-            "split": [asdict(row) for row in self.split],
-            "errors": [asdict(row) for row in self.errors],
+            "split": [fields_of(row) for row in self.split],
+            "errors": [fields_of(row) for row in self.errors],
             "ladder": [rung.to_json() for rung in self.ladder],
-            "meaning": {**asdict(self.meaning), "ratio": self.meaning.ratio},
-            "spread": [asdict(one) for one in self.spread],
+            "meaning": {**fields_of(self.meaning), "ratio": self.meaning.ratio},
+            "spread": [fields_of(one) for one in self.spread],
         }
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -22,7 +23,7 @@ BLOCK = 1 << 16
 KEPT = 1 << 24
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Inputs:
     """A case in one dtype; gradients of up to `KEPT` bytes are made once and kept."""
 
@@ -30,7 +31,12 @@ class Inputs:
     format: Format
     _kept: list[Block] = field(default_factory=list, repr=False, compare=False)
 
-    @property
+    @cached_property
+    def digest(self) -> str:
+        """Of the question, which every trace has to answer."""
+        return self.case.digest()
+
+    @cached_property
     def layout(self) -> Layout:
         """How the parameters stand in a row; where one has a dtype of its own, all say theirs."""
         layout = self.case.layout()
@@ -86,7 +92,7 @@ class Inputs:
 
     def check(self, trace: Trace) -> None:
         """ParityError where a trace answers another question."""
-        if trace.case_digest != self.case.digest() or trace.format is not self.format:
+        if trace.case_digest != self.digest or trace.format is not self.format:
             raise ParityError(
                 f"{trace.folder}: a trace of {trace.case} in {trace.format.name}, "
                 f"which is not the case {self.case.name} in {self.format.name} as it stands now"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from parity.comparison.trace import Trace
+from parity.core.files import fields_of
 from parity.core.hyper import Hyper
 from parity.core.state import QUANTITIES
 from parity.explain.causes import Family
@@ -60,7 +61,7 @@ class Rung:
                 "compared": sum(one.compared for one in self.differences),
                 "max_ulp": self.max_ulp,
                 "max_lr": self.max_steps,
-                "quantities": [asdict(one) for one in self.differences],
+                "quantities": [fields_of(one) for one in self.differences],
             },
         }
 

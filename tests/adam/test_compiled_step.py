@@ -297,17 +297,14 @@ def test_roots_of_a_library_in_code_of_its_own(name, rounding, subnormals, hyper
     check_roots(name, rounding, subnormals, hyper, update)
 
 
+def asking(square_root, update, **manner):
+    """An arithmetic with that root and that update."""
+    weights = DecayWeights.IN_UPDATE if "decoupled:" in update else DecayWeights.SUBTRACTED
+    return replace(ODD, update=update, alone=Exceptional(), decay_weights=weights, square_root=square_root, **manner)
+
+
 def check_roots(name, rounding, subnormals, hyper, update):
-    inside = "decoupled:" in update
-    arithmetic = replace(
-        ODD,
-        update=update,
-        alone=Exceptional(),
-        decay_weights=DecayWeights.IN_UPDATE if inside else DecayWeights.SUBTRACTED,
-        square_root=SquareRoot.LIBRARY,
-        rounding=rounding,
-        subnormals=subnormals,
-    )
+    arithmetic = asking(SquareRoot.LIBRARY, update, rounding=rounding, subnormals=subnormals)
     check(*rows(FORMATS[name], (STEPS, 101), hyper), hyper, Convention(update.epsilon), arithmetic, coarse)
 
 
@@ -318,16 +315,8 @@ def check_roots(name, rounding, subnormals, hyper, update):
 )
 @pytest.mark.parametrize("name", ["float64", "float32"])
 def test_reciprocal_roots_of_a_compiler_where_eps_is_0(name, update, hyper):
-    inside = "decoupled:" in update
-    arithmetic = replace(
-        ODD,
-        update=update,
-        alone=Exceptional(),
-        decay_weights=DecayWeights.IN_UPDATE if inside else DecayWeights.SUBTRACTED,
-        square_root=SquareRoot.REFINED,
-        subnormals=Subnormals.FLUSHED,
-    )
-    maximum = Maximum.AFTER_CORRECTION if inside else Maximum.BEFORE_CORRECTION
+    arithmetic = asking(SquareRoot.REFINED, update, subnormals=Subnormals.FLUSHED)
+    maximum = Maximum.AFTER_CORRECTION if "decoupled:" in update else Maximum.BEFORE_CORRECTION
     asked = []
 
     def coarse_reciprocal(values):
