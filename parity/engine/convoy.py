@@ -118,7 +118,7 @@ class Convoy:
         restarted = [name for name in self.alive if self.members[name].candidate.restart]
         self.receive(self.send(finish, restarted))
         for worker in {self.members[name].candidate.worker for name in restarted}:
-            self._workers.discard(worker)
+            self._workers.restart(worker)
         self.receive(self.send(start, [name for name in restarted if name in self.alive]))
 
     def send(self, message_for: Callable[[Participant], Message], names: Iterable[str] | None = None) -> list[str]:

@@ -111,6 +111,15 @@ class Workers:
         if process is not None:
             process.kill()
 
+    def restart(self, name: str) -> None:
+        """Let a process end, so that the next one of that name is another."""
+        with self._lock:
+            process = self._processes.get(name)
+        if process is not None:
+            # Until it has ended, a stop has to find it.
+            process.close()
+            self.discard(name)
+
     def close(self) -> None:
         """Let every process end."""
         for process in self._processes.values():

@@ -189,15 +189,15 @@ def test_a_loss_is_named_where_not_every_step_is_counted(ran, stage):
 
 
 def test_another_process_goes_on(ran, tmp_path):
-    """It notes its process at every start: two restarts, three processes for one, and one for the other."""
-    folder = "os.path.dirname(os.path.abspath(__file__))"
-    noted = f'open(os.path.join({folder}, f"pid-{{os.getpid()}}"), "w").close()'
-    text = own().replace("    t = 0\n", f"    t = 0\n    {noted}\n", 1)
-    run = ran(text)
+    """It notes its process at every start, two restarts, three processes for one, and one for the other; each ends."""
+    place = 'os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{what}-{os.getpid()}")'
+    note = f'def note(what):\n    open({place}, "w").close()\n\n'
+    text = own().replace("    t = 0\n", '    t = 0\n    note("began")\n    atexit.register(note, "ended")\n', 1)
+    run = ran("import atexit\n" + text.replace("def run(", f"{note}def run(", 1))
     assert of(run)[0].kind is Kind.IDENTICAL
-    noted = {one.name for one in tmp_path.glob("pid-*")}
-    assert len(noted) == 4
-    assert f"pid-{os.getpid()}" not in noted
+    began, ended = ({one.name.partition("-")[2] for one in tmp_path.glob(f"{what}-*")} for what in ("began", "ended"))
+    assert (len(began), ended) == (4, began)
+    assert str(os.getpid()) not in began
 
 
 def test_a_gradient_of_none_needs_counts(ran):
