@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 
@@ -14,6 +15,8 @@ from parity.implementations.registry import shipped_implementations
 
 class Libraries:
     """Square roots by framework; a context manager, a process starts with the first root it is asked for.
+
+    Several threads may ask.
 
     python: the interpreter whose frameworks are asked, empty for this one; variables: of their environment, beside
     those of this process.
@@ -28,6 +31,7 @@ class Libraries:
         self._timeout = timeout
         self._python, self._variables = python, variables
         self._roots: dict[str, LibrarySquareRoot] = {}
+        self._lock = threading.Lock()
         self._plugins: dict[str, str] = {}
 
     def admit(self, name: str, target: str) -> None:
@@ -43,12 +47,13 @@ class Libraries:
             place, target = shipped.framework, implementation
         else:
             return None
-        if place not in self._roots:
-            reciprocal = shipped is not None and shipped.reciprocal_root is not None
-            self._roots[place] = LibrarySquareRoot(
-                target, self._timeout, self._python, self._variables, reciprocal=reciprocal
-            )
-        return self._roots[place]
+        with self._lock:
+            if place not in self._roots:
+                reciprocal = shipped is not None and shipped.reciprocal_root is not None
+                self._roots[place] = LibrarySquareRoot(
+                    target, self._timeout, self._python, self._variables, reciprocal=reciprocal
+                )
+            return self._roots[place]
 
     def __enter__(self) -> Libraries:
         return self
