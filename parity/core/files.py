@@ -6,8 +6,6 @@ import json
 import os
 import re
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +36,6 @@ def json_in(content: str | bytes) -> Any:
         return json.loads(content)
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
-
-
-def fields_of(value: Any) -> Any:
-    """A dataclass as a dict of its fields, those that it holds too, alone or in a tuple; all else as it is.
-
-    As `dataclasses.asdict`, which copies every number of every tuple. A tuple holds values of one kind.
-    """
-    if isinstance(value, tuple):
-        return tuple(map(fields_of, value)) if value and is_dataclass(value[0]) else value
-    names = _names(value.__class__)
-    return {name: fields_of(getattr(value, name)) for name in names} if names else value
-
-
-@cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
 
 
 def json_text(value: Any) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from parity.core.files import fields_of
 from parity.core.shown import Shown
 from parity.explain.causes import FORMULA, SENTENCES, Cause, Family
 from parity.explain.ladder import Rung
@@ -147,20 +146,15 @@ class Explanation(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` has it."""
+        told = _EXPLANATION.dump_python(self, include=_AS_THEY_ARE)
         return {
-            "case": self.case,
-            "dtype": self.dtype,
+            **told,
             "verdict": str(self.answer),
             "explained": self.explained,
             "sentence": self.sentence,
-            "actual": fields_of(self.actual),
-            "expected": fields_of(self.expected),
             "causes": [cause.to_json() for cause in self.causes],
-            "split": [fields_of(row) for row in self.split],
-            "errors": [fields_of(row) for row in self.errors],
             "ladder": [rung.to_json() for rung in self.ladder],
-            "meaning": {**fields_of(self.meaning), "ratio": self.meaning.ratio},
-            "spread": [fields_of(one) for one in self.spread],
+            "meaning": {**told["meaning"], "ratio": self.meaning.ratio},
         }
 
     @classmethod
@@ -171,6 +165,7 @@ class Explanation(Shown):
 
 
 _EXPLANATION = TypeAdapter(Explanation)
+_AS_THEY_ARE = {"case", "dtype", "actual", "expected", "split", "errors", "meaning", "spread"}
 
 
 def _named(causes: tuple[Cause, ...]) -> Iterator[str]:

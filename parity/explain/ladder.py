@@ -11,7 +11,6 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from parity.comparison.trace import Trace
-from parity.core.files import fields_of
 from parity.core.hyper import Hyper
 from parity.core.state import QUANTITIES
 from parity.explain.causes import Family
@@ -61,7 +60,7 @@ class Rung:
                 "compared": sum(one.compared for one in self.differences),
                 "max_ulp": self.max_ulp,
                 "max_lr": self.max_steps,
-                "quantities": [fields_of(one) for one in self.differences],
+                "quantities": _RUNG.dump_python(self, include={"differences"})["differences"],
             },
         }
 

@@ -14,12 +14,10 @@ from parity.implementations.registry import shipped_implementations
 
 
 class Libraries:
-    """Square roots by framework; a context manager, a process starts with the first root it is asked for.
+    """Square roots by framework, for several threads; a context manager.
 
-    Several threads may ask.
-
-    python: the interpreter whose frameworks are asked, empty for this one; variables: of their environment, beside
-    those of this process.
+    A process starts with the first root it is asked for. python: the interpreter whose frameworks are asked, empty for
+    this one; variables: of their environment, beside those of this process.
     """
 
     def __init__(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from parity.core.files import fields_of, safe_name, write_atomically
+from parity.core.files import safe_name, write_atomically
 from parity.engine.run import explanations_path, part_paths, traces_path
-from parity.explain.residual import Difference, Place, Residual
-from parity.explain.spread import Spread
 
 NASTY = (
     "../../x",
@@ -58,17 +55,3 @@ def test_what_cannot_be_written_is_told_by_its_own_name(tmp_path):
         write_atomically(tmp_path / "report.md", "text")
     assert caught.value.filename == str(tmp_path / "report.md")
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        Residual("adam", True, (Difference("w", 7, 1, 3, Place(2, "kernel", 4, "0x1p0", "0x1p1")),)),
-        Residual("adam", False, (Difference("w", 7, 0, 0, None), Difference("m", 7, 0, 0, None))),
-        Residual("adam", False, ()),
-        Spread("w", ((-1, 0, 5), (3, 2, 1))),
-        Spread("w", ()),
-    ],
-)
-def test_fields_are_those_of_asdict_all_the_way_down(value):
-    assert fields_of(value) == asdict(value)
