@@ -261,8 +261,8 @@ def _with_library(
 
 def _in_blocks(kernel: Kernel, arrays: Sequence[np.ndarray], factors: np.ndarray, carries: bool, place: slice) -> None:
     """Runs a kernel on columns of arrays, long ones in blocks by several threads."""
-    size, threads = place.stop - place.start, os.cpu_count() or 1
-    if size * len(factors) < LONG or threads < 2:
+    size = place.stop - place.start
+    if size * len(factors) < LONG or (threads := os.cpu_count() or 1) < 2:
         kernel(*arrays, factors, carries, place.start, place.stop)
         return
     width = -(-size // (threads * _LEAST)) * _LEAST

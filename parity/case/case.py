@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -244,9 +245,10 @@ class Case(Shown, BaseModel):
         groups = tuple((one.name, replace(hyper, **one.hyper.told())) for one in self.parameters if one.hyper)
         return replace(hyper, groups=groups)
 
-    def compares(self, actual: str, expected: str, dtype: str) -> bool:
-        """Whether an expectation speaks of this pair."""
-        return _place(self, actual, expected, dtype) is not None
+    def compared_with(self, actual: str, names: Iterable[str], dtype: str) -> tuple[str, ...]:
+        """Those among names that an expectation holds an implementation against."""
+        speaking = tuple(_speaking(self, actual, dtype))
+        return tuple(name for name in names if _first(speaking, actual, name) is not None)
 
     def expectation_for(self, actual: str, expected: str, dtype: str) -> Expectation | None:
         """What this pair has to come to, its budgets filled in; None where it is not to be compared."""
@@ -338,19 +340,33 @@ def used_expectations(
     case: Case, pairs: list[tuple[str, str]], dtypes: tuple[str, ...] | None = None
 ) -> frozenset[int]:
     """Places in `case.expect` that are the first match of at least one pair in at least one dtype."""
+    others: dict[str, list[str]] = {}
+    for actual, expected in pairs:
+        others.setdefault(actual, []).append(expected)
     places = {
-        _place(case, actual, expected, dtype)
+        _first(speaking, actual, expected)
         for dtype in (case.dtypes if dtypes is None else dtypes)
-        for actual, expected in pairs
+        for actual, own in others.items()
+        for speaking in [tuple(_speaking(case, actual, dtype))]
+        for expected in own
     }
     return frozenset(place for place in places if place is not None)
 
 
 def _place(case: Case, actual: str, expected: str, dtype: str) -> int | None:
     """Where the first expectation stands that speaks of a pair; one that restates needs a later one."""
+    return _first(_speaking(case, actual, dtype), actual, expected)
+
+
+def _speaking(case: Case, actual: str, dtype: str) -> Iterator[tuple[int, Expectation]]:
+    """The expectations that speak of an implementation in a dtype, each with its place."""
+    return ((place, one) for place, one in enumerate(case.expect) if one.speaks_of(actual, dtype))
+
+
+def _first(speaking: Iterable[tuple[int, Expectation]], actual: str, expected: str) -> int | None:
     first = None
-    for place, expectation in enumerate(case.expect):
-        if expectation.matches(actual, expected, dtype):
+    for place, expectation in speaking:
+        if actual != expected and expectation.expects(expected):
             first = place if first is None else first
             if not expectation.restates:
                 return first

@@ -119,14 +119,13 @@ class Expectation(BaseModel):
             raise ValueError("'within' and 'rounding' belong to the verdict WITHIN, and WITHIN needs one")
         return self
 
-    def matches(self, actual: str, expected: str, dtype: str) -> bool:
-        """Whether it speaks of this pair in this dtype; no implementation is a pair with itself."""
-        return (
-            actual != expected
-            and dtype in self.dtypes
-            and _named(actual, self.actual)
-            and _named(expected, self.expected)
-        )
+    def speaks_of(self, actual: str, dtype: str) -> bool:
+        """Whether it says what has to become of this implementation in this dtype."""
+        return dtype in self.dtypes and _named(actual, self.actual)
+
+    def expects(self, expected: str) -> bool:
+        """Whether it holds what it speaks of against this implementation."""
+        return _named(expected, self.expected)
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,6 +48,7 @@ class Trace:
     steps: int
     digests: dict[str, tuple[str, ...]]
     environment: dict[str, Any]
+    _mapped: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -60,7 +61,9 @@ class Trace:
 
     def array(self, quantity: str) -> np.ndarray:
         """(steps + 1, size) in the format in which they are stored, memory-mapped, read-only."""
-        return open_rows(self.folder, quantity, "r").view(self.stored(quantity).dtype)
+        if quantity not in self._mapped:
+            self._mapped[quantity] = open_rows(self.folder, quantity, "r").view(self.stored(quantity).dtype)
+        return self._mapped[quantity]
 
 
 def hyper_to_json(hyper: Hyper) -> dict[str, Any]:
@@ -112,9 +115,9 @@ def layout_to_json(layout: Layout) -> list[dict[str, Any]]:
 
 def layout_from_json(fields: list[dict[str, Any]]) -> Layout:
     """The inverse of layout_to_json; ValueError where a shape is none."""
-    for field in fields:
-        check_shape(field["shape"])
-    return Layout(tuple(Parameter(field["name"], tuple(field["shape"]), field.get("dtype", "")) for field in fields))
+    for one in fields:
+        check_shape(one["shape"])
+    return Layout(tuple(Parameter(one["name"], tuple(one["shape"]), one.get("dtype", "")) for one in fields))
 
 
 def create_rows(folder: Path, quantity: str, rows: int, layout: Layout, format: Format) -> np.ndarray:

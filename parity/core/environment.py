@@ -47,6 +47,11 @@ CPU_FLAGS = (
 )
 
 
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe_environment() -> dict[str, Any]:
     """Python, platform, processor, cores in use, package versions and variables, ready for JSON."""
     vendor, model, flags = _processor()
@@ -58,7 +63,7 @@ def describe_environment() -> dict[str, Any]:
         "vendor": vendor,
         "processor": model,
         "cpu_flags": [flag for flag in CPU_FLAGS if flag in flags],
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": processors(),
         "packages": dict(_versions()),
         "variables": {name: value for name, value in sorted(os.environ.items()) if changes_numerics(name)},
     }

@@ -80,6 +80,7 @@ def run_cell(
         except Rerun:
             continue
         finally:
+            attempt.convoy.close()
             shutil.rmtree(scratch)
 
 

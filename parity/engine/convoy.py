@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,10 +84,38 @@ def participant_in(
     return Participant(number, candidate, folder, rows, progress)
 
 
+class _Owed(NamedTuple):
+    """An answer on its way: that in this place of what a worker gives."""
+
+    worker: Worker
+    answers: Future[list[Message | WorkerFailed]]
+    place: int
+
+    def answer(self) -> Message:
+        found = self.answers.result()[self.place]
+        if isinstance(found, WorkerFailed):
+            raise found
+        return found
+
+
+def _answers(worker: Worker, messages: Collection[Message], timeout: float | None) -> list[Message | WorkerFailed]:
+    """Of a worker to several requests, in their order; that it failed is the last one."""
+    found: list[Message | WorkerFailed] = []
+    try:
+        for message in messages:
+            worker.send(message)
+        for _ in messages:
+            found.append(worker.receive(timeout))
+    except WorkerFailed as failure:
+        found.append(failure)
+    return found
+
+
 class Convoy:
     """Participants that go step by step together; who fails is left behind, with the reason in `failures`.
 
-    traces_kept: the folder of one that failed is then removed, as no trace is whole that has no end.
+    traces_kept: the folder of one that failed is then removed, as no trace is whole that has no end. As many processes
+    are at work at a time as `workers` allows: those that share a core take its caches from each other.
     """
 
     def __init__(
@@ -106,8 +135,17 @@ class Convoy:
         self._workers, self._timeout, self._steps = workers, timeout, steps
         self._traces_kept = traces_kept
         self._bystanders: list[str] = []
+        self._threads = ThreadPoolExecutor(workers.at_once, "parity-ask")
+        self._owed: dict[str, _Owed] = {}
         candidates = [participant.candidate for participant in participants]
         workers.expect(dict.fromkeys(one.worker for one in candidates if not one.python))
+
+    def close(self) -> None:
+        """Let go of everyone; a process that still owes an answer is ended, as nobody would hear it."""
+        for owed in self._owed.values():
+            if not owed.answers.done():
+                owed.worker.end()
+        self._threads.shutdown(cancel_futures=True)
 
     def ask(self, message_for: Callable[[Participant], Message]) -> None:
         """Ask everyone who is left, and wait for all answers."""
@@ -123,7 +161,7 @@ class Convoy:
 
     def send(self, message_for: Callable[[Participant], Message], names: Iterable[str] | None = None) -> list[str]:
         """Put a request for everyone, or those of some names, on its way; they work side by side."""
-        asked = []
+        requests: dict[Worker, dict[str, Message]] = {}
         for name in list(self.alive if names is None else names):
             participant = self.members[name]
             if name not in self.alive:
@@ -136,9 +174,19 @@ class Convoy:
             self.environments[participant.candidate.home] = worker.environment
             message = message_for(participant)
             participant.asked = message["op"]
-            worker.send(message)
-            asked.append(name)
-        return asked
+            requests.setdefault(worker, {})[name] = message
+        for worker, messages in requests.items():
+            answers = self._asked(worker, messages.values())
+            self._owed |= {name: _Owed(worker, answers, place) for place, name in enumerate(messages)}
+        return [name for messages in requests.values() for name in messages]
+
+    def _asked(self, worker: Worker, messages: Collection[Message]) -> Future[list[Message | WorkerFailed]]:
+        if not worker.here:
+            return self._threads.submit(_answers, worker, messages, self._timeout)
+        # What a framework keeps for each thread, as torch does its modes, is that of the user's own.
+        answers: Future[list[Message | WorkerFailed]] = Future()
+        answers.set_result(_answers(worker, messages, self._timeout))
+        return answers
 
     def receive(self, asked: Iterable[str]) -> None:
         """Take the answers, in the order of the requests; Rerun where a process took bystanders with it."""
@@ -147,7 +195,7 @@ class Convoy:
                 continue
             participant = self.members[name]
             try:
-                answer = self._worker_of(participant).receive(self._timeout)
+                answer = self._owed[name].answer()
                 if wrong := misshapen(answer, self._steps):
                     raise WorkerFailed(DIED, f"an answer of the worker cannot be understood ({wrong})")
                 try:

@@ -27,7 +27,7 @@ class Lane:
 
     def __init__(self, folder: Path, options: Options, explaining: Explaining | None = None, number: int = 0) -> None:
         self._folder, self._options, self._explaining, self._number = folder, options, explaining, number
-        self._workers = Workers(folder / LOGS, number)
+        self._workers = self._fresh_workers()
         self._threads = ThreadPoolExecutor(os.cpu_count())
         self._results: dict[str, CellResult] = {}
         self._broken: dict[str, str] = {}
@@ -48,6 +48,9 @@ class Lane:
         self._workers.close()
         self._threads.shutdown()
 
+    def _fresh_workers(self) -> Workers:
+        return Workers(self._folder / LOGS, self._number, lanes=self._options.jobs)
+
     def _found(self, cell: Cell, local: tuple[Implementation, ...]) -> CellResult:
         workers = {one.name: one.worker for one in cell.candidates}
         try:
@@ -63,7 +66,7 @@ class Lane:
             # A worker that still owes an answer would give it to the next question.
             self._workers.stop()
             self._workers.close()
-            self._workers = Workers(self._folder / LOGS, self._number)
+            self._workers = self._fresh_workers()
             raise
         finally:
             for implementation in local:

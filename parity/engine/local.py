@@ -16,6 +16,8 @@ from parity.implementations.implementation import Implementation
 class LocalWorker:
     """Answers for one implementation, at once; who calls it cannot be saved from a crash, and no time limit holds."""
 
+    here = True
+
     def __init__(self, implementation: Implementation) -> None:
         self._implementation = implementation
         self._answer = answering(lambda target: self._implementation)

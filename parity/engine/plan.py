@@ -180,15 +180,11 @@ def pairs_of(case: Case, names: Sequence[str], dtype: str) -> tuple[tuple[str, s
 
     What is restarted is held against itself without a stop, and nothing else.
     """
-    pairs: list[tuple[str, str]] = []
+    pairs: dict[tuple[str, str], None] = {}
     for actual in names:
-        for expected in names:
-            if actual == expected or (expected, actual) in pairs:
-                continue
-            if expected.endswith(RESTARTED) or actual.removesuffix(RESTARTED) not in (actual, expected):
-                continue
-            if case.compares(actual, expected, dtype):
-                pairs.append((actual, expected))
+        others = (one for one in names if one != actual and not one.endswith(RESTARTED))
+        own = [one for one in others if actual.removesuffix(RESTARTED) in (actual, one)]
+        pairs |= {(actual, one): None for one in case.compared_with(actual, own, dtype) if (one, actual) not in pairs}
     return tuple(pairs)
 
 

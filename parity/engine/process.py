@@ -71,6 +71,8 @@ class WorkerProcess:
     is ready. WorkerFailed where it does not start.
     """
 
+    here = False
+
     def __init__(
         self,
         name: str,

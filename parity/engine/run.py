@@ -161,9 +161,10 @@ def execute(
     stopped = ""
     if waiting:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
+            lanes = max(1, min(options.jobs, len(waiting)))
             places = elsewhere or [
-                _Here(Workers(folder / LOGS, lane), folder, options, threads, explaining)
-                for lane in range(max(1, min(options.jobs, len(waiting))))
+                _Here(Workers(folder / LOGS, lane, lanes=lanes), folder, options, threads, explaining)
+                for lane in range(lanes)
             ]
             stopped = _run_places(waiting, done, options, on_cell, len(plan.cells), places)
     results = tuple(done[cell.name] for cell in plan.cells if cell.name in done)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from parity.core.environment import processors
 from parity.engine.forking import prepare_to_fork
 from parity.engine.process import WorkerFailed, WorkerProcess, worker_environment
 from parity.engine.protocol import INTERRUPTED
@@ -19,6 +20,8 @@ class Worker(Protocol):
     """What answers requests in their order: a process, or an implementation in this one."""
 
     environment: dict[str, Any]
+    here: bool
+    """Whether it works in this process, while it is sent a request."""
 
     def send(self, message: dict[str, Any]) -> None:
         """Put a request on its way."""
@@ -56,12 +59,15 @@ def logs_of(folder: Path, worker: str) -> list[Path]:
 class Workers:
     """Persistent processes by name; a process that failed is started anew when next asked for.
 
-    variables: of their environment, beside those of this process. refused: why what a worker of that name serves is not
-    run here.
+    variables: of their environment, beside those of this process. lanes: that share the processors. at_once: how many
+    processes are to be at work at a time. refused: why what a worker of that name serves is not run here.
     """
 
-    def __init__(self, logs: Path, lane: int, variables: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self, logs: Path, lane: int, variables: Mapping[str, str] = MappingProxyType({}), lanes: int = 1
+    ) -> None:
         self._logs, self._lane, self._variables = logs, lane, variables
+        self.at_once = max(1, processors() // lanes)
         self.refused: Mapping[str, str] = {}
         self._processes: dict[str, Worker] = {}
         self._cold: dict[str, str] = {}

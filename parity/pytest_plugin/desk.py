@@ -121,7 +121,7 @@ class Desk:
         if self._session is None:
             number = int("".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))) or 0)
             explained = options.value(self.config, "parity_explain") is not False
-            settings = Options(timeout=self.timeout)
+            settings = Options(jobs=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), timeout=self.timeout)
             self._session = Session(self._folder, settings, explained=explained, number=number, watch=self.watch())
             self._session.expect(self._cells.values(), self._stale)
         return self._session

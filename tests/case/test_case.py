@@ -122,11 +122,8 @@ def test_no_implementation_is_compared_with_itself() -> None:
 
 def test_alternatives_are_parted_by_a_bar() -> None:
     one = expectation("torch.* | user.*", "n")
-    assert [one.matches(name, "n", "float32") for name in ("torch.a", "user.a", "keras.a")] == [
-        True,
-        True,
-        False,
-    ]
+    assert [one.speaks_of(name, "float32") for name in ("torch.a", "user.a", "keras.a")] == [True, True, False]
+    assert [one.expects(name) for name in ("n", "torch.a")] == [True, False]
 
 
 def test_dtypes_limit_an_expectation() -> None:

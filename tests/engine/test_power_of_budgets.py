@@ -42,7 +42,9 @@ def widened(case):
     """The case with a hundred steps to spare in w, in what it expects of a plug-in."""
     wide = {"w": Budget(max_steps=100.0), "m": Budget(max_abs=10.0), "v": Budget(max_abs=10.0)}
     expect = tuple(
-        one.model_copy(update={"within": wide}) if one.matches("user.plugin", REFERENCE, "float32") else one
+        one.model_copy(
+            update={"within": wide} if one.speaks_of("user.plugin", "float32") and one.expects(REFERENCE) else {}
+        )
         for one in case.expect
     )
     return case.model_copy(update={"expect": expect})
