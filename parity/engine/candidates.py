@@ -14,7 +14,7 @@ from parity.core.digest import digest_of
 from parity.core.errors import TargetError
 from parity.engine.plan import Candidate
 from parity.engine.process import WorkerFailed, WorkerProcess
-from parity.engine.sources import sources_of
+from parity.engine.sources import imports_first, sources_of
 from parity.implementations.registry import (
     check_target,
     installed_plugins,
@@ -120,7 +120,7 @@ def describe_plugin(target: str, logs: Path, timeout: float | None = None, pytho
     assert is_plugin(target)
     log = logs / "describe.log"
     try:
-        worker = WorkerProcess("describe", log, python)
+        worker = WorkerProcess("describe", log, python, framework=imports_first(target))
         try:
             answer = worker.ask({"op": "describe", "target": target}, timeout)
         finally:
@@ -152,4 +152,5 @@ def _described(answer: Mapping[str, Any], target: str) -> Candidate:
         representative=True,
         roots=bool(answer.get("square_root")),
         sources=sources_of(target).digest,
+        imports=imports_first(target),
     )

@@ -138,7 +138,7 @@ class Convoy:
         self._threads = ThreadPoolExecutor(workers.at_once, "parity-ask")
         self._owed: dict[str, _Owed] = {}
         candidates = [participant.candidate for participant in participants]
-        workers.expect(dict.fromkeys(one.worker for one in candidates if not one.python))
+        workers.expect({one.worker: one.framework for one in candidates if not one.python})
 
     def close(self) -> None:
         """Let go of everyone; a process that still owes an answer is ended, as nobody would hear it."""
@@ -221,7 +221,8 @@ class Convoy:
         return [name for name in self.alive if self.members[name].done >= step]
 
     def _worker_of(self, participant: Participant) -> Worker:
-        return self._workers.get(participant.candidate.worker, python=participant.candidate.python)
+        candidate = participant.candidate
+        return self._workers.get(candidate.worker, candidate.framework, candidate.python)
 
     def _fail(self, name: str, kind: str, reason: str, traceback: str = "") -> None:
         participant = self.members[name]

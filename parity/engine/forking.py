@@ -1,6 +1,7 @@
 """Workers that are ready at once: forked from a process that has imported a framework, and done nothing else.
 
-``python -m parity.engine.forking FRAMEWORK FD`` is that process. The pools of OpenMP and XLA come with the first
+``python -m parity.engine.forking FRAMEWORK FD`` is that process; in place of a framework stand the modules that a
+plug-in imports first, as ``import jax optax``. The pools of OpenMP and XLA come with the first
 operation, which is the child's: after the import torch 2.13 and JAX 0.10.2 have 1 or 2 threads, TensorFlow 2.21 up to
 4 (OpenBLAS's, the allocator's), all of which wait, so that no lock is held by a thread that a fork leaves behind.
 """
@@ -33,6 +34,9 @@ COLD = "PARITY_COLD"
 
 MOST = 12
 """Processes to fork from at a time; for one more, the one that has been without a worker for longest ends."""
+
+IMPORT = "import"
+"""What stands before the names of modules, where a process is to import these and not one of our frameworks."""
 
 _IRRELEVANT = frozenset({"COLUMNS", "LINES", "NO_COLOR", "OLDPWD", "PARITY_CACHE", "PARITY_KERNELS", "PWD",
                          "PYTEST_CURRENT_TEST", "SHLVL", "TERM", "TMPDIR", "_"})  # fmt: skip
@@ -211,7 +215,7 @@ def _make_room() -> None:
 
 
 def fork_worker(framework: str, environment: Mapping[str, str], log: int, stopped: Stopped) -> ForkedProcess:
-    """A worker that has the framework imported, empty for none; NotForked where it has to be started cold.
+    """A worker that has the framework, or modules, imported, empty for none; NotForked where it has to be started cold.
 
     environment: all variables it is to see; log: where its standard error goes. It works in today's folder, and finds
     modules as a worker does that is started now.
@@ -272,6 +276,8 @@ def main(framework: str, descriptor: int) -> None:
     load = next((one.load for one in shipped_implementations().values() if one.framework == framework), None)
     if load is not None:
         load()
+    for name in framework.split()[1:]:
+        importlib.import_module(name)
     # What every worker needs is the same for all.
     import parity.engine.worker  # noqa: F401
 

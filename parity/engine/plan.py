@@ -12,7 +12,7 @@ from parity.case.expectation import Expectation
 from parity.case.replay import RECORDED
 from parity.core.errors import NothingCompared, ParityError
 from parity.core.hyper import Hyper
-from parity.implementations.registry import PREFIX
+from parity.implementations.registry import PREFIX, framework_of
 from parity.numerics.formats import FORMATS, format_named
 
 LOCAL = " in this process"
@@ -27,7 +27,8 @@ class Candidate:
     serves it; plug-ins get one of their own. python: the interpreter of that process, empty for this one.
     representative: stands for its framework, or, a plug-in, for itself. restart: steps after which it saves, and goes
     on in a new process. roots: a plug-in whose framework can be asked for its square root. sources: digest of all that
-    a plug-in is made of; empty where some of it may change without a trace.
+    a plug-in is made of; empty where some of it may change without a trace. imports: what its process may have imported
+    before it is loaded, as `parity.engine.sources.imports_first` tells.
     """
 
     name: str
@@ -42,6 +43,12 @@ class Candidate:
     restart: tuple[int, ...] = ()
     roots: bool = False
     sources: str = ""
+    imports: str = ""
+
+    @property
+    def framework(self) -> str:
+        """What its process is forked with."""
+        return self.imports or framework_of(self.worker)
 
     @property
     def local(self) -> bool:

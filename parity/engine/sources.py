@@ -12,6 +12,9 @@ from typing import NamedTuple
 from parity.core.digest import digest_of
 from parity.core.environment import PACKAGES
 from parity.core.parsing import ONE_TREE
+from parity.engine.forking import IMPORT
+
+FRAMEWORKS = frozenset({"jax", "keras", "optax", "tensorflow", "tf_keras", "torch"})
 
 
 class Sources(NamedTuple):
@@ -54,6 +57,38 @@ def sources_of(target: str) -> Sources:
     return Sources(frozenset(found), frozenset(elsewhere))
 
 
+def imports_first(target: str) -> str:
+    """What a process may have imported that a plug-in is loaded in, as `parity.engine.forking` has it; empty for none.
+
+    Those frameworks that its file imports before it does anything: nothing but imports of Python's own modules, NumPy's
+    and parity's may stand before them. What comes later may depend on a variable or a setting that the user makes.
+    """
+    place = target.partition("?")[0].rpartition(":")[0]
+    if not place.endswith(".py"):
+        return _forked_with([name for name in [place.partition(".")[0]] if name in FRAMEWORKS])
+    found: list[str] = []
+    for statement in _statements(Path(place)):
+        match statement:
+            case ast.Import(names=aliases):
+                names = [alias.name for alias in aliases]
+            case ast.ImportFrom(module=str(module), level=0):
+                names = [module]
+            case ast.Expr(value=ast.Constant()):
+                names = []
+            case _:
+                break
+        tops = [name.partition(".")[0] for name in names]
+        if not {"parity", *PACKAGES, *sys.stdlib_module_names}.issuperset(tops):
+            break
+        found += [top for top in tops if top in FRAMEWORKS]
+    return _forked_with(list(dict.fromkeys(found)))
+
+
+def _forked_with(modules: list[str]) -> str:
+    # What torch's own worker is forked from holds torch and nothing else.
+    return "torch" if modules == ["torch"] else " ".join([IMPORT, *modules]) if modules else ""
+
+
 def _beside(name: str, folder: Path) -> Iterator[Path]:
     module, package = folder / f"{name}.py", folder / name
     if name and module.is_file():
@@ -64,12 +99,16 @@ def _beside(name: str, folder: Path) -> Iterator[Path]:
 
 def _imported(path: Path) -> set[str]:
     """Top-level names of what a file imports that is not there anyway; what is wrong with it tells who runs it."""
-    try:
-        with ONE_TREE:
-            tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return set()
-    nodes = list(ast.walk(tree))
+    nodes = [node for statement in _statements(path) for node in ast.walk(statement)]
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
     return {name.partition(".")[0] for name in names} - {"parity", *PACKAGES, *sys.stdlib_module_names}
+
+
+def _statements(path: Path) -> list[ast.stmt]:
+    """Of a file; none where it cannot be read or parsed."""
+    try:
+        with ONE_TREE:
+            return ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -13,7 +13,6 @@ from parity.core.environment import processors
 from parity.engine.forking import prepare_to_fork
 from parity.engine.process import WorkerFailed, WorkerProcess, worker_environment
 from parity.engine.protocol import INTERRUPTED
-from parity.implementations.registry import framework_of
 
 
 class Worker(Protocol):
@@ -79,15 +78,15 @@ class Workers:
         with self._lock:
             self._processes[name] = worker
 
-    def expect(self, names: Iterable[str]) -> None:
-        """Let what processes of these names need be imported side by side, before the first one is asked for."""
+    def expect(self, frameworks: Mapping[str, str]) -> None:
+        """Let what processes need be imported side by side, before the first one is asked for; frameworks: by name."""
         with self._lock:
-            for name in names:
+            for name, framework in frameworks.items():
                 if not (self._stopped or name in self._processes or name in self._cold or name in self.refused):
-                    prepare_to_fork(framework_of(name), worker_environment(self._variables))
+                    prepare_to_fork(framework, worker_environment(self._variables))
 
-    def get(self, name: str, python: str = "") -> Worker:
-        """The process of that name, under an interpreter; WorkerFailed where it cannot be started."""
+    def get(self, name: str, framework: str, python: str = "") -> Worker:
+        """The process of that name, forked with a framework or under an interpreter; WorkerFailed where it fails."""
         with self._lock:
             if self._stopped:
                 raise WorkerFailed(INTERRUPTED, "the run was interrupted")
@@ -97,7 +96,7 @@ class Workers:
                     self._logs / f"{_file_name(name)}-{self._lane}.log",
                     python,
                     self._variables,
-                    framework=framework_of(name),
+                    framework=framework,
                     stopped=lambda: self._stopped,
                     cold=self._cold.get(name, ""),
                 )

@@ -23,7 +23,6 @@ from parity.engine.process import WorkerFailed, WorkerProcess, worker_environmen
 from parity.engine.protocol import GRADIENTS, HUNG, MISSING, PROGRESS, UNSUPPORTED, WEIGHTS
 from parity.identify.probed import SECOND, Probed, Refused, Shown, probed_twice
 from parity.identify.probes import BETAS, GROUPS, LAW, MAIN, MATRICES, OBSERVED, WIDE, Observation, Probe, probes
-from parity.implementations.registry import framework_of
 from parity.numerics.formats import Format, format_named, widest
 
 TWICE = (MAIN, WIDE)
@@ -81,7 +80,7 @@ def probe(
     given_up: set[str] = set()
     variables = dict.fromkeys(THREADS, str(few))
     for some in ({}, variables):
-        prepare_to_fork(framework_of(candidate.worker), worker_environment(some))
+        prepare_to_fork(candidate.framework, worker_environment(some))
     with tempfile.TemporaryDirectory(prefix="parity-identify-") as place:
         folder = Path(place)
         kept = logs or folder
@@ -181,7 +180,7 @@ class _Sitting:
                     self._candidate.name,
                     self._log,
                     variables=self._variables,
-                    framework=framework_of(self._candidate.worker),
+                    framework=self._candidate.framework,
                     stopped=lambda: self._stopped,
                 )
             except WorkerFailed as failure:

@@ -29,7 +29,7 @@ class Lying:
 
     def __init__(self, name, random):
         self.own = LocalWorker(shipped_implementations()[name])
-        self.environment, self.random = self.own.environment, random
+        self.environment, self.here, self.random = self.own.environment, self.own.here, random
         self.send, self.close, self.end, self.kill = self.own.send, self.own.close, self.own.end, self.own.kill
 
     def receive(self, timeout):
