@@ -142,10 +142,16 @@ class Convoy:
 
     def close(self) -> None:
         """Let go of everyone; a process that still owes an answer is ended, as nobody would hear it."""
-        for owed in self._owed.values():
-            if not owed.answers.done():
-                owed.worker.end()
+        unheard = {
+            self.members[name].candidate.worker: owed.worker
+            for name, owed in self._owed.items()
+            if not owed.answers.done()
+        }
+        for worker in unheard.values():
+            worker.end()
         self._threads.shutdown(cancel_futures=True)
+        for name in unheard:
+            self._workers.discard(name)
 
     def ask(self, message_for: Callable[[Participant], Message]) -> None:
         """Ask everyone who is left, and wait for all answers."""
