@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import sys
@@ -32,6 +33,8 @@ COMMANDS = {
     "list": "List cases, implementations, metrics or conventions.",
     "doctor": "Check this installation by running every implementation once.",
 }
+
+TOO_MANY_FILES = ", more than one process may have here (ulimit -n); fewer at a time: -j 1"
 
 INTERNAL_ERROR = 3
 INTERRUPTED = 2
@@ -111,7 +114,8 @@ def exit_code(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return INTERRUPTED
     except OSError as error:
-        error_line(f"{error.filename or 'file system'}: {error.strerror or error}")
+        hint = TOO_MANY_FILES if error.errno == errno.EMFILE else ""
+        error_line(f"{error.filename or 'file system'}: {error.strerror or error}{hint}")
         return ParityError.exit_code
     except Exception:
         traceback.print_exc()

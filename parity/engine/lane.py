@@ -14,6 +14,7 @@ from parity.engine.account import Explaining
 from parity.engine.local import LocalWorker
 from parity.engine.plan import Cell
 from parity.engine.result import CellResult
+from parity.engine.room import allow_files
 from parity.engine.run import Options, part_paths, read_part, run_one
 from parity.engine.workers import LOGS, Workers
 from parity.implementations.implementation import Implementation
@@ -60,6 +61,7 @@ class Lane:
                     return kept
                 for implementation in local:
                     self._workers.admit(workers[implementation.name], LocalWorker(implementation))
+                allow_files([cell], 1)
                 return run_one(cell, self._workers, self._folder, self._options, self._threads, self._explaining)
         except BaseException as error:
             self._broken[cell.name] = f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -1,10 +1,11 @@
-"""How much room the rows of a cell take, and where they lie."""
+"""How much room the rows of a cell take, where they lie, and how many files they are."""
 
 from __future__ import annotations
 
+import resource
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from parity.numerics.formats import format_named
 SHARED_MEMORY = Path("/dev/shm")
 
 GIB = 1 << 30
+
+FILES = 64
+"""Open files of the engine itself."""
 
 WIDTHS = tuple(ALIGNED * times for times in (4, 2, 1))
 """Elements of one span of a sample; the widest that is not too large."""
@@ -80,6 +84,20 @@ def check_room(cell: Cell, folder: Path, explaining: Explaining | None, *, kept:
             f"{cell.name}: {elements:,} elements in {len(cell.candidates)} implementations over {steps:,} steps need "
             f"{needed / GIB:,.1f} GiB at a time; {folder} has {free / GIB:,.1f} GiB free"
         )
+
+
+def allow_files(cells: Iterable[Cell], lanes: int) -> None:
+    """Let this process have as many files open as cells need that run at a time, if the system allows it.
+
+    A row that is mapped keeps its file open, and many systems begin with 1,024 for a process, or 256.
+    """
+    # Of a participant the quantities and how far it is, of its worker both pipes and who waits for an answer.
+    most = max((len(cell.candidates) * (len(QUANTITIES) + 4) for cell in cells), default=0)
+    now, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = FILES + lanes * most
+    if needed > now != resource.RLIM_INFINITY:
+        limit = needed if allowed == resource.RLIM_INFINITY else min(needed, allowed)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, allowed))
 
 
 @contextmanager

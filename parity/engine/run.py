@@ -29,7 +29,7 @@ from parity.engine.convoy import Interrupted
 from parity.engine.explanations import SUFFIX, check_document, write_document
 from parity.engine.plan import Cell, Plan
 from parity.engine.result import Account, CellResult, judge_pair
-from parity.engine.room import check_room, explained_whole, row_bytes, sample_of_cell, scratch_folder
+from parity.engine.room import allow_files, check_room, explained_whole, row_bytes, sample_of_cell, scratch_folder
 from parity.engine.sampling import of_a_sample
 from parity.engine.tables import check_table
 from parity.engine.workers import LOGS, Workers
@@ -162,6 +162,7 @@ def execute(
     if waiting:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             lanes = max(1, min(options.jobs, len(waiting)))
+            allow_files(waiting if not elsewhere else (), lanes)
             places = elsewhere or [
                 _Here(Workers(folder / LOGS, lane, lanes=lanes), folder, options, threads, explaining)
                 for lane in range(lanes)
