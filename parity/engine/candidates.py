@@ -118,9 +118,9 @@ def candidate_of(target: str, timeout: float | None = None) -> Candidate:
 def describe_plugin(target: str, logs: Path, timeout: float | None = None, python: str = "") -> Candidate:
     """What a plug-in says of itself, asked in a process of its own; python: its interpreter, empty for this one."""
     assert is_plugin(target)
-    log = logs / "describe.log"
+    log, imports = logs / "describe.log", imports_first(target)
     try:
-        worker = WorkerProcess("describe", log, python, framework=imports_first(target))
+        worker = WorkerProcess("describe", log, python, framework=imports)
         try:
             answer = worker.ask({"op": "describe", "target": target}, timeout)
         finally:
@@ -130,7 +130,7 @@ def describe_plugin(target: str, logs: Path, timeout: float | None = None, pytho
         said = log.read_text(errors="replace") if log.exists() else ""
         raise TargetError(f"implementation {target!r} cannot be loaded: {failure.reason}", said) from None
     try:
-        return _described(answer, target)
+        return replace(_described(answer, target), imports=imports)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         wrong = f"its worker's answer cannot be understood ({type(error).__name__}: {error})"
         raise TargetError(f"implementation {target!r} cannot be loaded: {wrong}") from None
@@ -152,5 +152,4 @@ def _described(answer: Mapping[str, Any], target: str) -> Candidate:
         representative=True,
         roots=bool(answer.get("square_root")),
         sources=sources_of(target).digest,
-        imports=imports_first(target),
     )
