@@ -87,8 +87,10 @@ def catalogue(worker: str, *dtypes: str) -> None:
 def _whole(cell: Cell, worker: str) -> float:
     """CPU seconds of what is not restarted."""
     mine = [one for one in cell.candidates if one.worker == worker and cell.dtype in one.dtypes]
-    asked = _question(cell) if mine else None
-    return sum(loop(one.target, asked, cell.case.hyper_for(one.defaults)) for one in mine if asked is not None)
+    if not mine:
+        return 0.0
+    asked = _question(cell)
+    return sum(loop(one.target, asked, cell.case.hyper_for(one.defaults)) for one in mine)
 
 
 def _parts(cell: Cell, worker: str) -> float:

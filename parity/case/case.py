@@ -252,7 +252,7 @@ class Case(Shown, BaseModel):
 
     def expectation_for(self, actual: str, expected: str, dtype: str) -> Expectation | None:
         """What this pair has to come to, its budgets filled in; None where it is not to be compared."""
-        place = _place(self, actual, expected, dtype)
+        place = _first(_speaking(self, actual, dtype), actual, expected)
         if place is None or self.expect[place].rounding is None:
             return None if place is None else self.expect[place]
         expectation = self.expect[place]
@@ -353,17 +353,13 @@ def used_expectations(
     return frozenset(place for place in places if place is not None)
 
 
-def _place(case: Case, actual: str, expected: str, dtype: str) -> int | None:
-    """Where the first expectation stands that speaks of a pair; one that restates needs a later one."""
-    return _first(_speaking(case, actual, dtype), actual, expected)
-
-
 def _speaking(case: Case, actual: str, dtype: str) -> Iterator[tuple[int, Expectation]]:
     """The expectations that speak of an implementation in a dtype, each with its place."""
     return ((place, one) for place, one in enumerate(case.expect) if one.speaks_of(actual, dtype))
 
 
 def _first(speaking: Iterable[tuple[int, Expectation]], actual: str, expected: str) -> int | None:
+    """Where the first expectation stands that speaks of a pair; one that restates needs a later one."""
     first = None
     for place, expectation in speaking:
         if actual != expected and expectation.expects(expected):

@@ -35,9 +35,6 @@ COLD = "PARITY_COLD"
 MOST = 12
 """Processes to fork from at a time; for one more, the one that has been without a worker for longest ends."""
 
-IMPORT = "import"
-"""What stands before the names of modules, where a process is to import these and not one of our frameworks."""
-
 _IRRELEVANT = frozenset({"COLUMNS", "LINES", "NO_COLOR", "OLDPWD", "PARITY_CACHE", "PARITY_KERNELS", "PWD",
                          "PYTEST_CURRENT_TEST", "SHLVL", "TERM", "TMPDIR", "_"})  # fmt: skip
 """Variables that no framework looks at; of all others an import may remember what they were."""

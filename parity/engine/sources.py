@@ -12,7 +12,6 @@ from typing import NamedTuple
 from parity.core.digest import digest_of
 from parity.core.environment import PACKAGES
 from parity.core.parsing import ONE_TREE
-from parity.engine.forking import IMPORT
 
 FRAMEWORKS = frozenset({"jax", "keras", "optax", "tensorflow", "tf_keras", "torch"})
 
@@ -86,7 +85,7 @@ def imports_first(target: str) -> str:
 
 def _forked_with(modules: list[str]) -> str:
     # What torch's own worker is forked from holds torch and nothing else.
-    return "torch" if modules == ["torch"] else " ".join([IMPORT, *modules]) if modules else ""
+    return "torch" if modules == ["torch"] else " ".join(["import", *modules]) if modules else ""
 
 
 def _beside(name: str, folder: Path) -> Iterator[Path]:

@@ -41,6 +41,7 @@ def shipped_implementations() -> dict[str, Implementation]:
     return found
 
 
+@cache
 def framework_of(worker: str) -> str:
     """The framework that a worker serves, by its name; empty for that of a plug-in."""
     worker = worker.partition(" ")[0]
