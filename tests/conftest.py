@@ -44,8 +44,10 @@ pytest_plugins = ["pytester"]
 # Whatever a test makes of PARITY_CACHE, what is compiled once serves all processes and sessions of this environment.
 os.environ.setdefault("PARITY_KERNELS", str(Path(sys.prefix) / "kernels"))
 
-# Two processes share the cores, and a thread that waits for its next piece in a loop takes them from the other one.
+# Two processes share the cores, and a thread that waits for its next piece in a loop takes them from the other one:
+# OpenBLAS's do so as soon as NumPy is imported, for 2^4 cycles where 2^26 are usual.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 # Collected tests and imported frameworks are here to stay: to look through them again and again is a tenth of the time.
 gc.set_threshold(50_000, 20, 20)

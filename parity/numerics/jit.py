@@ -9,6 +9,7 @@ import inspect
 import os
 import pickle
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +34,7 @@ try:
     )
     from numba.core.compiler import CompileResult
     from numba.core.registry import cpu_target
+    from numba.core.runtime import rtsys
 except Exception as error:
     raise ParityError(f"numba cannot be imported ({error}); allowed: an installed numba>=0.63") from None
 
@@ -42,8 +44,10 @@ Kernel = Callable[..., Any]
 
 _intrinsic: Callable[[Callable[..., Any]], Kernel] = extending.intrinsic
 
-# What the compiler knows of NumPy it reads now: later a user's test may have put something else in its place.
-cpu_target.target_context.refresh()
+if {"pytest", "unittest"} & sys.modules.keys():
+    # What the compiler knows of NumPy is read now, which takes as long as all before it: later a user's test may have
+    # put something else in its place. Elsewhere only who compiles needs it, and not who takes what is kept.
+    cpu_target.target_context.refresh()
 
 _MAGIC = b"parity kernel 2\n"
 
@@ -195,8 +199,8 @@ class _Kept:
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The compiled code, None where none is kept."""
-        # The compiler's own types have to be registered before they are read.
-        target.refresh()
+        # What is read allocates as the compiler's own code does, which is made ready where it begins to compile.
+        rtsys.initialize(target)
         with suppress(OSError):
             content = self._path(signature, target).read_bytes()
             magic, digest, payload = content[: len(_MAGIC)], content[len(_MAGIC) :][:32], content[len(_MAGIC) + 32 :]

@@ -94,19 +94,43 @@ def test_another_process_takes_what_is_kept(tmp_path):
 
 FORGOTTEN = """
 import sys
+import {runner}
 from parity.numerics.jit import compiled_text
-kept = {*sys.modules}
+kept = set(sys.modules)
 for name in "ab":
-    assert compiled_text(f"def {name}(x): return x + 1", name)(1.0) == 2
-    for module in {*sys.modules} - kept:
+    assert compiled_text("def " + name + "(x): return x + 1", name)(1.0) == 2
+    for module in set(sys.modules) - kept:
         del sys.modules[module]
 """
 
 
-def test_a_process_that_forgets_modules_compiles_all_the_same(tmp_path):
+@pytest.mark.parametrize("runner", ["pytest", "unittest"])
+def test_a_test_that_forgets_modules_compiles_all_the_same(tmp_path, runner):
     """As pytest's own `pytester` does after a session within a session."""
     environment = {**os.environ, "PARITY_KERNELS": str(tmp_path / "kernels")}
-    subprocess.run([sys.executable, "-c", FORGOTTEN], check=True, env=environment, timeout=300)
+    code = FORGOTTEN.format(runner=runner)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=300)
+
+
+KEPT = """
+import sys
+import numpy as np
+from parity.numerics.jit import compiled_text
+for name in sys.argv[1:]:
+    add = compiled_text(f"def {name}(x): return x.copy() + 1", name)
+    print(name, add(np.ones(3)).sum(), "numba.np.arraymath" in sys.modules)
+"""
+
+
+def test_who_takes_what_is_kept_needs_no_more_of_the_compiler_until_it_compiles(tmp_path):
+    environment = {**os.environ, "PARITY_KERNELS": str(tmp_path / "kernels")}
+
+    def told(*names):
+        command = [sys.executable, "-c", KEPT, *names]
+        return subprocess.run(command, check=True, env=environment, timeout=300, capture_output=True, text=True).stdout
+
+    assert told("a") == "a 6.0 True\n"
+    assert told("a", "b") == "a 6.0 False\nb 6.0 True\n"
 
 
 def test_what_is_not_there_yet_cannot_be_part_of_it_and_is_refused():
