@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from heapq import heappop, heappush
 from itertools import chain, islice
 from typing import NamedTuple
@@ -159,7 +160,9 @@ def _of_other_forms(expected: Expected, formed: Sequence[Power], format: Format)
 def _rules(moves: Moves, expected: Expected, format: Format) -> Iterator[Rule]:
     """Rules that agree with what was read, by their number of departures."""
     moves = moves.at(_of_some_steps(moves))
-    for apart in (moves.seen, moves.seen * (moves.place.max() + 1) + moves.place):
+    # Where there is one parameter, a step size of its own is that of all.
+    of_each = [moves.seen * (moves.place.max() + 1) + moves.place] if (moves.place != moves.place[0]).any() else []
+    for apart in (moves.seen, *of_each):
         straight = {kind: readings(moves, kind, format, apart) for kind in KINDS}
         fits = {kind: float(np.mean(read.fit > ON_LINE)) if len(read.at) else 0.0 for kind, read in straight.items()}
         offered: list[_Offered] = []
@@ -224,23 +227,27 @@ def _step_sizes(read: Readings, asked: Moves, kind: Kind, expected: Expected, fo
     glance, every = (
         _Sizes.of(one, of, kind, format) for one, of in ((read.at_cells(few), asked.at(few)), (read, asked))
     )
-    # Most counts are the same at the few steps of a glance.
-    told: dict[tuple[bytes, bool, str], bool] = {}
+    # Most counts are the same at the few steps of a glance, and what they exclude all of them do.
+    told: dict[tuple[bytes, bool, str], _Pairs | None] = {}
     for base, count, power in _counts(asked, expected, format):
         t = count.of(glance.asked, counted(glance.asked, base))
         same = t.tobytes(), count.guarded, power.name
         if same not in told:
-            told[same] = bool(glance.accounted(base, count, power).any())
-        if not told[same]:
+            told[same] = glance.possible(base, count, power)
+        if (pairs := told[same]) is None:
             continue
-        for chosen, law, number in every.found(base, count, power):
+        for chosen, law, number in every.found(base, count, power, pairs):
             made = Correction(law, count, power)
             lr = replace(chosen, number=number) if chosen.free else chosen
             yield _Steps(made, base, lr)
 
 
+_Pairs = tuple[np.ndarray, np.ndarray]
+"""Numbers of choices and of laws, two arrays that broadcast to one shape."""
+
+
 class _Sizes(NamedTuple):
-    """Logarithms of the step sizes that were read over every lr that may be in force, (choices, 1, cells)."""
+    """Logarithms of the step sizes that were read over every lr that may be in force, (choices, cells)."""
 
     read: Readings
     asked: Moves
@@ -253,39 +260,52 @@ class _Sizes(NamedTuple):
         """Of one kind of forms."""
         choices = list(step_sizes(format))
         with np.errstate(all="ignore"):
-            lrs = np.stack([one.values(asked) for one in choices])[:, None, :]
+            lrs = np.stack([one.values(asked) for one in choices])
             over = np.log(np.abs(read.size)) - np.log(np.abs(lrs))
             # The sign of a step is that of lr: laws have none.
-            signed = np.array([not one.free for one in choices])[:, None, None]
+            signed = np.array([not one.free for one in choices])[:, None]
             over = np.where(signed & (np.sign(lrs) != np.sign(read.size)), np.nan, over)
         # dw = lr / c1 * m / (sqrt(v / c2) + eps) is lr * sqrt(c2) / c1 * m / (sqrt(v) + eps * sqrt(c2)).
         return _Sizes(read, asked, choices, over, 1.0 if not kind.root and not kind.squared else 0.5)
 
-    def accounted(self, base: str, count: Count, power: Power) -> np.ndarray:
-        """Mask (choices, laws) of those that give what was read."""
-        low, high, enough = self._bounds(base, count, power)
-        free = np.array([one.free for one in self.choices])[:, None]
-        return np.asarray((low <= high) & enough & (free | ((low <= 0) & (high >= 0))))
+    def possible(self, base: str, count: Count, power: Power) -> _Pairs | None:
+        """Choices of lr and laws that nothing read here excludes; None where none gives what was read."""
+        pairs = np.arange(len(self.choices))[:, None], np.arange(len(laws()))
+        low, high, enough = self._bounds(base, count, power, pairs)
+        kept = self._agree(low, high, pairs)
+        return np.nonzero(kept) if (kept & enough).any() else None  # type: ignore[return-value]
 
-    def found(self, base: str, count: Count, power: Power) -> Iterator[tuple[Choice, Law, float]]:
-        """Those, and the factor of a free lr."""
-        low, high, _ = self._bounds(base, count, power)
-        for chosen, law in zip(*np.nonzero(self.accounted(base, count, power)), strict=True):
-            within = Reading(float(np.exp(low[chosen, law])), float(np.exp(high[chosen, law])))
-            yield self.choices[chosen], laws()[law], within.named()
+    def found(self, base: str, count: Count, power: Power, pairs: _Pairs) -> Iterator[tuple[Choice, Law, float]]:
+        """Those of the pairs, (pairs,) each, that give what was read, and the factor of a free lr."""
+        low, high, enough = self._bounds(base, count, power, pairs)
+        for place in np.flatnonzero(self._agree(low, high, pairs) & enough):
+            within = Reading(float(np.exp(low[place])), float(np.exp(high[place])))
+            yield self.choices[pairs[0][place]], laws()[pairs[1][place]], within.named()
 
-    def _bounds(self, base: str, count: Count, power: Power) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        p, q = (np.array([getattr(one, name) for one in laws()])[:, None] for name in ("p", "q"))
+    def _agree(self, low: np.ndarray, high: np.ndarray, pairs: _Pairs) -> np.ndarray:
+        free = np.array([one.free for one in self.choices])[pairs[0]]
+        return np.asarray((low <= high) & (free | ((low <= 0) & (high >= 0))))
+
+    def _bounds(
+        self, base: str, count: Count, power: Power, pairs: _Pairs
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        p, q = (one[:, None] for one in _exponents())
         with np.errstate(all="ignore"):
             c1, c2 = Correction(count=count, power=power).divisors(self.asked, counted(self.asked, base))
             # Where nothing is divided by it, a divisor may be 0.
             by_m, by_v = (np.where(one == 0, 0.0, one * np.log(c)) for one, c in ((p, c1), (q, c2)))
-            left = self.over + (by_m - self.share * by_v)
+            left = self.over[pairs[0]] + (by_m - self.share * by_v)[pairs[1]]
             known = np.isfinite(left)
             error = self.read.size_error + power.slack
-            low = np.where(known, left - error, -np.inf).max(axis=2)
-            high = np.where(known, left + error, np.inf).min(axis=2)
-        return low, high, known.sum(axis=2) * 2 > len(self.read.at)
+            low = np.where(known, left - error, -np.inf).max(axis=-1)
+            high = np.where(known, left + error, np.inf).min(axis=-1)
+        return low, high, known.sum(axis=-1) * 2 > len(self.read.at)
+
+
+@cache
+def _exponents() -> tuple[np.ndarray, np.ndarray]:
+    """p and q of every law, (laws,) each."""
+    return np.array([one.p for one in laws()]), np.array([one.q for one in laws()])
 
 
 def _counts(asked: Moves, expected: Expected, format: Format) -> Iterator[tuple[str, Count, Power]]:

@@ -99,13 +99,14 @@ def readings(moves: Moves, kind: Kind, format: Format, apart: np.ndarray) -> Rea
     size = epsilon = np.zeros(len(cells))
     errors = np.zeros((3, len(cells)))
     weight_of, kept = y * (relative + loose), np.ones(len(places), bool)
+    medians = _Medians.by(cell, len(cells))
     for _ in range(4):
         with np.errstate(all="ignore"):
             size, epsilon, errors = _line(x, y, np.where(kept, 1 / weight_of**2, 0.0), cell, len(cells))
             weight_of = np.abs(size[cell] * x) * relative + y * loose
             off = np.abs(y - size[cell] * x + epsilon[cell]) / weight_of
             # What does not lie on the line of most does not count in the next round.
-            kept = off <= np.maximum(10.0, 3 * _medians(off, cell, len(cells))[cell])
+            kept = off <= np.maximum(10.0, 3 * medians.of(off)[cell])
     with np.errstate(all="ignore"):
         lies = np.bincount(cell, off <= SCALARS, len(cells)) / np.bincount(cell, minlength=len(cells))
         size_error = DEVIATIONS * errors[0] / np.abs(size)
@@ -141,13 +142,38 @@ def _line(
         return size, size * mean_x - mean_y, errors
 
 
-def _medians(values: np.ndarray, cell: np.ndarray, cells: int) -> np.ndarray:
-    made = np.zeros(cells)
-    order = np.argsort(values)
-    # Of integers of two bytes, the stable sort is by digits.
-    order = order[np.argsort(cell[order].astype(np.min_scalar_type(cells)), kind="stable")]
-    starts = np.searchsorted(cell[order], np.arange(cells + 1))
-    middle = (starts[:-1] + starts[1:]) // 2
-    there = starts[1:] > starts[:-1]
-    made[there] = values[order][middle[there]]
-    return made
+class _Medians(NamedTuple):
+    """Tables of cells of about one size, a row for each: the cells, how many points each has, and whose points stand
+    where, (rows,), (rows,) and two of (points of them,).
+    """
+
+    cells: int
+    tables: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]
+
+    @staticmethod
+    def by(cell: np.ndarray, cells: int) -> _Medians:
+        """Of points in cells, by number."""
+        numbers = np.bincount(cell, minlength=cells)
+        # Of integers of two bytes, the stable sort is by digits.
+        order = np.argsort(cell.astype(np.min_scalar_type(cells)), kind="stable")
+        within = np.arange(len(cell)) - (np.cumsum(numbers) - numbers)[cell[order]]
+        # Up to the next power of two, so that most of a table is in use.
+        size = np.frexp(numbers)[1]
+        tables = []
+        for one in np.unique(size[numbers > 0]).tolist():
+            rows = np.flatnonzero((size == one) & (numbers > 0))
+            there = size[cell[order]] == one
+            points = order[there]
+            place = np.searchsorted(rows, cell[points]) * int(numbers[rows].max()) + within[there]
+            tables.append((rows, numbers[rows], points, place))
+        return _Medians(cells, tuple(tables))
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """The upper median of every cell, 0 of an empty one; NaN is greater than any number."""
+        made = np.zeros(self.cells)
+        for rows, numbers, points, place in self.tables:
+            table = np.full(len(rows) * int(numbers.max()), np.nan)
+            table[place] = values[points]
+            table = np.sort(table.reshape(len(rows), -1), axis=1)
+            made[rows] = table[np.arange(len(rows)), numbers // 2]
+        return made

@@ -53,9 +53,10 @@ def installed_plugins() -> dict[str, importlib.metadata.EntryPoint]:
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def _entry_name(target: str) -> str:
-    """The name of an entry point, with or without the prefix under which it is listed."""
-    return target.removeprefix(USER_PREFIX)
+def _entry(target: str) -> importlib.metadata.EntryPoint | None:
+    """The entry point that a target names, with or without the prefix under which it is listed; none has a colon."""
+    # To look through all packages takes longer than most modules and files to load.
+    return None if ":" in target else installed_plugins().get(target.removeprefix(USER_PREFIX))
 
 
 def is_plugin(target: str) -> bool:
@@ -65,7 +66,7 @@ def is_plugin(target: str) -> bool:
 
 def check_target(target: str) -> None:
     """ParityError where a target can mean nothing; runs no code of the user."""
-    if target in shipped_implementations() or _entry_name(target) in installed_plugins() or target.startswith(PREFIX):
+    if target in shipped_implementations() or target.startswith(PREFIX) or _entry(target) is not None:
         return
     place, colon, attribute = target.partition("?")[0].rpartition(":")
     options_of(target)
@@ -117,9 +118,8 @@ def resolve(target: str) -> Implementation:
         from parity.implementations.recorded import recorded
 
         return recorded(Path(target.removeprefix(PREFIX)))
-    entry = _entry_name(target)
-    if entry in installed_plugins():
-        return _as_implementation(installed_plugins()[entry].load(), entry, target)
+    if (entry := _entry(target)) is not None:
+        return _as_implementation(entry.load(), entry.name, target)
     place, _, attribute = target.partition("?")[0].rpartition(":")
     module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place, target)
     try:

@@ -36,13 +36,13 @@ shape = [7]
 """
 
 TORCH = """
+import torch
 from parity.core.stages import NO_STAGES
 from parity.implementations.implementation import WHOLE
 from parity.implementations.torch_ import CHECKPOINT, run as whole
 
 def run(weights, gradients, hyper, start=None, leg=WHOLE, stages=NO_STAGES):
     if leg.load is not None:
-        import torch
         kept = torch.load(leg.load / CHECKPOINT, weights_only=True)
         for one in kept["optimizer"]["state"].values():
             {change}
