@@ -1,7 +1,7 @@
 """Record gradients from live trainings: python cases/recorded/record.py [NAME ...]
 
 Each training runs as its framework runs it, with its framework's own Adam. digits-mlp takes its digits from
-scikit-learn, which nothing else asks for.
+scikit-learn, which nothing else asks for: pip install --constraint constraints.txt scikit-learn
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from parity.core.collection import without_collection
 from parity.implementations.registry import shipped_implementations
 
 COLD = "PARITY_COLD"
@@ -268,19 +269,17 @@ def main(framework: str, descriptor: int) -> None:
     watch = threading.Thread(target=end_with_engine, daemon=True)
     watch.start()
     base = [place for place in sys.path if place not in {os.getcwd(), *_path_of(os.environ)}]
-    # An import leaves hardly any garbage, and looking for it takes a quarter of the time of TensorFlow's.
-    gc.disable()
-    load = next((one.load for one in shipped_implementations().values() if one.framework == framework), None)
-    if load is not None:
-        load()
-    for name in framework.split()[1:]:
-        importlib.import_module(name)
-    # What every worker needs is the same for all.
-    import parity.engine.worker  # noqa: F401
+    with without_collection():
+        load = next((one.load for one in shipped_implementations().values() if one.framework == framework), None)
+        if load is not None:
+            load()
+        for name in framework.split()[1:]:
+            importlib.import_module(name)
+        # What every worker needs is the same for all.
+        import parity.engine.worker  # noqa: F401
 
-    # What is here now lives as long as a worker, which need not look at it: to do so would copy its pages.
-    gc.freeze()
-    gc.enable()
+        # What is here now lives as long as a worker, which need not look at it: to do so would copy its pages.
+        gc.freeze()
     imported.set()
     watch.join()
     children: set[int] = set()

@@ -6,7 +6,6 @@ Needs the standard library, NumPy, ml_dtypes and that framework. The protocol is
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -22,6 +21,7 @@ import numpy as np
 
 import parity
 from parity.comparison.trace import hyper_from_json, hyper_to_json, layout_from_json, open_rows
+from parity.core.collection import without_collection
 from parity.core.environment import MACHINE, describe_environment
 from parity.core.errors import ParityError, Unsupported, nearest
 from parity.engine.orbit import ContractBroken, Orbit
@@ -236,13 +236,9 @@ def _ready(implementation: Implementation) -> Implementation:
     for need in implementation.needs:
         if reason := unmet(need):
             raise _Missing(reason)
-    if implementation.load is not None and gc.isenabled():
-        # An import leaves hardly any garbage, and looking for it takes a quarter of the time of TensorFlow's.
-        gc.disable()
-        try:
+    if implementation.load is not None:
+        with without_collection():
             implementation.load()
-        finally:
-            gc.enable()
     return implementation
 
 

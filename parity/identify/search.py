@@ -273,7 +273,10 @@ class _Sizes(NamedTuple):
         pairs = np.arange(len(self.choices))[:, None], np.arange(len(laws()))
         low, high, enough = self._bounds(base, count, power, pairs)
         kept = self._agree(low, high, pairs)
-        return np.nonzero(kept) if (kept & enough).any() else None  # type: ignore[return-value]
+        if not (kept & enough).any():
+            return None
+        choices, numbers = np.nonzero(kept)
+        return choices, numbers
 
     def found(self, base: str, count: Count, power: Power, pairs: _Pairs) -> Iterator[tuple[Choice, Law, float]]:
         """Those of the pairs, (pairs,) each, that give what was read, and the factor of a free lr."""

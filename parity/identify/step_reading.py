@@ -156,16 +156,15 @@ class _Medians(NamedTuple):
         numbers = np.bincount(cell, minlength=cells)
         # Of integers of two bytes, the stable sort is by digits.
         order = np.argsort(cell.astype(np.min_scalar_type(cells)), kind="stable")
-        within = np.arange(len(cell)) - (np.cumsum(numbers) - numbers)[cell[order]]
-        # Up to the next power of two, so that most of a table is in use.
+        ordered = cell[order]
+        within = np.arange(len(cell)) - (np.cumsum(numbers) - numbers)[ordered]
+        # Up to the next power of two, so that most of a table is in use; 0 of an empty cell.
         size = np.frexp(numbers)[1]
         tables = []
-        for one in np.unique(size[numbers > 0]).tolist():
-            rows = np.flatnonzero((size == one) & (numbers > 0))
-            there = size[cell[order]] == one
-            points = order[there]
-            place = np.searchsorted(rows, cell[points]) * int(numbers[rows].max()) + within[there]
-            tables.append((rows, numbers[rows], points, place))
+        for one in np.unique(size[size > 0]).tolist():
+            rows, there = np.flatnonzero(size == one), size[ordered] == one
+            place = np.searchsorted(rows, ordered[there]) * int(numbers[rows].max()) + within[there]
+            tables.append((rows, numbers[rows], order[there], place))
         return _Medians(cells, tuple(tables))
 
     def of(self, values: np.ndarray) -> np.ndarray:

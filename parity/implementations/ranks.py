@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import importlib
 import json
 import os
@@ -18,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from parity.core import bootstrap
+from parity.core.collection import without_collection
 from parity.core.errors import Unsupported
 
 RANKS = 2
@@ -122,14 +122,12 @@ def serve(module: str, rank: int, folder: str, threads: int, parent: int) -> Non
         # Whatever the framework prints must not end up among the answers.
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
-        # An import leaves hardly any garbage, and looking for it takes a fifth of the time of torch's.
-        gc.disable()
         try:
-            answer = importlib.import_module(module).serve(rank, folder, threads)
+            with without_collection():
+                answer = importlib.import_module(module).serve(rank, folder, threads)
             found: tuple[str, Any] = ("", None)
         except Exception as error:
             found = "raised", _one_line(error)
-        gc.enable()
         while True:
             pickle.dump(found, answers, protocol=5)
             answers.flush()
